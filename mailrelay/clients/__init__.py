@@ -1,0 +1,1 @@
+"""Whom we call: Postfix' listener for re-injection, postconf."""

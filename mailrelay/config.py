@@ -1,0 +1,202 @@
+"""One typed object with every setting, read once from YAML; all mistakes are reported together."""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mailrelay.core.address import Address, domain_name, parse_address
+from mailrelay.core.errors import BadConfig, Malformed
+from mailrelay.core.reply import DEFAULT_TEXTS
+from mailrelay.endpoint import Endpoint
+
+DEFAULT_PATH = Path("/etc/mailrelay/mailrelay.yaml")
+
+
+def _endpoint(value: object) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
+    return Endpoint.parse(str(value))
+
+
+def _domain(value: str) -> str:
+    try:
+        return domain_name(value)
+    except Malformed as error:
+        raise ValueError(f"{value!r} is not a domain name: {error}") from error
+
+
+def _mailbox(value: object) -> Address:
+    try:
+        return parse_address(str(value))
+    except Malformed as error:
+        raise ValueError(f"{value!r} is not a mail address: {error}") from error
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    return ip_network(str(value))
+
+
+Listen = Annotated[Endpoint, BeforeValidator(_endpoint)]
+Domain = Annotated[str, AfterValidator(_domain)]
+Mailbox = Annotated[Address, BeforeValidator(_mailbox)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Service(_Section):
+    """Names under which the installation appears."""
+
+    domain: Domain
+    hostname: Domain
+    bounce_domain: Domain = ""
+    srs_domain: Domain = ""
+    operator: Annotated[tuple[Mailbox, ...], Field(min_length=1)]
+    trusted_networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    header_prefix: Annotated[str, Field(pattern=r"^X-[A-Za-z0-9-]+-$", max_length=40)] = "X-Mailrelay-"
+    forward_mode: Literal["rewrite", "transparent", "auto"] = "rewrite"
+    sign_transparent: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("domain"), str):
+            return {
+                "bounce_domain": f"bounces.{data['domain']}",
+                "srs_domain": f"srs.{data['domain']}",
+                **data,
+            }
+        return data
+
+
+class Database(_Section):
+    """Where PostgreSQL is. No password belongs here: use a peer login, `passfile=` or PGPASSFILE."""
+
+    dsn: str
+    connections: Annotated[int, Field(ge=1, le=100)] = 4
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
+
+    @model_validator(mode="after")
+    def _no_password(self) -> "Database":
+        from psycopg.conninfo import conninfo_to_dict
+
+        try:
+            parts = conninfo_to_dict(self.dsn)
+        except Exception as error:
+            raise ValueError(f"dsn is no PostgreSQL connection string: {error}") from error
+        if parts.get("password"):
+            raise ValueError("dsn holds a password: put it into a file and name that with passfile=")
+        return self
+
+
+class Policy(_Section):
+    listen: Listen = Endpoint.parse("127.0.0.1:10031")
+    socketmap: Listen = Endpoint.parse("127.0.0.1:10032")
+    status: Listen = Endpoint.parse("127.0.0.1:9631")
+    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    cache_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+
+
+class Lmtp(_Section):
+    listen: Listen = Endpoint.parse("127.0.0.1:10024")
+    status: Listen = Endpoint.parse("127.0.0.1:9632")
+    sessions: Annotated[int, Field(ge=1, le=1000)] = 50
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+
+
+class Submit(_Section):
+    address: Listen = Endpoint.parse("127.0.0.1:10025")
+    connections: Annotated[int, Field(ge=1, le=1000)] = 10
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+
+class Api(_Section):
+    listen: Listen = Endpoint.parse("127.0.0.1:8025")
+
+
+class Worker(_Section):
+    status: Listen = Endpoint.parse("127.0.0.1:9634")
+    purge_minutes: Annotated[float, Field(gt=0, le=1440)] = 60.0
+    queue_days: Annotated[float, Field(gt=0, le=30)] = 6.0
+    ledger_days: Annotated[int, Field(ge=14, le=3650)] = 90
+
+
+class Limits(_Section):
+    """Defaults of spec section 2.6; an account may have its own."""
+
+    messages_per_hour: Annotated[int, Field(ge=1)] = 200
+    new_aliases_per_hour: Annotated[int, Field(ge=0)] = 100
+    new_aliases_per_hour_and_network: Annotated[int, Field(ge=0)] = 30
+    bandwidth_octets_per_month: Annotated[int, Field(ge=0)] = 104_857_600
+    message_octets: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 26_214_400
+
+
+class Log(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Config(_Section):
+    """Everything in mailrelay.yaml; conf/mailrelay.yaml explains each key."""
+
+    service: Service
+    database: Database
+    secrets: Path = Path("/etc/mailrelay/secrets")
+    dkim: Path = Path("/etc/mailrelay/dkim")
+    state: Path = Path("/var/lib/mailrelay")
+    policy: Policy = Policy()
+    lmtp: Lmtp = Lmtp()
+    submit: Submit = Submit()
+    api: Api = Api()
+    worker: Worker = Worker()
+    limits: Limits = Limits()
+    replies: dict[str, str] = {}
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _known_replies(self) -> "Config":
+        for key, text in self.replies.items():
+            if key not in DEFAULT_TEXTS:
+                raise ValueError(f"replies.{key} is no reply; known are {', '.join(sorted(DEFAULT_TEXTS))}")
+            if not text.isascii() or not text.isprintable() or not 1 <= len(text) <= 200:
+                raise ValueError(f"replies.{key} must be one line of 1 to 200 ASCII characters")
+        return self
+
+
+def path_from(option: Path | None) -> Path:
+    """The file to read: the option, else MAILRELAY_CONFIG, else /etc/mailrelay/mailrelay.yaml."""
+    return option or Path(os.environ.get("MAILRELAY_CONFIG") or DEFAULT_PATH)
+
+
+def load(path: Path) -> Config:
+    """Read and check the file. Raises BadConfig with every mistake at once."""
+    try:
+        raw = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except OSError as error:
+        raise BadConfig((f"{path}: cannot be read: {error.strerror}",)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadConfig((f"{path}: is not YAML: {' '.join(str(error).split())}",)) from error
+    if not isinstance(raw, dict):
+        raise BadConfig((f"{path}: holds no settings; begin with conf/mailrelay.yaml",))
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise BadConfig(tuple(_problem(path, item) for item in error.errors())) from error
+
+
+def _problem(path: Path, item: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "settings"
+    return f"{path}: {where}: {_WORDS.get(item['type'], item['msg']).removeprefix('Value error, ')}"
+
+
+_WORDS = {
+    "missing": "is missing and has no default",
+    "extra_forbidden": "is not a setting; see conf/mailrelay.yaml for the known ones",
+}

@@ -1,0 +1,1 @@
+"""Decides what should happen: pure, values in and values out."""

@@ -1,0 +1,1 @@
+"""The stories: gather facts, decide, act, record."""

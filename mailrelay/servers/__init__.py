@@ -1,0 +1,1 @@
+"""Who calls us: policy, socketmap, LMTP, status."""

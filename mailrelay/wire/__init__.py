@@ -1,0 +1,1 @@
+"""Turns bytes into values and back: pure."""

@@ -1,0 +1,1236 @@
+-- The data model of mailrelay: the whole truth for a new installation, for PostgreSQL 14 and later.
+-- `mailrelay migrate` leads there by the files in migrations/; a test builds both ways and compares.
+-- (The runner keeps its own table, schema_migration, which is not part of the model.)
+--
+-- Constraints are named, because the store turns the name into a meaning. An address is taken when one of these
+-- is violated: alias_address_unique, alias_local_part_reserved, handle_local_part_unique,
+-- handle_local_part_reserved, username_name_unique, username_name_used, domain_name_unique.
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Functions that triggers share
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- Called by `before update of …` triggers, which list the columns that people change. Counters, last_* stamps and
+-- delivery state are not in those lists, so that mail does not look like an edit. A new column joins its list.
+create function touch_updated_at() returns trigger language plpgsql as $$
+begin
+    new.updated_at := now();
+    return new;
+end
+$$;
+
+-- Tells the caches of all processes what changed: channel `mailrelay`, payload `<prefix>:<value>`. No secrets.
+-- Arguments: the prefix, and the column whose value follows it. An update that changes the value tells both.
+create function notify_change() returns trigger language plpgsql as $$
+begin
+    if tg_op in ('UPDATE', 'DELETE') then
+        perform pg_notify('mailrelay', tg_argv[0] || ':' || coalesce(to_jsonb(old) ->> tg_argv[1], ''));
+    end if;
+    if tg_op in ('INSERT', 'UPDATE') then      -- equal payloads within a transaction are sent once
+        perform pg_notify('mailrelay', tg_argv[0] || ':' || coalesce(to_jsonb(new) ->> tg_argv[1], ''));
+    end if;
+    return null;
+end
+$$;
+
+-- For tables whose rows must stay, argument: the constraint's name to report.
+create function refuse_delete() returns trigger language plpgsql as $$
+begin
+    raise exception 'rows of % stay, so that an address is never given to somebody else', tg_table_name
+        using errcode = 'restrict_violation', constraint = tg_argv[0], table = tg_table_name;
+end
+$$;
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Accounts, recipients, usernames, domains
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- Owner of everything below. Aliases and handles must be forgotten or released before an account can go.
+create table account (
+    id                         bigint generated always as identity primary key,
+    uuid                       uuid not null default gen_random_uuid(),
+    name                       text,        -- what the owner signs in with; null: implicit account of a mailbox
+    implicit_mailbox           text,        -- folded mailbox that this account was made for without a sign-up
+    email                      text,        -- folded address of a dashboard user, for sign-in and password reset
+    state                      text not null default 'active',
+    state_reason               text,
+    is_admin                   boolean not null default false,
+
+    password_hash              text,        -- argon2id, PHC string; null: cannot sign in with a password
+    password_changed_at        timestamptz,
+    email_verified_at          timestamptz,
+    last_login_at              timestamptz,
+    totp_secret                bytea,       -- encrypted at rest; null: no second factor
+    totp_last_step             bigint,      -- a step can be used once
+    external_auth              boolean not null default false,
+
+    default_recipient_id       bigint,      -- null: only while the account is being made
+    default_username_id        bigint,
+
+    block_behaviour            text not null default 'discard',
+    forward_mode               text,        -- null: the installation's default
+    messages_per_hour          integer,     -- null: the installation's default, 0: no limit
+    new_aliases_per_hour       integer,     -- null: the installation's default, 0: no limit
+    bandwidth_octets_per_month bigint,      -- null: the installation's default, 0: no limit
+    sends_suspended_at         timestamptz, -- replies and sends await the operator's review (complaints)
+
+    -- Settings, Appendix C of the mail specification.
+    from_name                  text,
+    banner_location            text not null default 'top',
+    banner_link_login          boolean not null default false,
+    spam_warning_behaviour     text not null default 'banner',
+    dmarc_reject_action        text not null default 'reject',
+    display_from_format        smallint not null default 0,
+    use_reply_to               boolean not null default false,
+    email_subject              text,
+    list_unsubscribe_behaviour smallint not null default 5,
+    store_failed_deliveries    boolean not null default true,
+    failed_delivery_notification_preference smallint not null default 0, -- all, failures, quarantined, none
+    encryption_failure         text not null default 'hold',
+    never_plaintext            boolean not null default false,
+    reply_scrub                text not null default 'quoted',
+    leak_policy                text not null default 'warn',
+    relay_auto_replies         boolean not null default false,
+    accept_foreign_dsn         boolean not null default false,
+    notify_co_recipients       boolean not null default false,
+    auto_disable_bouncing_alias boolean not null default false,
+    reverse_address_style      text not null default 'plain',
+    compat_headers             boolean not null default false,
+    save_alias_last_used       boolean not null default true,
+    default_alias_domain       text,        -- null: the installation's first shared domain
+    default_alias_format       text,        -- null: random_characters
+    alias_separator            text not null default '.',
+
+    created_at                 timestamptz not null default now(),
+    updated_at                 timestamptz not null default now(),
+
+    constraint account_uuid_unique unique (uuid),
+    constraint account_name_unique unique (name),
+    constraint account_implicit_mailbox_unique unique (implicit_mailbox),
+    constraint account_email_unique unique (email),
+    constraint account_name_grammar check (name collate "C" ~ '^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$'),
+    constraint account_implicit_mailbox_folded check (implicit_mailbox = lower(implicit_mailbox collate "C")),
+    constraint account_email_folded check (email = lower(email collate "C") and octet_length(email) <= 254),
+    constraint account_state_known check (state in ('active', 'suspended', 'deleting')),
+    constraint account_block_behaviour_known check (block_behaviour in ('discard', 'reject', 'defer')),
+    constraint account_forward_mode_known check (forward_mode in ('rewrite', 'transparent', 'auto')),
+    constraint account_messages_per_hour_positive check (messages_per_hour >= 0),
+    constraint account_new_aliases_per_hour_positive check (new_aliases_per_hour >= 0),
+    constraint account_bandwidth_positive check (bandwidth_octets_per_month >= 0),
+    constraint account_from_name_length check (char_length(from_name) <= 50),
+    constraint account_banner_location_known check (banner_location in ('top', 'bottom', 'off')),
+    constraint account_spam_warning_known check (spam_warning_behaviour in ('banner', 'subject', 'off')),
+    constraint account_dmarc_reject_action_known check (dmarc_reject_action in ('reject', 'quarantine')),
+    constraint account_display_from_format_known check (display_from_format between 0 and 7),
+    constraint account_email_subject_length check (char_length(email_subject) <= 255),
+    constraint account_list_unsubscribe_known check (list_unsubscribe_behaviour between 0 and 5),
+    constraint account_notification_preference_known
+        check (failed_delivery_notification_preference between 0 and 3),
+    constraint account_encryption_failure_known check (encryption_failure in ('hold', 'stub', 'plain')),
+    constraint account_reply_scrub_known check (reply_scrub in ('quoted', 'all', 'off')),
+    constraint account_leak_policy_known check (leak_policy in ('warn', 'block', 'off')),
+    constraint account_reverse_address_style_known check (reverse_address_style in ('plain', 'opaque')),
+    constraint account_alias_separator_known check (alias_separator in ('.', '_', '-', 'random'))
+);
+
+-- A real mailbox of an account. Recipient keys in an extension count these by creation, so ids order them too.
+create table recipient (
+    id                     bigint generated always as identity primary key,
+    uuid                   uuid not null default gen_random_uuid(),
+    account_id             bigint not null,
+    address                text not null,   -- as the owner wrote it; the domain folded, in A-labels
+    -- Collation C folds ASCII only, whatever the database's locale: the same everywhere.
+    address_folded         text not null generated always as (lower(address collate "C")) stored,
+    description            text,
+    verified_at            timestamptz,     -- null: not verified, gets no mail
+    pending                boolean not null default false, -- hidden: waits to replace the default address
+    unverified_since       timestamptz not null default now(), -- when it last became unusable; matters while it is
+    can_reply_send         boolean not null default true,
+    require_envelope_match boolean not null default false,
+
+    should_encrypt         boolean not null default false,
+    inline_encryption      boolean not null default false,
+    protected_headers      boolean not null default false,
+    remove_pgp_keys        boolean not null default true,
+    remove_pgp_signatures  boolean not null default true,
+    encryption_failure     text,            -- null: the account's
+    never_plaintext        boolean not null default false,
+    fingerprint            text,            -- upper-case hex of the primary key
+    public_key             bytea,           -- one OpenPGP certificate, binary
+    key_expires_at         timestamptz,
+    key_checked_at         timestamptz,
+
+    failing_since          timestamptz,     -- null: not failing
+    last_success_at        timestamptz,
+    hard_failures          integer not null default 0,  -- since the last success
+    first_hard_failure_at  timestamptz,     -- of those
+
+    created_at             timestamptz not null default now(),
+    updated_at             timestamptz not null default now(),
+
+    constraint recipient_uuid_unique unique (uuid),
+    constraint recipient_account_id_unique unique (account_id, id),   -- target of composite foreign keys
+    constraint recipient_address_unique unique (account_id, address_folded),
+    constraint recipient_account_fk foreign key (account_id) references account on delete cascade,
+    constraint recipient_address_octets check (octet_length(address) between 3 and 254),
+    constraint recipient_address_shape check (address ~ '^[^[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+$'),
+    constraint recipient_description_length check (char_length(description) <= 200),
+    constraint recipient_one_format check (not (inline_encryption and protected_headers)),
+    constraint recipient_key_complete check ((fingerprint is null) = (public_key is null)),
+    constraint recipient_key_for_encryption check (not should_encrypt or public_key is not null),
+    constraint recipient_fingerprint_grammar check (fingerprint ~ '^([0-9A-F]{40}|[0-9A-F]{64})$'),
+    constraint recipient_encryption_failure_known check (encryption_failure in ('hold', 'stub', 'plain')),
+    constraint recipient_hard_failures_positive check (hard_failures >= 0)
+);
+create index recipient_address_folded on recipient (address_folded);
+
+-- Deferred, as account and recipient are made in one transaction. A default recipient cannot be deleted.
+alter table account add constraint account_default_recipient_fk
+    foreign key (id, default_recipient_id) references recipient (account_id, id)
+    on delete no action deferrable initially deferred;
+
+-- Gives its owner <name>.<shared domain> for every shared domain.
+create table username (
+    id                   bigint generated always as identity primary key,
+    uuid                 uuid not null default gen_random_uuid(),
+    account_id           bigint not null,
+    name                 text not null,
+    active               boolean not null default true,
+    catch_all            boolean not null default true,
+    auto_create_regex    text,             -- RE2; consulted when catch_all is off
+    default_recipient_id bigint,           -- null: the account's
+    can_login            boolean not null default true,
+    description          text,
+    from_name            text,
+    forward_mode         text,             -- null: the account's
+    block_behaviour      text,             -- null: the account's
+    created_at           timestamptz not null default now(),
+    updated_at           timestamptz not null default now(),
+
+    constraint username_uuid_unique unique (uuid),
+    constraint username_account_id_unique unique (account_id, id),
+    constraint username_name_unique unique (name),
+    constraint username_account_fk foreign key (account_id) references account on delete cascade,
+    constraint username_default_recipient_fk foreign key (account_id, default_recipient_id)
+        references recipient (account_id, id) on delete no action deferrable initially deferred,
+    constraint username_name_grammar check (name collate "C" ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    constraint username_regex_length check (char_length(auto_create_regex) between 1 and 100),
+    constraint username_description_length check (char_length(description) <= 200),
+    constraint username_from_name_length check (char_length(from_name) <= 50),
+    constraint username_forward_mode_known check (forward_mode in ('rewrite', 'transparent', 'auto')),
+    constraint username_block_behaviour_known check (block_behaviour in ('discard', 'reject', 'defer'))
+);
+
+alter table account add constraint account_default_username_fk
+    foreign key (id, default_username_id) references username (account_id, id)
+    on delete no action deferrable initially deferred;
+
+-- Every name that ever was a username: mail to a deleted one must not reach a later owner.
+create table username_used (
+    name    text not null,
+    used_at timestamptz not null default now(),
+    constraint username_name_used primary key (name)
+);
+
+-- An unique violation of username_name_used says: the name is or was somebody's.
+create function username_claim() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' or new.name <> old.name then
+        insert into username_used (name) values (new.name);
+    end if;
+    return null;
+end
+$$;
+create trigger username_claim after insert or update of name on username
+    for each row execute function username_claim();
+
+-- A mail domain: shared (account_id null, the installation's) or custom (one account's).
+create table domain (
+    id                   bigint generated always as identity primary key,
+    uuid                 uuid not null default gen_random_uuid(),
+    name                 text not null,    -- A-labels, lower-case
+    account_id           bigint,
+    shared               boolean not null generated always as (account_id is null) stored,
+    active               boolean not null default true,
+    visible              boolean not null default true,   -- in the public list of shared domains
+    position             integer not null default 0,      -- order of shared domains in lists
+    catch_all            boolean not null default false,
+    auto_create_regex    text,             -- RE2; consulted when catch_all is off
+    default_recipient_id bigint,           -- null: the account's
+    verified_at          timestamptz,      -- ownership; a custom domain without it gets no mail
+    mx_verified_at       timestamptz,      -- MX points here
+    sending_verified_at  timestamptz,      -- SPF, DKIM and DMARC are right
+    ui_verified_at       timestamptz,      -- may host the web interface
+    description          text,
+    from_name            text,
+    forward_mode         text,             -- null: the account's
+    block_behaviour      text,             -- null: the account's
+    created_at           timestamptz not null default now(),
+    updated_at           timestamptz not null default now(),
+
+    constraint domain_uuid_unique unique (uuid),
+    constraint domain_name_unique unique (name),
+    constraint domain_id_name_shared_unique unique (id, name, shared),   -- target of alias_domain_fk
+    constraint domain_account_fk foreign key (account_id) references account on delete cascade,
+    constraint domain_default_recipient_fk foreign key (account_id, default_recipient_id)
+        references recipient (account_id, id) on delete no action deferrable initially deferred,
+    constraint domain_name_grammar check (
+        name collate "C" ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
+        and octet_length(name) <= 253),
+    constraint domain_shared_is_plain check (
+        account_id is not null
+        or (not catch_all and auto_create_regex is null and default_recipient_id is null and from_name is null
+            and forward_mode is null and block_behaviour is null)),
+    constraint domain_regex_length check (char_length(auto_create_regex) between 1 and 100),
+    constraint domain_description_length check (char_length(description) <= 200),
+    constraint domain_from_name_length check (char_length(from_name) <= 50),
+    constraint domain_forward_mode_known check (forward_mode in ('rewrite', 'transparent', 'auto')),
+    constraint domain_block_behaviour_known check (block_behaviour in ('discard', 'reject', 'defer'))
+);
+create index domain_account_id on domain (account_id);
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Aliases and handles
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- One holder per local part over all shared domains: aliases (any number of domains, any account) or one handle.
+-- Rows come from the triggers of alias and handle and stay for ever. Two inserts that race meet at the primary
+-- key: the second waits, finds the other holder, and its foreign key (…_local_part_reserved) refuses it.
+create table shared_local_part (
+    local_part text not null,
+    holder     text not null,
+    constraint shared_local_part_pkey primary key (local_part),
+    constraint shared_local_part_holder_unique unique (local_part, holder),
+    constraint shared_local_part_holder_known check (holder in ('alias', 'handle'))
+);
+
+-- A local part that one owner has on all shared domains. Never deleted, only released; the name is never free again.
+create table handle (
+    id              bigint generated always as identity primary key,
+    uuid            uuid not null default gen_random_uuid(),
+    account_id      bigint,                -- null: released
+    local_part      text not null,
+    holder          text not null generated always as ('handle') stored,
+    recipient_id    bigint,                -- default of its aliases; null: the account's
+    state           text not null default 'active',
+    released_at     timestamptz,
+    description     text,
+    from_name       text,
+    forward_mode    text,                  -- null: auto, as handles are plain forwards
+    block_behaviour text,                  -- null: the account's
+    created_at      timestamptz not null default now(),
+    updated_at      timestamptz not null default now(),
+
+    constraint handle_uuid_unique unique (uuid),
+    constraint handle_local_part_unique unique (local_part),
+    constraint handle_id_local_part_unique unique (id, local_part),   -- target of alias_handle_fk
+    constraint handle_local_part_reserved foreign key (local_part, holder)
+        references shared_local_part (local_part, holder) on delete restrict,
+    constraint handle_account_fk foreign key (account_id) references account on delete restrict,
+    constraint handle_recipient_fk foreign key (account_id, recipient_id)
+        references recipient (account_id, id) on delete no action deferrable initially deferred,
+    -- RFC 5322 section 3.2.3, dot-atom without `+` (that begins an extension) and without capitals
+    constraint handle_local_part_grammar check (
+        local_part collate "C"
+        ~ '^[a-z0-9!#$%&''*/=?^_`{|}~-]+(\.[a-z0-9!#$%&''*/=?^_`{|}~-]+)*$'),
+    -- RFC 5321 section 4.5.3.1.1
+    constraint handle_local_part_octets check (octet_length(local_part) between 1 and 64),
+    -- return paths and opaque reverse addresses
+    constraint handle_local_part_free check (local_part !~ '^(b-[a-z2-7]{34}|r-[a-z2-7]{16})$'),
+    constraint handle_state_known check (state in ('active', 'inactive', 'released')),
+    constraint handle_released check (
+        (state = 'released') = (account_id is null) and (state = 'released') = (released_at is not null)
+        and (state <> 'released' or recipient_id is null)),
+    constraint handle_description_length check (char_length(description) <= 200),
+    constraint handle_from_name_length check (char_length(from_name) <= 50),
+    constraint handle_forward_mode_known check (forward_mode in ('rewrite', 'transparent', 'auto')),
+    constraint handle_block_behaviour_known check (block_behaviour in ('discard', 'reject', 'defer'))
+);
+create index handle_account_id on handle (account_id);
+
+-- Shared domains on which a handle takes no mail.
+create table handle_domain_off (
+    handle_id  bigint not null,
+    domain_id  bigint not null,
+    created_at timestamptz not null default now(),
+    constraint handle_domain_off_pkey primary key (handle_id, domain_id),
+    constraint handle_domain_off_handle_fk foreign key (handle_id) references handle on delete cascade,
+    constraint handle_domain_off_domain_fk foreign key (domain_id) references domain on delete cascade
+);
+create index handle_domain_off_domain_id on handle_domain_off (domain_id);
+
+create function handle_reserve() returns trigger language plpgsql as $$
+begin
+    insert into shared_local_part (local_part, holder) values (new.local_part, 'handle') on conflict do nothing;
+    return new;
+end
+$$;
+create trigger handle_reserve before insert or update of local_part on handle
+    for each row execute function handle_reserve();
+create trigger handle_kept before delete on handle
+    for each row execute function refuse_delete('handle_kept');
+
+-- An address people write to. On a shared domain its row stays for ever, so that it never becomes somebody else's.
+-- Parent: a username, a custom domain (by domain_id), a handle, or none (shared domain).
+-- Writers need not set domain_id (found by name) nor reserved_as (set by trigger).
+create table alias (
+    id                       bigint generated always as identity primary key,
+    uuid                     uuid not null default gen_random_uuid(),
+    account_id               bigint,       -- null: forgotten
+    local_part               text not null,
+    domain                   text not null, -- all that follows the @
+    domain_id                bigint,       -- null: below a username, or the domain was removed
+    username_id              bigint,
+    handle_id                bigint,
+    reserved_as              text,         -- holder of its local part; null: not on a shared domain
+    shared                   boolean not null generated always as (reserved_as is not null) stored,
+    state                    text not null default 'active',
+    deleted_at               timestamptz,
+    extension                text,         -- of the message or request that made it, case kept
+    description              text,
+    from_name                text,
+    forward_mode             text,         -- null: the parent's, the account's, the installation's
+    block_behaviour          text,         -- null: the parent's, the account's
+    reply_via_alias          boolean not null default false,
+    attached_recipients_only boolean not null default false,
+    pinned                   boolean not null default false,
+    expires_at               timestamptz,  -- null: never
+    max_forwards             bigint,       -- null: no limit
+    sender_allow_list        text[],       -- domains and addresses; null: everybody
+    emails_forwarded         bigint not null default 0,
+    emails_blocked           bigint not null default 0,
+    emails_replied           bigint not null default 0,
+    emails_sent              bigint not null default 0,
+    last_forwarded           timestamptz,
+    last_blocked             timestamptz,
+    last_replied             timestamptz,
+    last_sent                timestamptz,
+    created_at               timestamptz not null default now(),
+    updated_at               timestamptz not null default now(),
+
+    constraint alias_uuid_unique unique (uuid),
+    constraint alias_address_unique unique (local_part, domain),
+    constraint alias_account_id_unique unique (account_id, id),   -- lists of an account; composite foreign keys
+    constraint alias_account_fk foreign key (account_id) references account on delete restrict,
+    -- A custom domain cannot become shared, nor the reverse, while it has aliases.
+    constraint alias_domain_fk foreign key (domain_id, domain, shared)
+        references domain (id, name, shared) on delete restrict,
+    constraint alias_username_fk foreign key (account_id, username_id)
+        references username (account_id, id) on delete restrict,
+    constraint alias_handle_fk foreign key (handle_id, local_part)
+        references handle (id, local_part) on delete restrict,
+    constraint alias_local_part_reserved foreign key (local_part, reserved_as)
+        references shared_local_part (local_part, holder) on delete restrict,
+    -- RFC 5322 section 3.2.3, dot-atom without `+` (that begins an extension) and without capitals
+    constraint alias_local_part_grammar check (
+        local_part collate "C"
+        ~ '^[a-z0-9!#$%&''*/=?^_`{|}~-]+(\.[a-z0-9!#$%&''*/=?^_`{|}~-]+)*$'),
+    -- RFC 5321 section 4.5.3.1.1
+    constraint alias_local_part_octets check (octet_length(local_part) between 1 and 64),
+    -- return paths and opaque reverse addresses
+    constraint alias_local_part_free check (local_part !~ '^(b-[a-z2-7]{34}|r-[a-z2-7]{16})$'),
+    constraint alias_domain_grammar check (
+        domain collate "C" ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    constraint alias_address_octets check (octet_length(local_part) + 1 + octet_length(domain) <= 254),
+    constraint alias_one_parent check (username_id is null or (domain_id is null and handle_id is null)),
+    constraint alias_reserved_as_known check (reserved_as in ('alias', 'handle')),
+    constraint alias_reserved_by_handle check (handle_id is null or reserved_as = 'handle'),
+    constraint alias_state_known check (state in ('active', 'inactive', 'deleted', 'forgotten')),
+    constraint alias_deleted_at check ((state in ('deleted', 'forgotten')) = (deleted_at is not null)),
+    constraint alias_owned check ((state = 'forgotten') = (account_id is null)),
+    constraint alias_forgotten check (
+        state <> 'forgotten'
+        or (description is null and from_name is null and extension is null and sender_allow_list is null)),
+    constraint alias_description_length check (char_length(description) <= 200),
+    constraint alias_from_name_length check (char_length(from_name) <= 50),
+    constraint alias_extension_octets check (octet_length(extension) <= 254),
+    constraint alias_forward_mode_known check (forward_mode in ('rewrite', 'transparent', 'auto')),
+    constraint alias_block_behaviour_known check (block_behaviour in ('discard', 'reject', 'defer')),
+    constraint alias_max_forwards_positive check (max_forwards > 0),
+    constraint alias_counters_positive check (
+        emails_forwarded >= 0 and emails_blocked >= 0 and emails_replied >= 0 and emails_sent >= 0)
+) with (fillfactor = 85);   -- room on the page for counter updates, which touch no index (HOT)
+create index alias_domain_id on alias (domain_id) where domain_id is not null;
+create index alias_username_id on alias (username_id) where username_id is not null;
+create index alias_handle_id on alias (handle_id) where handle_id is not null;
+-- aliases with a local part, for bans by name and for claims of handles
+create index alias_reserved on alias (local_part, reserved_as) where reserved_as is not null;
+
+-- Finds the domain by its name and, on a shared domain, reserves the local part. A parent must be the account's own:
+-- alias_domain_owned and alias_handle_owned are reported as foreign keys, though no key could express them (shared
+-- domains and released handles have no owner).
+create function alias_reserve() returns trigger language plpgsql as $$
+declare
+    owner bigint;
+begin
+    if new.handle_id is not null then
+        select account_id into owner from handle where id = new.handle_id;
+        if new.account_id <> owner then
+            raise exception 'handle % belongs to another account', new.local_part
+                using errcode = 'foreign_key_violation', constraint = 'alias_handle_owned', table = 'alias';
+        end if;
+    end if;
+    if new.domain_id is null and new.username_id is null then
+        select id into new.domain_id from domain where name = new.domain;
+    end if;
+    select account_id into owner from domain where id = new.domain_id;
+    if not found then
+        new.reserved_as := null;        -- no domain of ours, or below a username
+    elsif owner is not null then
+        new.reserved_as := null;
+        if new.account_id <> owner then
+            raise exception 'domain % belongs to another account', new.domain
+                using errcode = 'foreign_key_violation', constraint = 'alias_domain_owned', table = 'alias';
+        end if;
+    elsif new.handle_id is not null then
+        new.reserved_as := 'handle';
+    else
+        new.reserved_as := 'alias';
+        insert into shared_local_part (local_part, holder) values (new.local_part, 'alias') on conflict do nothing;
+    end if;
+    return new;
+end
+$$;
+create trigger alias_reserve before insert or update of local_part, domain, handle_id on alias
+    for each row execute function alias_reserve();
+-- An alias below a handle may go: the handle still holds the name.
+create trigger alias_kept before delete on alias
+    for each row when (old.reserved_as = 'alias') execute function refuse_delete('alias_kept');
+
+-- Recipients attached to an alias, in order of attachment. None: the parent's default, then the account's.
+-- Writers need not set account_id, which is here for the foreign keys: both belong to one account.
+create table alias_recipient (
+    alias_id     bigint not null,
+    recipient_id bigint not null,
+    account_id   bigint not null,
+    created_at   timestamptz not null default now(),
+    constraint alias_recipient_pkey primary key (alias_id, recipient_id),
+    constraint alias_recipient_alias_fk foreign key (account_id, alias_id)
+        references alias (account_id, id) on delete cascade,
+    constraint alias_recipient_recipient_fk foreign key (account_id, recipient_id)
+        references recipient (account_id, id) on delete cascade
+);
+create index alias_recipient_recipient_id on alias_recipient (recipient_id);
+
+create function alias_recipient_account() returns trigger language plpgsql as $$
+begin
+    if new.account_id is null then
+        select account_id into new.account_id from alias where id = new.alias_id;
+    end if;
+    return new;
+end
+$$;
+create trigger alias_recipient_account before insert on alias_recipient
+    for each row execute function alias_recipient_account();
+
+-- `on delete set null (column)` needs PostgreSQL 15, so this does it: a recipient that goes is nobody's default,
+-- except the account's, which refuses.
+create function recipient_leave() returns trigger language plpgsql as $$
+begin
+    update username set default_recipient_id = null
+        where account_id = old.account_id and default_recipient_id = old.id;
+    update domain set default_recipient_id = null
+        where account_id = old.account_id and default_recipient_id = old.id;
+    update handle set recipient_id = null
+        where account_id = old.account_id and recipient_id = old.id;
+    return old;
+end
+$$;
+create trigger recipient_leave before delete on recipient
+    for each row execute function recipient_leave();
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Bans, block lists, rules
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- Server-wide. In force: not revoked, and not expired.
+create table ban (
+    id             bigint generated always as identity primary key,
+    uuid           uuid not null default gen_random_uuid(),
+    type           text not null,
+    value          text not null,          -- folded; for type ip the canonical text of network
+    network        cidr,                   -- type ip only; filled from value when left out
+    scope          text not null default 'both',
+    reason         text,                   -- shown to the banned
+    expires_at     timestamptz,            -- null: never
+    revoked_at     timestamptz,
+    revoked_reason text,
+    hits           bigint not null default 0,
+    last_hit_at    timestamptz,
+    created_at     timestamptz not null default now(),
+    created_by     bigint,                 -- account that did it; no foreign key: the ban outlives it
+    constraint ban_uuid_unique unique (uuid),
+    constraint ban_type_known check (type in ('email', 'domain', 'ip', 'name')),
+    constraint ban_scope_known check (scope in ('sender', 'destination', 'both')),
+    constraint ban_value_folded check (value = lower(value collate "C")),
+    constraint ban_value_octets check (octet_length(value) between 1 and 254),
+    constraint ban_network_for_ip check ((type = 'ip') = (network is not null)),
+    -- one spelling per address: IPv4-mapped IPv6 is written as IPv4
+    constraint ban_network_not_mapped check (not network <<= '::ffff:0:0/96'),
+    constraint ban_reason_length check (char_length(reason) <= 255),
+    constraint ban_revoked_reason_length check (char_length(revoked_reason) <= 255)
+);
+create unique index ban_in_force_unique on ban (type, value) where revoked_at is null;
+create index ban_network on ban using gist (network inet_ops) where network is not null;
+
+create function ban_network() returns trigger language plpgsql as $$
+begin
+    if new.type = 'ip' then
+        -- of the two that should agree the changed one counts
+        if new.network is null or (tg_op = 'UPDATE' and new.network = old.network) then
+            new.network := new.value::cidr;
+        end if;
+        new.value := case when masklen(new.network) = case family(new.network) when 4 then 32 else 128 end
+                          then host(new.network) else new.network::text end;
+    end if;
+    return new;
+end
+$$;
+create trigger ban_network before insert or update of type, value, network on ban
+    for each row execute function ban_network();
+
+-- An account's own block list; alias_id narrows an entry to one alias.
+create table blocked_sender (
+    id           bigint generated always as identity primary key,
+    uuid         uuid not null default gen_random_uuid(),
+    account_id   bigint not null,
+    alias_id     bigint,                   -- null: all aliases of the account
+    type         text not null,
+    value        text not null,
+    blocked      bigint not null default 0,
+    last_blocked timestamptz,
+    created_at   timestamptz not null default now(),
+    updated_at   timestamptz not null default now(),
+    constraint blocked_sender_uuid_unique unique (uuid),
+    constraint blocked_sender_account_fk foreign key (account_id) references account on delete cascade,
+    constraint blocked_sender_alias_fk foreign key (account_id, alias_id)
+        references alias (account_id, id) on delete cascade,
+    constraint blocked_sender_type_known check (type in ('email', 'domain')),
+    constraint blocked_sender_value_folded check (value = lower(value collate "C")),
+    constraint blocked_sender_value_octets check (octet_length(value) between 1 and 253)
+) with (fillfactor = 90);
+-- coalesce: null is distinct from null, and `nulls not distinct` needs PostgreSQL 15
+create unique index blocked_sender_entry_unique on blocked_sender (account_id, value, type, coalesce(alias_id, 0));
+create index blocked_sender_alias_id on blocked_sender (alias_id) where alias_id is not null;
+
+-- Evaluated by (position, created_at, id). The shapes of conditions and actions are the addy.io API's.
+create table rule (
+    id           bigint generated always as identity primary key,
+    uuid         uuid not null default gen_random_uuid(),
+    account_id   bigint not null,
+    name         text not null,
+    position     integer not null default 0,
+    conditions   jsonb not null,
+    actions      jsonb not null,
+    operator     text not null default 'AND',
+    forwards     boolean not null default false,
+    replies      boolean not null default false,
+    sends        boolean not null default false,
+    active       boolean not null default true,
+    applied      bigint not null default 0,
+    last_applied timestamptz,
+    created_at   timestamptz not null default now(),
+    updated_at   timestamptz not null default now(),
+    constraint rule_uuid_unique unique (uuid),
+    constraint rule_account_fk foreign key (account_id) references account on delete cascade,
+    constraint rule_name_length check (char_length(name) between 1 and 50),
+    constraint rule_operator_known check (operator in ('AND', 'OR')),
+    constraint rule_conditions_list check (
+        case when jsonb_typeof(conditions) = 'array' then jsonb_array_length(conditions) between 1 and 5 else false end),
+    constraint rule_actions_list check (
+        case when jsonb_typeof(actions) = 'array' then jsonb_array_length(actions) between 1 and 5 else false end)
+) with (fillfactor = 90);
+create index rule_account_id on rule (account_id);
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Mail on its way. These tables cost CPU for every message: few indexes, no foreign keys.
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- One copy that we injected, found again by its return path. Written before injection. Kept 14 days.
+-- No foreign keys: a bounce must be recognised after its alias or recipient is gone.
+create table outbound (
+    id                bigint primary key,  -- random 64 bits, the signed reading of those in the return path
+    account_id        bigint,
+    alias_id          bigint,
+    recipient_id      bigint,
+    destination       text not null,
+    contact           text,                -- the correspondent of a reply or send
+    email_type        text not null,
+    mode              text not null,
+    encrypted         boolean not null default false,
+    ingress_queue_id  text not null,
+    outbound_queue_id text,                -- null: not accepted by Postfix yet
+    created_at        timestamptz not null default now(),
+    bounced_at        timestamptz,
+    bounce_status     text,
+    bounce_text       text,
+    bounce_count      integer not null default 0,   -- reports received, repeated ones included
+    constraint outbound_email_type_known check (email_type in ('F', 'R', 'S', 'N')),
+    constraint outbound_mode_known check (mode in ('rewrite', 'transparent')),
+    constraint outbound_bounce_count_positive check (bounce_count >= 0)
+) with (fillfactor = 85);
+create index outbound_created_at on outbound (created_at);
+
+-- What became of every recipient: a refusal at RCPT (`refused`, never accepted), or one row per copy of an accepted
+-- recipient, or one row without a copy. accepted = delivered + failed + discarded + held + queued.
+-- ledger_once is the idempotency record: whoever inserts the row makes the copy, a repeated delivery finds it.
+-- No foreign keys: this history outlives aliases, recipients and accounts. Retention walks the primary key,
+-- whose order is that of time, so that `at` needs no index.
+create table ledger (
+    id             bigint generated always as identity primary key,
+    at             timestamptz not null default now(),
+    ingress_key    bytea not null,         -- truncated SHA-256 over queue id and content, or policy instance
+    queue_id       text not null default '', -- of the message as it came in; empty: refused before it had one
+    message_id     text,
+    account_id     bigint,
+    alias_id       bigint,
+    rcpt           text not null,          -- as received, folded
+    sender         text not null default '', -- empty: the null sender
+    client_address inet,
+    recipient_id   bigint not null default 0, -- 0: no copy was made for it
+    outbound_id    bigint,
+    outcome        text not null,
+    reason         text,
+    mode           text,
+    size_octets    bigint not null default 0,
+    finished_at    timestamptz,            -- null: still queued
+    constraint ledger_once unique (ingress_key, rcpt, recipient_id),
+    constraint ledger_ingress_key_octets check (octet_length(ingress_key) = 16),
+    constraint ledger_message_id_octets check (octet_length(message_id) <= 998),
+    constraint ledger_rcpt_octets check (octet_length(rcpt) <= 1000),   -- refused ones can be long; fits an index
+    constraint ledger_outcome_known check (outcome in ('refused', 'queued', 'delivered', 'failed', 'discarded', 'held')),
+    constraint ledger_reason_given check (outcome in ('queued', 'delivered') or reason is not null),
+    constraint ledger_mode_known check (mode in ('rewrite', 'transparent'))
+) with (fillfactor = 85);   -- the outcome is updated once, which touches no index (HOT)
+create index ledger_queue_id on ledger (queue_id) where queue_id <> '';
+create index ledger_message_id on ledger (message_id) where message_id is not null;
+create index ledger_rcpt_at on ledger (rcpt, at);
+create index ledger_outbound_id on ledger (outbound_id) where outbound_id is not null;
+
+-- Amounts per window, taken by one `insert … on conflict do update … returning`. Sliding windows add up small ones.
+-- No foreign key, for speed; account 0 is nobody's: limits by address or on requests without an account.
+create table rate_window (
+    account_id   bigint not null,
+    kind         text not null,            -- message, new_alias, bandwidth, reply_send, http, …
+    subject      text not null default '', -- what it is counted for: a sender's domain, a client network, a rule's key
+    window_start timestamptz not null,
+    amount       bigint not null default 0,
+    constraint rate_window_pkey primary key (account_id, kind, subject, window_start)
+) with (fillfactor = 70);
+create index rate_window_start on rate_window (window_start);
+
+-- Threading: which of our Message-IDs stands for which of the user's. Kept 400 days.
+create table message_id (
+    id          bigint generated always as identity primary key,
+    account_id  bigint not null,
+    alias_id    bigint not null,
+    our_id      text not null,
+    original_id text not null,
+    created_at  timestamptz not null default now(),
+    constraint message_id_ours_unique unique (alias_id, our_id),
+    constraint message_id_alias_fk foreign key (account_id, alias_id)
+        references alias (account_id, id) on delete cascade,
+    constraint message_id_octets check (octet_length(our_id) <= 998 and octet_length(original_id) <= 998)
+);
+create index message_id_created_at on message_id (created_at);
+
+-- A correspondent of an alias: its opaque reverse address if one was needed, and whether sending to it is suppressed.
+create table contact (
+    id                 bigint generated always as identity primary key,
+    uuid               uuid not null default gen_random_uuid(),
+    account_id         bigint not null,
+    alias_id           bigint not null,
+    address            text not null,      -- local part as written, domain folded
+    display_name       text,
+    reverse_local_part text,               -- r- and 16 base32 characters; null: the plain form serves
+    reverse_domain     text,
+    public_key         bytea,
+    last_sent_at       timestamptz,
+    hard_failures      integer not null default 0,
+    suppressed_until   timestamptz,
+    suppressed_reason  text,
+    created_at         timestamptz not null default now(),
+    constraint contact_uuid_unique unique (uuid),
+    constraint contact_address_unique unique (alias_id, address),
+    constraint contact_reverse_unique unique (reverse_local_part, reverse_domain),
+    constraint contact_alias_fk foreign key (account_id, alias_id)
+        references alias (account_id, id) on delete cascade,
+    constraint contact_reverse_complete check ((reverse_local_part is null) = (reverse_domain is null)),
+    constraint contact_reverse_grammar check (reverse_local_part ~ '^r-[a-z2-7]{16}$'),
+    constraint contact_address_octets check (octet_length(address) between 3 and 1000)
+);
+create index contact_account_id on contact (account_id, created_at);
+
+-- Why something did not arrive, for its owner. Kept 7 days.
+create table failed_delivery (
+    id            bigint generated always as identity primary key,
+    uuid          uuid not null default gen_random_uuid(),
+    account_id    bigint not null,
+    alias_id      bigint,
+    recipient_id  bigint,
+    outbound_id   bigint,                  -- no foreign key: those go earlier or later
+    email_type    text not null,           -- F, R, S, IR or the code of a notification
+    bounce_type   text,                    -- null: trouble of our own
+    status        text,
+    code          text,
+    remote_mta    text,
+    sender        bytea,                   -- encrypted at rest; `<>` for the null sender
+    destination   bytea,                   -- encrypted at rest
+    key_id        text,                    -- the server key that these were encrypted with
+    is_stored     boolean not null default false,
+    quarantined   boolean not null default false,
+    resent        boolean not null default false,
+    ir_dedupe_key text,                    -- SHA-256, hex; only inbound rejections and rule blocks
+    attempted_at  timestamptz,
+    created_at    timestamptz not null default now(),
+    updated_at    timestamptz not null default now(),
+    constraint failed_delivery_uuid_unique unique (uuid),
+    constraint failed_delivery_once unique (ir_dedupe_key),
+    constraint failed_delivery_account_fk foreign key (account_id) references account on delete cascade,
+    constraint failed_delivery_alias_fk foreign key (alias_id) references alias on delete set null,
+    constraint failed_delivery_recipient_fk foreign key (recipient_id) references recipient on delete set null,
+    constraint failed_delivery_email_type_length check (char_length(email_type) between 1 and 8),
+    constraint failed_delivery_bounce_type_known check (bounce_type in ('hard', 'soft', 'spam', 'rule')),
+    constraint failed_delivery_status_length check (char_length(status) <= 10),
+    constraint failed_delivery_code_length check (char_length(code) <= 500),
+    constraint failed_delivery_dedupe_grammar check (ir_dedupe_key ~ '^[0-9a-f]{64}$')
+);
+create index failed_delivery_account_id on failed_delivery (account_id, created_at desc, id desc);
+create index failed_delivery_alias_id on failed_delivery (alias_id) where alias_id is not null;
+create index failed_delivery_recipient_id on failed_delivery (recipient_id) where recipient_id is not null;
+create index failed_delivery_created_at on failed_delivery (created_at);
+
+-- A message kept for its owner: spooled until its copy is through, or with a failed delivery, quarantined or held.
+create table stored_message (
+    id                 bigint generated always as identity primary key,
+    account_id         bigint not null,
+    failed_delivery_id bigint,             -- null: spooled
+    outbound_id        bigint,             -- of a spooled one; no foreign key
+    kind               text not null,
+    content            bytea not null,     -- encrypted at rest
+    key_id             text not null,      -- the server key that it was encrypted with
+    size_octets        bigint not null,    -- of the clear text
+    partial            boolean not null default false,
+    created_at         timestamptz not null default now(),
+    expires_at         timestamptz not null,
+    constraint stored_message_failed_delivery_unique unique (failed_delivery_id),
+    constraint stored_message_account_fk foreign key (account_id) references account on delete cascade,
+    constraint stored_message_failed_delivery_fk foreign key (failed_delivery_id)
+        references failed_delivery on delete cascade,
+    constraint stored_message_kind_known check (kind in ('spool', 'failed', 'quarantined', 'held', 'unauthorised'))
+);
+alter table stored_message alter column content set storage external;   -- cipher text does not compress
+create index stored_message_account_id on stored_message (account_id);
+create index stored_message_outbound_id on stored_message (outbound_id) where outbound_id is not null;
+create index stored_message_expires_at on stored_message (expires_at);
+
+-- Receivers that refused untouched forwards for their authentication: they get rewritten copies for a while.
+create table receiver_memory (
+    receiver           text primary key,   -- domain of the destination, or of its MX
+    refused_at         timestamptz[] not null default '{}',   -- the last few
+    rewrite_only_until timestamptz,
+    updated_at         timestamptz not null default now(),
+    constraint receiver_memory_folded check (receiver = lower(receiver collate "C"))
+);
+
+-- A feedback loop's report about mail of ours.
+create table complaint (
+    id            bigint generated always as identity primary key,
+    account_id    bigint not null,
+    alias_id      bigint,
+    outbound_id   bigint,                  -- no foreign key: kept 14 days only
+    email_type    text not null,
+    sender_domain text,                    -- of the mail complained about
+    contact       text,                    -- of a reply or send
+    feedback_type text,
+    at            timestamptz not null default now(),
+    constraint complaint_outbound_unique unique (outbound_id),
+    constraint complaint_account_fk foreign key (account_id) references account on delete cascade,
+    constraint complaint_alias_fk foreign key (alias_id) references alias on delete set null,
+    constraint complaint_email_type_known check (email_type in ('F', 'R', 'S', 'N'))
+);
+create index complaint_account_id on complaint (account_id, at);
+create index complaint_alias_id on complaint (alias_id) where alias_id is not null;
+
+-- How often a notification of one kind went out; no foreign key, as account 0 is the operator.
+create table notification_limit (
+    account_id   bigint not null,
+    kind         text not null,            -- code of the notification
+    subject      text not null default '', -- alias, recipient or contact that it is counted for
+    window_start timestamptz not null,
+    sent         integer not null default 0,
+    suppressed   integer not null default 0,
+    constraint notification_limit_pkey primary key (account_id, kind, subject, window_start)
+);
+create index notification_limit_window_start on notification_limit (window_start);
+
+-- How far the watcher has read the mail log.
+create table log_position (
+    source          text primary key,      -- host and file, or host and journal
+    inode           bigint,
+    position_octets bigint,
+    cursor          text,                  -- of the journal
+    updated_at      timestamptz not null default now()
+);
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Who may act: tokens, sessions, confirmations
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- Bearer tokens of the addy.io API, API keys of the Haltman API, app passwords for submission.
+create table token (
+    id              bigint generated always as identity primary key,
+    uuid            uuid not null default gen_random_uuid(),
+    account_id      bigint not null,
+    kind            text not null,
+    name            text not null default '',
+    hash            bytea,                 -- SHA-256 of the whole token; null: app password
+    password_hash   text,                  -- argon2id, PHC string, of an app password
+    display         text not null default '', -- a few characters of it, to tell them apart in lists
+    owner_email     text,                  -- API key: the mailbox that it acts for, folded
+    automatic_renew boolean not null default false,
+    expires_at      timestamptz,           -- null: never
+    last_used_at    timestamptz,
+    revoked_at      timestamptz,
+    revoked_reason  text,
+    created_at      timestamptz not null default now(),
+    updated_at      timestamptz not null default now(),
+    created_ip      inet,
+    user_agent      text,
+    constraint token_uuid_unique unique (uuid),
+    constraint token_hash_unique unique (hash),
+    constraint token_account_fk foreign key (account_id) references account on delete cascade,
+    constraint token_kind_known check (kind in ('addy', 'api_key', 'app_password')),
+    constraint token_secret check (case kind when 'app_password' then hash is null and password_hash is not null
+                                             else hash is not null and password_hash is null end),
+    constraint token_hash_octets check (octet_length(hash) = 32),
+    constraint token_name_length check (char_length(name) <= 50),
+    constraint token_display_length check (char_length(display) <= 16),
+    constraint token_owner_email check ((kind = 'api_key') = (owner_email is not null)),
+    constraint token_owner_email_folded check (owner_email = lower(owner_email collate "C")),
+    constraint token_revoked_reason_length check (char_length(revoked_reason) <= 255),
+    constraint token_user_agent_length check (char_length(user_agent) <= 255)
+) with (fillfactor = 80);
+create index token_account_id on token (account_id);
+create index token_owner_email on token (owner_email) where owner_email is not null;
+
+-- One row per refresh token of the dashboard; a family is one sign-in.
+create table session (
+    id                 bigint generated always as identity primary key,
+    account_id         bigint not null,
+    family             uuid not null,
+    refresh_hash       bytea not null,     -- SHA-256
+    refresh_expires_at timestamptz not null,   -- of the family, never moved
+    status             text not null default 'active',
+    replaced_by_id     bigint,
+    created_at         timestamptz not null default now(),
+    revoked_at         timestamptz,
+    last_used_at       timestamptz,
+    request_ip         inet,
+    user_agent         text,
+    constraint session_refresh_hash_unique unique (refresh_hash),
+    constraint session_account_fk foreign key (account_id) references account on delete cascade,
+    constraint session_replaced_by_fk foreign key (replaced_by_id) references session on delete set null,
+    constraint session_status_known check (status in ('active', 'rotated', 'revoked', 'reuse_detected')),
+    constraint session_refresh_hash_octets check (octet_length(refresh_hash) = 32),
+    constraint session_user_agent_length check (char_length(user_agent) <= 255)
+);
+create index session_account_id on session (account_id);
+create index session_family on session (family);
+create index session_replaced_by_id on session (replaced_by_id) where replaced_by_id is not null;
+create index session_refresh_expires_at on session (refresh_expires_at);
+
+-- Something that happens when a mailed code or link comes back. Expiry is judged when read; rows go after 30 days.
+create table confirmation (
+    id              bigint generated always as identity primary key,
+    uuid            uuid not null default gen_random_uuid(),
+    intent          text not null,
+    email           text not null,         -- the mailbox that got the code, folded
+    alias_name      text not null default '', -- local part or handle
+    alias_domain    text not null default '',
+    account_id      bigint,
+    recipient_id    bigint,
+    code_mac        bytea not null,        -- HMAC-SHA-256 with a server secret: a plain hash of six digits hides nothing
+    status          text not null default 'pending',
+    days            integer,               -- API key: requested life
+    automatic_renew boolean not null default false,
+    detail          jsonb,
+    send_count      integer not null default 1,
+    attempts        integer not null default 0,
+    created_at      timestamptz not null default now(),
+    expires_at      timestamptz not null,
+    last_sent_at    timestamptz not null default now(),
+    confirmed_at    timestamptz,
+    request_ip      inet,
+    user_agent      text,
+    constraint confirmation_uuid_unique unique (uuid),
+    constraint confirmation_account_fk foreign key (account_id) references account on delete cascade,
+    constraint confirmation_recipient_fk foreign key (recipient_id) references recipient on delete cascade,
+    constraint confirmation_intent_known check (intent in (
+        'subscribe', 'subscribe_address', 'unsubscribe',
+        'handle_subscribe', 'handle_unsubscribe', 'handle_domain_disable', 'handle_domain_enable',
+        'api_key_create', 'api_key_list', 'api_key_destroy_all',
+        'password_reset', 'verify_account', 'verify_recipient', 'reply')),
+    constraint confirmation_status_known check (status in ('pending', 'confirmed', 'expired')),
+    constraint confirmation_email_folded check (email = lower(email collate "C")),
+    constraint confirmation_code_mac_octets check (octet_length(code_mac) = 32),
+    constraint confirmation_counts_positive check (send_count >= 0 and attempts >= 0),
+    constraint confirmation_user_agent_length check (char_length(user_agent) <= 255)
+);
+create unique index confirmation_code_unique on confirmation (code_mac) where status = 'pending';
+create unique index confirmation_pending_unique on confirmation (email, intent, alias_name, alias_domain)
+    where status = 'pending';
+create index confirmation_account_id on confirmation (account_id) where account_id is not null;
+create index confirmation_recipient_id on confirmation (recipient_id) where recipient_id is not null;
+create index confirmation_created_at on confirmation (created_at);
+
+-- Requests made with API keys, for their owners. Never bodies or secrets.
+create table api_log (
+    id          bigint generated always as identity primary key,
+    token_id    bigint,
+    owner_email text not null,
+    at          timestamptz not null default now(),
+    route       text not null,
+    body        jsonb not null,            -- operation, status_code, outcome, request_id, resource
+    request_ip  inet,
+    user_agent  text,
+    constraint api_log_token_fk foreign key (token_id) references token on delete set null,
+    constraint api_log_route_length check (char_length(route) <= 128),
+    constraint api_log_user_agent_length check (char_length(user_agent) <= 255)
+);
+create index api_log_token_id on api_log (token_id) where token_id is not null;
+create index api_log_owner_email on api_log (owner_email, at desc, id desc);
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Work and records of the service
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- Taken with `for update skip locked`; a lease that ran out is taken again.
+create table job (
+    id           bigint generated always as identity primary key,
+    kind         text not null,
+    payload      jsonb not null default '{}',
+    dedupe_key   text,                     -- null: may be there any number of times
+    run_at       timestamptz not null default now(),
+    attempts     integer not null default 0,
+    max_attempts integer not null default 10,
+    leased_until timestamptz,              -- null: nobody works on it
+    leased_by    text,
+    last_error   text,
+    created_at   timestamptz not null default now(),
+    finished_at  timestamptz,
+    failed_at    timestamptz,              -- given up
+    constraint job_attempts_positive check (attempts >= 0 and max_attempts > 0)
+) with (fillfactor = 80);
+create index job_due on job (run_at) where finished_at is null and failed_at is null;
+create unique index job_dedupe_unique on job (dedupe_key) where finished_at is null and failed_at is null;
+create index job_ended on job (coalesce(finished_at, failed_at)) where finished_at is not null or failed_at is not null;
+
+-- Events for webhooks, written in the transaction that made them true; read in order of id.
+create table outbox (
+    id         bigint generated always as identity primary key,
+    uuid       uuid not null default gen_random_uuid(),
+    account_id bigint,                     -- null: the installation's; no foreign key, events outlive accounts
+    event      text not null,
+    payload    jsonb not null,
+    created_at timestamptz not null default now(),
+    sent_at    timestamptz,
+    constraint outbox_uuid_unique unique (uuid)
+);
+create index outbox_unsent on outbox (id) where sent_at is null;
+create index outbox_created_at on outbox (created_at);
+
+-- Who changed what. No foreign keys: it outlives everything.
+create table audit (
+    id           bigint generated always as identity primary key,
+    at           timestamptz not null default now(),
+    actor        text not null,            -- account:<id>, token:<id>, cli:<system user>, worker
+    account_id   bigint,                   -- whose thing it was
+    action       text not null,            -- noun.verb
+    object_table text not null,
+    object_id    bigint,
+    detail       jsonb not null default '{}',
+    request_ip   inet
+);
+create index audit_account_id on audit (account_id, at) where account_id is not null;
+create index audit_object on audit (object_table, object_id);
+create index audit_at on audit (at);
+
+-- Shown in the apps.
+create table account_notification (
+    id         bigint generated always as identity primary key,
+    uuid       uuid not null default gen_random_uuid(),
+    account_id bigint,                     -- null: for everybody
+    category   text not null,
+    title      text not null,
+    text       text not null,
+    link       text,
+    link_text  text,
+    created_at timestamptz not null default now(),
+    constraint account_notification_uuid_unique unique (uuid),
+    constraint account_notification_account_fk foreign key (account_id) references account on delete cascade
+);
+create index account_notification_account_id on account_notification (account_id);
+
+-- Somebody asks to bring a domain to this installation.
+create table dns_request (
+    id              bigint generated always as identity primary key,
+    target          text not null,
+    type            text not null,
+    status          text not null default 'PENDING',
+    fail_reason     text,
+    last_result     jsonb,
+    created_at      timestamptz not null default now(),
+    updated_at      timestamptz not null default now(),
+    activated_at    timestamptz,
+    last_checked_at timestamptz,
+    next_check_at   timestamptz,
+    expires_at      timestamptz not null,
+    constraint dns_request_target_unique unique (target, type),
+    constraint dns_request_target_folded check (target = lower(target collate "C") and octet_length(target) <= 253),
+    constraint dns_request_type_known check (type in ('UI', 'EMAIL')),
+    constraint dns_request_status_known check (status in ('PENDING', 'ACTIVE', 'EXPIRED', 'FAILED'))
+);
+create index dns_request_due on dns_request (next_check_at) where status = 'PENDING';
+
+-- Standing checks of approved domains: approval goes after repeated failures, never after one answer.
+create table dns_recheck (
+    domain_id            bigint not null,
+    type                 text not null,    -- UI, EMAIL, SENDING
+    status               text not null default 'OK',
+    consecutive_failures integer not null default 0,
+    last_checked_at      timestamptz,
+    next_check_at        timestamptz not null default now(),
+    last_ok_at           timestamptz,
+    last_result          jsonb,
+    last_valid_result    jsonb,
+    first_invalid_result jsonb,
+    last_error           text,
+    alert_state          text not null default 'NONE',
+    alerted_at           timestamptz,
+    alert_count          integer not null default 0,
+    constraint dns_recheck_pkey primary key (domain_id, type),
+    constraint dns_recheck_domain_fk foreign key (domain_id) references domain on delete cascade,
+    constraint dns_recheck_type_known check (type in ('UI', 'EMAIL', 'SENDING')),
+    constraint dns_recheck_status_known check (status in ('OK', 'WARNING', 'DEGRADED', 'INVALID')),
+    constraint dns_recheck_alert_known check (alert_state in ('NONE', 'OPEN', 'RECOVERED', 'DISABLED'))
+);
+create index dns_recheck_due on dns_recheck (next_check_at);
+
+-- Totals of the installation that are shown in public.
+create table counter (
+    name  text primary key,
+    total bigint not null default 0
+);
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- updated_at
+-- ---------------------------------------------------------------------------------------------------------------
+
+create trigger account_touch before update of
+    name, implicit_mailbox, email, state, state_reason, is_admin, password_hash, default_recipient_id,
+    default_username_id, block_behaviour, forward_mode, messages_per_hour, new_aliases_per_hour,
+    bandwidth_octets_per_month, sends_suspended_at, from_name, banner_location, banner_link_login,
+    spam_warning_behaviour, dmarc_reject_action, display_from_format, use_reply_to, email_subject,
+    list_unsubscribe_behaviour, store_failed_deliveries, failed_delivery_notification_preference,
+    encryption_failure, never_plaintext, reply_scrub, leak_policy, relay_auto_replies, accept_foreign_dsn,
+    notify_co_recipients, auto_disable_bouncing_alias, reverse_address_style, compat_headers,
+    save_alias_last_used, default_alias_domain, default_alias_format, alias_separator
+    on account for each row execute function touch_updated_at();
+create trigger recipient_touch before update of
+    address, description, verified_at, pending, can_reply_send, require_envelope_match, should_encrypt,
+    inline_encryption, protected_headers, remove_pgp_keys, remove_pgp_signatures, encryption_failure,
+    never_plaintext, fingerprint, public_key
+    on recipient for each row execute function touch_updated_at();
+create trigger username_touch before update on username for each row execute function touch_updated_at();
+create trigger domain_touch before update on domain for each row execute function touch_updated_at();
+create trigger handle_touch before update on handle for each row execute function touch_updated_at();
+create trigger alias_touch before update of
+    account_id, local_part, domain, domain_id, username_id, handle_id, state, deleted_at, extension, description,
+    from_name, forward_mode, block_behaviour, reply_via_alias, attached_recipients_only, pinned, expires_at,
+    max_forwards, sender_allow_list
+    on alias for each row execute function touch_updated_at();
+create trigger blocked_sender_touch before update of alias_id, type, value
+    on blocked_sender for each row execute function touch_updated_at();
+create trigger rule_touch before update of
+    name, position, conditions, actions, operator, forwards, replies, sends, active
+    on rule for each row execute function touch_updated_at();
+create trigger failed_delivery_touch before update on failed_delivery
+    for each row execute function touch_updated_at();
+create trigger token_touch before update of
+    name, automatic_renew, expires_at, revoked_at, revoked_reason
+    on token for each row execute function touch_updated_at();
+create trigger dns_request_touch before update on dns_request for each row execute function touch_updated_at();
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- What caches hear, on channel mailrelay
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- alias:<local part>@<domain>
+create function notify_alias() returns trigger language plpgsql as $$
+begin
+    if tg_op in ('UPDATE', 'DELETE') then
+        perform pg_notify('mailrelay', 'alias:' || old.local_part || '@' || old.domain);
+    end if;
+    if tg_op in ('INSERT', 'UPDATE') then
+        perform pg_notify('mailrelay', 'alias:' || new.local_part || '@' || new.domain);
+    end if;
+    return null;
+end
+$$;
+
+-- alias:<local part>@<domain> of the alias that gains or loses a recipient
+create function notify_alias_recipient() returns trigger language plpgsql as $$
+declare
+    changed bigint := case tg_op when 'DELETE' then old.alias_id else new.alias_id end;
+begin
+    -- An alias that goes itself takes its rows along and has told already.
+    perform pg_notify('mailrelay', 'alias:' || local_part || '@' || domain) from alias where id = changed;
+    return null;
+end
+$$;
+
+create trigger account_notify_gone after delete on account
+    for each row execute function notify_change('account', 'id');
+create trigger account_notify after update of
+    state, default_recipient_id, block_behaviour, forward_mode, messages_per_hour, new_aliases_per_hour,
+    bandwidth_octets_per_month, sends_suspended_at
+    on account for each row execute function notify_change('account', 'id');
+create trigger recipient_notify_row after insert or delete on recipient
+    for each row execute function notify_change('account', 'account_id');
+-- Compared, as deliveries clear failing_since whether it was set or not.
+create trigger recipient_notify after update on recipient for each row
+    when (old.verified_at is distinct from new.verified_at or old.pending <> new.pending
+          or old.failing_since is distinct from new.failing_since or old.address <> new.address
+          or old.account_id <> new.account_id)
+    execute function notify_change('account', 'account_id');
+create trigger username_notify after insert or update or delete on username
+    for each row execute function notify_change('username', 'id');
+create trigger domain_notify after insert or update or delete on domain
+    for each row execute function notify_change('domain', 'id');
+create trigger handle_notify after insert or update or delete on handle
+    for each row execute function notify_change('handle', 'id');
+create trigger handle_domain_off_notify after insert or update or delete on handle_domain_off
+    for each row execute function notify_change('handle', 'handle_id');
+create trigger ban_notify_row after insert or delete on ban
+    for each row execute function notify_change('ban', 'id');
+create trigger ban_notify after update of type, value, network, scope, reason, expires_at, revoked_at on ban
+    for each row execute function notify_change('ban', 'id');
+create trigger blocked_sender_notify_row after insert or delete on blocked_sender
+    for each row execute function notify_change('account', 'account_id');
+create trigger blocked_sender_notify after update of account_id, alias_id, type, value on blocked_sender
+    for each row execute function notify_change('account', 'account_id');
+create trigger rule_notify_row after insert or delete on rule
+    for each row execute function notify_change('account', 'account_id');
+create trigger rule_notify after update of
+    account_id, name, position, conditions, actions, operator, forwards, replies, sends, active
+    on rule for each row execute function notify_change('account', 'account_id');
+create trigger alias_notify_row after insert or delete on alias
+    for each row execute function notify_alias();
+create trigger alias_notify after update of
+    account_id, local_part, domain, domain_id, username_id, handle_id, state, deleted_at, extension, description,
+    from_name, forward_mode, block_behaviour, reply_via_alias, attached_recipients_only, pinned, expires_at,
+    max_forwards, sender_allow_list
+    on alias for each row execute function notify_alias();
+create trigger alias_recipient_notify after insert or update or delete on alias_recipient
+    for each row execute function notify_alias_recipient();

@@ -50,7 +50,8 @@ class Decoder:
         self._rest = rest
         if rest[:1] == b"\n":
             raise Malformed("policy request without attributes")
-        if len(rest) > self._limit:
+        # The line end that belongs to the final empty line may come alone.
+        if len(rest) - rest.endswith(b"\n") > self._limit:
             raise Malformed(f"policy request of more than {self._limit} octets")
         return [self._parse(block) for block in blocks]
 

@@ -103,6 +103,8 @@ def test_the_limit_counts_complete_and_growing_requests() -> None:
     assert len(Decoder(limit=exact).feed(MINIMAL)) == 1
     with pytest.raises(Malformed):
         Decoder(limit=exact - 1).feed(MINIMAL)
+    in_pieces = Decoder(limit=exact)
+    assert [len(in_pieces.feed(MINIMAL[at : at + 1])) for at in range(len(MINIMAL))][-1] == 1
     growing = Decoder(limit=100)
     assert growing.feed(b"x" * 100) == []
     with pytest.raises(Malformed):

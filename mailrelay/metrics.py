@@ -1,0 +1,34 @@
+"""Every metric, each with the question that it answers."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+_SLOW = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
+
+# What does Postfix hear at RCPT, and why? verdict: accept, refuse, defer; reason: the ledger's list or none.
+POLICY_ANSWERS = Counter("mailrelay_policy_answers", "Policy answers by verdict.", ["verdict", "reason"])
+# How long does Postfix wait for a policy answer?
+POLICY_SECONDS = Histogram("mailrelay_policy_seconds", "Time to answer one policy request.", buckets=_FAST)
+# How often is the database spared? result: hit, miss, stale (served while the database is away).
+CACHE_LOOKUPS = Counter("mailrelay_cache_lookups", "Look-ups in the facts cache.", ["result"])
+# Who asks what of the socketmap? map: domain, recipient, transport, other; result: ok, notfound, temp, perm.
+SOCKETMAP_ANSWERS = Counter("mailrelay_socketmap_answers", "Socketmap answers.", ["map", "result"])
+# What became of the recipients that Postfix handed over? outcome: the ledger's, plus deferred and rejected.
+RECIPIENTS = Counter("mailrelay_recipients", "Recipients by outcome.", ["outcome", "reason"])
+# How long do facts, decision and composition take, without the hand-over?
+DECISION_SECONDS = Histogram("mailrelay_decision_seconds", "From DATA to the first hand-over.", buckets=_SLOW)
+# How long does Postfix take to queue a copy?
+SUBMIT_SECONDS = Histogram("mailrelay_submit_seconds", "Time to hand one copy to Postfix.", buckets=_SLOW)
+# How many hand-overs are under way or waiting for a connection?
+SUBMITTING = Gauge("mailrelay_submitting", "Copies being handed over or waiting for a connection.")
+# Is the database in trouble?
+DATABASE_ERRORS = Counter("mailrelay_database_errors", "Statements that failed because the database was away.")
+# Is the LISTEN connection up, so that caches are current?
+LISTENING = Gauge("mailrelay_listening", "1 while change notifications arrive.")
+# Does the ledger add up? accepted - delivered - failed - discarded - held - queued; anything but 0 is a bug.
+LEDGER_IMBALANCE = Gauge("mailrelay_ledger_imbalance", "Accepted recipients without exactly one outcome.")
+# Where does the accepted mail stand?
+LEDGER_ROWS = Gauge("mailrelay_ledger_rows", "Ledger rows of the last 24 hours by outcome.", ["outcome"])
+# What did the worker clear away?
+PURGED_ROWS = Counter("mailrelay_purged_rows", "Rows removed by retention.", ["table"])
+PURGE_SECONDS = Histogram("mailrelay_purge_seconds", "Time of one retention run.", buckets=(0.01, 0.1, 1, 10, 60, 600))

@@ -1,0 +1,218 @@
+"""LMTP with one reply per recipient (RFC 2033), on aiosmtpd.
+
+Its command loop is kept; reading DATA is ours, because its line reader costs more than the rest of the path and because
+it answers its own troubles once instead of once per recipient. The paths of MAIL and RCPT are read by us as well: its
+parser builds a syntax tree for each and raises on foreign input.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiosmtpd.lmtp import LMTP
+
+from mailrelay import log
+from mailrelay.core.plan import Mail
+from mailrelay.core.reply import Reply
+from mailrelay.endpoint import Endpoint
+from mailrelay.servers.listen import listen
+
+Deliver = Callable[[Mail], Awaitable[Sequence[Reply]]]
+
+_PATH = re.compile(r"(FROM|TO):\s*<([^<>]*|\"(?:[^\"\\]|\\.)*\"@[^<>]*)>(?:\s+(.*))?", re.IGNORECASE)
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")  # RFC 3461 section 4
+_END = b".\r\n"
+_TEMPORARY = Reply(451, "4.3.0", "Temporary failure, try again")
+
+
+class _Session(LMTP):
+    """One connection of Postfix' LMTP client."""
+
+    line_length_limit = 256 * 1024  # how much asyncio buffers; lines may be of any length
+    command_size_limit = 4096
+
+    def __init__(self, server: "LmtpServer") -> None:
+        super().__init__(
+            None,
+            data_size_limit=None,
+            enable_SMTPUTF8=True,
+            hostname=server.hostname,
+            ident="LMTP mailrelay",
+            timeout=server.timeout_seconds,
+            loop=asyncio.get_running_loop(),
+        )
+        self._server = server
+        self._forwarded: dict[str, str] = {}
+        self._sender: str | None = None
+        self._rcpts: list[str] = []
+        self._smtputf8 = False
+
+    def _set_post_data_state(self) -> None:
+        """aiosmtpd calls this for RSET and at the beginning, too. The envelope is ours, not its."""
+        self._forwarded = {}
+        self._sender = None
+        self._rcpts = []
+        self._smtputf8 = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._server.sessions.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.sessions.discard(self)
+        super().connection_lost(error)
+
+    async def smtp_LHLO(self, arg: str | None) -> None:
+        if not arg:
+            await self.push("501 5.5.4 Syntax: LHLO hostname")
+            return
+        assert self.session is not None
+        self._set_post_data_state()
+        self.session.extended_smtp = True
+        self.session.host_name = arg
+        extensions = ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "XFORWARD ADDR IDENT")
+        lines = [f"250-{self.hostname}", *(f"250-{name}" for name in extensions[:-1]), f"250 {extensions[-1]}"]
+        await self.push("\r\n".join(lines))
+
+    async def smtp_XFORWARD(self, arg: str | None) -> None:
+        """What Postfix knows of the message: its queue id and the client (postfix XFORWARD_README)."""
+        for pair in (arg or "").split():
+            name, _, value = pair.partition("=")
+            text = _XTEXT.sub(lambda match: chr(int(match[1], 16)), value)
+            self._forwarded[name.upper()] = "" if text == "[UNAVAILABLE]" else text
+        await self.push("250 2.0.0 Ok")
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        if await self.check_helo_needed("LHLO"):
+            return
+        match = _PATH.fullmatch(arg or "")
+        if match is None or match[1].upper() != "FROM":
+            await self.push("501 5.5.4 Syntax: MAIL FROM:<address>")
+        elif self._sender is not None:
+            await self.push("503 5.5.1 Nested MAIL command")
+        else:
+            self._sender = _without_route(match[2])
+            self._smtputf8 = "SMTPUTF8" in (match[3] or "").upper().split()
+            await self.push("250 2.1.0 Ok")
+
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        match = _PATH.fullmatch(arg or "")
+        if self._sender is None:
+            await self.push("503 5.5.1 Need MAIL command")
+        elif match is None or match[1].upper() != "TO" or not match[2]:
+            await self.push("501 5.1.3 Syntax: RCPT TO:<address>")
+        else:
+            self._rcpts.append(_without_route(match[2]))
+            await self.push("250 2.1.5 Ok")
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        if not self._rcpts:
+            await self.push("503 5.5.1 Need RCPT command")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        mail = Mail(
+            queue_id=self._forwarded.get("IDENT", ""),
+            sender=self._sender or "",
+            rcpts=tuple(self._rcpts),
+            content=await self._read_data(),
+            client=self._forwarded.get("ADDR", "").removeprefix("IPV6:"),
+            smtputf8=self._smtputf8,
+        )
+        self._set_post_data_state()
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()  # the flow has time-outs of its own
+        replies = await self._server.deliver(mail)
+        self._reset_timeout()
+        await self.push("\r\n".join(map(str, replies)))
+
+    async def _read_data(self) -> bytes:
+        """Everything up to the final dot, unstuffed. Of a message over the limit only its first octets are kept.
+
+        Read in pieces that end with `.CRLF`: whether such a piece ends the message shows in its last five octets.
+        """
+        pieces: list[bytes] = []
+        size_octets = 0
+        before = b"\r\n"  # the two octets before the current piece
+        ended = False
+        while not ended:
+            try:
+                piece = await self._reader.readuntil(_END)
+                ended = (before + piece[-5:]).endswith(b"\r\n" + _END)
+            except asyncio.LimitOverrunError as error:
+                piece = await self._reader.read(error.consumed)
+            before = (before + piece[-2:])[-2:]
+            if size_octets <= self._server.message_octets:  # the piece that exceeds it is kept, to be seen
+                pieces.append(piece)
+            size_octets += len(piece)
+        content = b"".join(pieces).removesuffix(_END)
+        if content.startswith(b"."):
+            content = content[1:]
+        return content.replace(b"\r\n.", b"\r\n") if b"\r\n." in content else content
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Only reached by bugs outside of DATA; a bug never refuses mail for good."""
+        log.logger().error("lmtp.failed", exc_info=error)
+        return str(_TEMPORARY)
+
+
+def _without_route(path: str) -> str:
+    """RFC 5321 appendix C: a source route is accepted and ignored."""
+    return path.partition(":")[2] if path.startswith("@") and ":" in path else path
+
+
+class LmtpServer:
+    """Listens and keeps what is under way until it is finished, even when the client goes away.
+
+    deliver: answers every recipient of a mail, in order, and never raises for a reason of its own.
+    """
+
+    def __init__(
+        self, deliver: Deliver, *, hostname: str, message_octets: int, sessions: int, timeout_seconds: float
+    ) -> None:
+        self.hostname = hostname
+        self.message_octets = message_octets
+        self.timeout_seconds = timeout_seconds
+        self.sessions: set[_Session] = set()
+        self._deliver = deliver
+        self._sessions_max = sessions
+        self._under_way: set[asyncio.Task[Sequence[Reply]]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, endpoint: Endpoint) -> None:
+        self._server = await listen(self._session, endpoint)
+
+    def _session(self) -> asyncio.Protocol:
+        return _Busy() if len(self.sessions) >= self._sessions_max else _Session(self)
+
+    async def deliver(self, mail: Mail) -> Sequence[Reply]:
+        """Deliver in a task of its own: if Postfix hangs up meanwhile, the outcome is recorded all the same."""
+        task = asyncio.ensure_future(self._answers(mail))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _answers(self, mail: Mail) -> Sequence[Reply]:
+        try:
+            return await self._deliver(mail)
+        except Exception:
+            log.logger().exception("lmtp.failed", queue_id=mail.queue_id)
+            return [_TEMPORARY] * len(mail.rcpts)
+
+    async def stop(self, grace_seconds: float = 20.0) -> None:
+        """Take no new sessions, finish what is under way, hang up."""
+        if self._server is not None:
+            self._server.close()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace_seconds)
+        for session in tuple(self.sessions):
+            if session.transport is not None:
+                session.transport.close()
+
+
+class _Busy(asyncio.Protocol):
+    """Turns a session away; Postfix keeps the mail and comes back."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(b"421 4.3.2 Too many sessions, try later\r\n")
+        transport.close()

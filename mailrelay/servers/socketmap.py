@@ -1,0 +1,46 @@
+"""Postfix' socketmap protocol (socketmap_table(5)), answered from memory."""
+
+import asyncio
+from collections.abc import Callable
+
+from mailrelay import log, metrics
+from mailrelay.core.errors import Malformed
+from mailrelay.wire import socketmap
+
+Answer = Callable[[socketmap.Lookup], socketmap.Reply]
+_MAPS = frozenset({"domain", "recipient", "transport"})
+
+
+class SocketmapSession(asyncio.Protocol):
+    """One connection; questions are answered in order, several a connection."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._decoder = socketmap.Decoder()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        try:
+            lookups = self._decoder.feed(data)
+        except Malformed as error:
+            log.logger().warning("socketmap.malformed", problem=str(error))
+            self._transport.write(socketmap.encode(socketmap.Perm(str(error))))
+            self._transport.close()
+            return
+        for lookup in lookups:
+            self._transport.write(socketmap.encode(self._reply(lookup)))
+
+    def _reply(self, lookup: socketmap.Lookup) -> socketmap.Reply:
+        try:
+            reply = self._answer(lookup)
+        except Exception:
+            log.logger().exception("socketmap.failed")
+            reply = socketmap.Temp("temporary failure")
+        name = lookup.map if lookup.map in _MAPS else "other"
+        metrics.SOCKETMAP_ANSWERS.labels(name, type(reply).__name__.lower()).inc()
+        return reply

@@ -1,0 +1,71 @@
+"""The connection pool: autocommit, short time-outs, and one word for every kind of database trouble."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection, Error, OperationalError
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from mailrelay.core.errors import Unavailable
+
+# Our queries are many short look-ups by key: a generic plan is always right, and compiling never pays.
+_SETTINGS = "-c plan_cache_mode=force_generic_plan -c jit=off"
+
+
+class Database:
+    """Runs single statements. Trouble with the server is Unavailable; a statement that is wrong stays an Error."""
+
+    def __init__(self, dsn: str, connections: int, timeout_seconds: float, name: str) -> None:
+        self._timeout = timeout_seconds
+        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=connections,
+            open=False,
+            timeout=timeout_seconds,
+            reconnect_timeout=0,
+            kwargs={
+                "autocommit": True,
+                "application_name": f"mailrelay {name}",
+                "connect_timeout": max(2, round(timeout_seconds)),
+                "options": f"{_SETTINGS} -c statement_timeout={round(timeout_seconds * 1000)}",
+            },
+            check=None,
+        )
+        self.errors = 0
+
+    async def open(self) -> None:
+        """Begin; a server that is away is found out by the first query."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """A connection in autocommit. Raises Unavailable when there is none or it breaks."""
+        try:
+            async with self._pool.connection() as conn:
+                yield conn
+        except (OperationalError, PoolTimeout, PoolClosed) as error:
+            self.errors += 1
+            raise Unavailable(f"database: {type(error).__name__}") from error
+
+    async def rows(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[TupleRow]:
+        """All rows of one statement."""
+        async with self.connection() as conn:
+            cursor = await conn.execute(query, values)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def row(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> TupleRow | None:
+        """The first row of one statement."""
+        async with self.connection() as conn:
+            cursor = await conn.execute(query, values)
+            return await cursor.fetchone() if cursor.description else None
+
+
+def constraint(error: Error) -> str:
+    """The name of the violated constraint, '' for other errors."""
+    return error.diag.constraint_name or ""

@@ -1,0 +1,186 @@
+"""One round trip for everything that decides about a recipient address (spec section 1.2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg.rows import TupleRow
+
+from mailrelay.core.address import parse_address
+from mailrelay.core.facts import (
+    NOBODY,
+    Account,
+    AccountId,
+    Alias,
+    AliasId,
+    BlockedSenderId,
+    Facts,
+    Parent,
+    ParentId,
+    ParentKind,
+    RecipientId,
+    Target,
+    Usage,
+)
+from mailrelay.core.inquiry import Inquiry
+from mailrelay.store.database import Database
+
+# Each look-up is lateral, so that it stays an index probe per address however large the tables are.
+# The recipients come as one JSON list of [id, address, verified, unverified_since, failing_since, rank];
+# rank 0: attached or chosen by key, 1: the parent's default, 2: the account's default.
+_FACTS = """
+    select q.n::int,
+           acc.id, acc.state, acc.block_behaviour, acc.forward_mode, acc.messages_per_hour, acc.new_aliases_per_hour,
+           acc.bandwidth_octets_per_month, acc.created_at,
+           a.id, a.uuid, a.state, a.block_behaviour, a.forward_mode, a.expires_at, a.max_forwards, a.emails_forwarded,
+           a.sender_allow_list,
+           p.kind, p.id, p.active, p.off, p.catch_all, p.auto_create_regex, p.block_behaviour, p.forward_mode,
+           t.targets, used.amounts, b.blocked_by, b.has_list
+    from unnest(%(base)s::text[], %(domain)s::text[], %(shared)s::bool[], %(custom)s::bool[], %(label)s::text[],
+                %(sender)s::text[], %(author)s::text[], %(sender_org)s::text[], %(network)s::text[], %(keys)s::text[],
+                %(sender_domains)s::text[])
+         with ordinality as q(base, domain, shared, custom, label, sender, author, sender_org, network, keys,
+                           sender_domains, n)
+    left join lateral (
+        select * from alias where alias.local_part = q.base and alias.domain = q.domain
+    ) a on true
+    left join lateral (
+        select 'handle' as kind, h.id, h.account_id, h.recipient_id as default_recipient_id,
+               h.state = 'active' as active,
+               h.state = 'released' or exists (
+                   select from handle_domain_off o join domain d on d.id = o.domain_id
+                   where o.handle_id = h.id and d.name = q.domain) as off,
+               true as catch_all, null as auto_create_regex, h.block_behaviour,
+               coalesce(h.forward_mode, 'auto') as forward_mode
+        from handle h where q.shared and h.local_part = q.base
+        union all
+        select 'username', u.id, u.account_id, u.default_recipient_id, u.active, false,
+               u.catch_all, u.auto_create_regex, u.block_behaviour, u.forward_mode
+        from username u where u.name = q.label
+        union all
+        select 'domain', d.id, d.account_id, d.default_recipient_id, d.active, false,
+               d.catch_all, d.auto_create_regex, d.block_behaviour, d.forward_mode
+        from domain d where q.custom and d.name = q.domain and d.account_id is not null and d.verified_at is not null
+        limit 1
+    ) p on true
+    left join lateral (
+        select c.id from account c where q.shared and a.id is null and p.id is null and c.name = %(catch_all)s
+    ) ca on true
+    left join lateral (
+        select * from account where account.id = coalesce(a.account_id, p.account_id, ca.id)
+    ) acc on true
+    left join lateral (
+        select jsonb_agg(jsonb_build_array(r.id, r.address, r.verified_at is not null and not r.pending,
+                                           extract(epoch from r.unverified_since), extract(epoch from r.failing_since),
+                                           c.rank) order by c.rank, c.since, r.id) as targets
+        from (
+            select ar.recipient_id as id, 0 as rank, ar.created_at as since
+            from alias_recipient ar where ar.alias_id = a.id
+            union all
+            select k.id, 0, k.created_at from (
+                select r.id, r.created_at, row_number() over (order by r.created_at, r.id) as number
+                from recipient r where r.account_id = acc.id and not r.pending
+            ) k where a.id is null and q.keys <> '' and k.number = any (string_to_array(q.keys, ',')::bigint[])
+            union all select p.default_recipient_id, 1, null where p.default_recipient_id is not null
+            union all select acc.default_recipient_id, 2, null
+        ) c join recipient r on r.id = c.id
+    ) t on acc.id is not null
+    left join lateral (
+        select array[
+            sum(amount) filter (where kind = 'message' and subject = ''),
+            sum(amount) filter (where kind = 'message' and subject <> ''),
+            sum(amount) filter (where kind = 'bandwidth' and subject = ''),
+            sum(amount) filter (where kind = 'bandwidth' and subject <> ''),
+            sum(amount) filter (where kind = 'new_alias' and subject = ''),
+            sum(amount) filter (where kind = 'new_alias' and subject <> '')]::bigint[] as amounts
+        from rate_window w
+        where w.account_id = acc.id and (
+            w.kind = 'bandwidth' and w.subject in ('', q.sender_org)
+                and w.window_start = date_trunc('month', now() at time zone 'utc') at time zone 'utc'
+            or w.kind = 'message' and w.subject in ('', q.sender_org) and w.window_start > now() - interval '1 hour'
+            or w.kind = 'new_alias' and a.id is null and w.subject in ('', q.network)
+                and w.window_start > now() - interval '1 hour')
+    ) used on acc.id is not null
+    left join lateral (
+        select exists (select from blocked_sender where account_id = acc.id) as has_list, (
+            select s.id from blocked_sender s
+            where s.account_id = acc.id and (s.alias_id is null or s.alias_id = a.id)
+              and (s.type = 'email' and s.value in (q.sender, q.author)
+                   or s.type = 'domain' and s.value = any (string_to_array(q.sender_domains, ',')))
+            order by s.type desc, s.id limit 1) as blocked_by
+    ) b on acc.id is not null
+    order by q.n
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FactsReader:
+    """Reads facts for many inquiries at once. catch_all: name of the installation's catch-all account, or None."""
+
+    database: Database
+    catch_all: str | None
+
+    async def read(self, inquiries: Sequence[Inquiry]) -> list[Facts]:
+        """One Facts per inquiry, in their order."""
+        values: dict[str, Any] = {
+            "base": [i.base for i in inquiries],
+            "domain": [i.domain for i in inquiries],
+            "shared": [i.shared for i in inquiries],
+            "custom": [i.custom for i in inquiries],
+            "label": [i.label for i in inquiries],
+            "sender": [i.sender for i in inquiries],
+            "author": [i.author for i in inquiries],
+            "sender_org": [i.sender_org or "-" for i in inquiries],
+            "network": [i.network or "-" for i in inquiries],
+            "keys": [",".join(map(str, i.keys)) for i in inquiries],
+            "sender_domains": [",".join(i.sender_domains) for i in inquiries],
+            "catch_all": self.catch_all,
+        }
+        rows = await self.database.rows(_FACTS, values)
+        return [_facts(row) for row in rows]
+
+
+def _facts(row: TupleRow) -> Facts:
+    if row[1] is None:
+        return NOBODY if row[9] is None else Facts(alias=_alias(row))
+    targets = row[26] or ()
+    alias = _alias(row) if row[9] is not None else None
+    chosen = tuple(_target(item) for item in targets if item[5] == 0)
+    amounts = [int(amount or 0) for amount in row[27]]
+    return Facts(
+        account=Account(AccountId(row[1]), *row[2:9]),
+        alias=alias,
+        parent=_parent(row),
+        attached=chosen if alias is not None else (),
+        keyed=chosen if alias is None else (),
+        parent_default=next((_target(item) for item in targets if item[5] == 1), None),
+        account_default=next((_target(item) for item in targets if item[5] == 2), None),
+        usage=Usage(*amounts),
+        blocked_by=BlockedSenderId(row[28]) if row[28] is not None else None,
+        has_block_list=row[29],
+    )
+
+
+def _alias(row: TupleRow) -> Alias:
+    allow = tuple(row[17]) if row[17] is not None else None
+    return Alias(AliasId(row[9]), row[10], row[11], row[12], row[13], row[14], row[15], row[16], allow)
+
+
+def _parent(row: TupleRow) -> Parent | None:
+    if row[18] is not None:
+        return Parent(ParentKind(row[18]), ParentId(row[19]), *row[20:26])
+    if row[9] is None:
+        return Parent(ParentKind.CATCH_ALL, ParentId(0), True, False, True, None, None, None)
+    return None
+
+
+def _target(item: Sequence[Any]) -> Target:
+    identity, address, verified, unverified_since, failing_since, _ = item
+    return Target(
+        RecipientId(identity),
+        parse_address(address),
+        verified,
+        datetime.fromtimestamp(unverified_since, UTC),
+        None if failing_since is None else datetime.fromtimestamp(failing_since, UTC),
+    )

@@ -1,0 +1,222 @@
+"""Writing the ledger: every statement takes many entries, so that concurrent messages share it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally, storable
+from mailrelay.store.database import Database
+
+_ENTRY = """
+    unnest(%(key)s::bytea[], %(queue_id)s::text[], %(message_id)s::text[], %(account)s::bigint[], %(alias)s::bigint[],
+           %(rcpt)s::text[], %(sender)s::text[], %(client)s::inet[], %(size)s::bigint[], %(recipient)s::bigint[]"""
+_ENTRY_NAMES = "key, queue_id, message_id, account_id, alias_id, rcpt, sender, client, size, recipient_id"
+
+# The ledger row is the idempotency record: only who inserts it writes the outbound row as well. Rows that were there
+# before are read in the same statement; one that another transaction inserts meanwhile shows as neither.
+_OPEN = f"""
+    with q as (
+        select * from {_ENTRY}, %(outbound)s::bigint[], %(destination)s::text[], %(type)s::text[], %(mode)s::text[])
+        with ordinality as q({_ENTRY_NAMES}, outbound_id, destination, type, mode, n)
+    ), fresh as (
+        insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
+                            size_octets, recipient_id, outbound_id, outcome, mode)
+        select key, queue_id, nullif(message_id, ''), account_id, alias_id, rcpt, sender, client, size, recipient_id,
+               outbound_id, 'queued', mode
+        from q order by n
+        on conflict on constraint ledger_once do nothing
+        returning outbound_id
+    ), sent as (
+        insert into outbound (id, account_id, alias_id, recipient_id, destination, email_type, mode, ingress_queue_id)
+        select q.outbound_id, q.account_id, q.alias_id, nullif(greatest(q.recipient_id, 0), 0), q.destination, q.type,
+               q.mode, q.queue_id
+        from q join fresh on fresh.outbound_id = q.outbound_id
+    )
+    select fresh.outbound_id is not null, l.outbound_id, l.outcome
+    from q left join fresh on fresh.outbound_id = q.outbound_id
+    left join lateral (
+        select outbound_id, outcome from ledger
+        where fresh.outbound_id is null
+          and ledger.ingress_key = q.key and ledger.rcpt = q.rcpt and ledger.recipient_id = q.recipient_id
+    ) l on true
+    order by q.n
+"""
+
+_CLOSE = """
+    with c as (
+        select * from unnest(%(id)s::bigint[], %(outcome)s::text[], %(reason)s::text[], %(queue_id)s::text[],
+                             %(note)s::text[]) as c(id, outcome, reason, queue_id, note)
+    ), t as (
+        select * from unnest(%(account)s::bigint[], %(alias)s::bigint[], %(org)s::text[], %(octets)s::bigint[])
+            as t(account_id, alias_id, org, octets)
+    ), entries as (
+        update ledger set outcome = c.outcome, reason = nullif(c.reason, ''), finished_at = now()
+        from c where ledger.outbound_id = c.id and ledger.outcome = 'queued'
+    ), sent as (
+        update outbound
+        set outbound_queue_id = nullif(c.queue_id, ''), bounce_text = coalesce(nullif(c.note, ''), bounce_text)
+        from c where outbound.id = c.id
+    ), forwarded as (
+        update alias
+        set emails_forwarded = alias.emails_forwarded + s.n,
+            last_forwarded = case when account.save_alias_last_used then now() else alias.last_forwarded end
+        from (select alias_id, account_id, count(*) as n from t group by alias_id, account_id) s, account
+        where alias.id = s.alias_id and account.id = s.account_id
+    ), amounts as (
+        select account_id, 'message' as kind, '' as subject, date_trunc('minute', now()) as at, count(*) as amount
+        from t group by account_id
+        union all
+        select account_id, 'message', org, date_trunc('minute', now()), count(*)
+        from t where org <> '' group by account_id, org
+        union all
+        select account_id, 'bandwidth', '', date_trunc('month', now() at time zone 'utc') at time zone 'utc',
+               sum(octets)
+        from t group by account_id
+        union all
+        select account_id, 'bandwidth', org, date_trunc('month', now() at time zone 'utc') at time zone 'utc',
+               sum(octets)
+        from t where org <> '' group by account_id, org
+    )
+    insert into rate_window (account_id, kind, subject, window_start, amount)
+    select account_id, kind, subject, at, amount from amounts order by account_id, kind, subject
+    on conflict on constraint rate_window_pkey do update set amount = rate_window.amount + excluded.amount
+"""
+
+_END = f"""
+    with q as (
+        select * from {_ENTRY}, %(outcome)s::text[], %(reason)s::text[], %(counted)s::bigint[], %(ban)s::bigint[],
+                      %(blocked_by)s::bigint[])
+        with ordinality as q({_ENTRY_NAMES}, outcome, reason, counted_alias, ban_id, blocked_by, n)
+    ), fresh as (
+        insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
+                            size_octets, recipient_id, outcome, reason, finished_at)
+        select key, queue_id, nullif(message_id, ''), account_id, alias_id, rcpt, sender, client, size, recipient_id,
+               outcome, reason, now()
+        from q order by n
+        on conflict on constraint ledger_once do nothing
+        returning ingress_key, rcpt
+    ), counted as (
+        select q.* from q join fresh on fresh.ingress_key = q.key and fresh.rcpt = q.rcpt
+    ), aliases as (
+        update alias
+        set emails_blocked = alias.emails_blocked + s.n,
+            last_blocked = case when account.save_alias_last_used then now() else alias.last_blocked end
+        from (select counted_alias, account_id, count(*) as n from counted group by 1, 2) s
+             left join account on account.id = s.account_id
+        where alias.id = s.counted_alias
+    ), bans as (
+        update ban set hits = ban.hits + s.n, last_hit_at = now()
+        from (select ban_id, count(*) as n from counted group by 1) s where ban.id = s.ban_id
+    )
+    update blocked_sender set blocked = blocked_sender.blocked + s.n, last_blocked = now()
+    from (select blocked_by, count(*) as n from counted group by 1) s where blocked_sender.id = s.blocked_by
+"""
+
+_BOUNCED = """
+    with noted as (
+        update outbound
+        set bounced_at = coalesce(bounced_at, now()), bounce_status = coalesce(bounce_status, %(status)s),
+            bounce_text = coalesce(bounce_text, %(text)s), bounce_count = bounce_count + 1
+        where id = %(id)s returning id
+    )
+    update ledger set outcome = 'failed', reason = 'bounce', finished_at = now()
+    from noted where ledger.outbound_id = noted.id and ledger.outcome in ('queued', 'delivered')
+"""
+
+
+class Ledger:
+    """The writing side of the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, openings: Sequence[Opening]) -> list[Opened]:
+        """Register copies before they are handed over. What was registered before comes back with its outcome.
+
+        Raises Unavailable, also when the same copy is being registered by somebody else at this moment.
+        """
+        values = _entries([(opening.envelope, opening.recipient_id) for opening in openings])
+        values["outbound"] = [signed(opening.outbound_id) for opening in openings]
+        values["destination"] = [storable(opening.destination) for opening in openings]
+        values["type"] = [opening.type.value for opening in openings]
+        values["mode"] = [opening.mode for opening in openings]
+        rows = await self._database.rows(_OPEN, values)
+        opened = []
+        for opening, (fresh, outbound_id, outcome) in zip(openings, rows, strict=True):
+            if fresh:
+                opened.append(Opened(opening.outbound_id, None))
+            elif outcome is None:
+                raise Unavailable("the same copy is being registered twice at once")
+            else:
+                known = opening.outbound_id if outbound_id is None else unsigned(outbound_id)
+                opened.append(Opened(known, outcome))
+        return opened
+
+    async def close(self, batches: Sequence[tuple[Sequence[Closing], Tally | None]]) -> list[None]:
+        """Write what came of copies; with a tally also the counters of their recipient."""
+        closings = [closing for batch, _ in batches for closing in batch]
+        tallies = [tally for _, tally in batches if tally is not None]
+        await self._database.rows(
+            _CLOSE,
+            {
+                "id": [signed(closing.outbound_id) for closing in closings],
+                "outcome": [closing.outcome for closing in closings],
+                "reason": [closing.reason.value if closing.reason else "" for closing in closings],
+                "queue_id": [storable(closing.queue_id) for closing in closings],
+                "note": [storable(closing.note, 500) for closing in closings],
+                "account": [tally.account_id for tally in tallies],
+                "alias": [tally.alias_id for tally in tallies],
+                "org": [storable(tally.sender_org) for tally in tallies],
+                "octets": [tally.octets for tally in tallies],
+            },
+        )
+        return [None] * len(batches)
+
+    async def end(self, endings: Sequence[Ending]) -> list[None]:
+        """Write recipients without a copy. A repeated one counts nothing."""
+        values = _entries([(ending.envelope, 0) for ending in endings])
+        values["outcome"] = [ending.outcome for ending in endings]
+        values["reason"] = [ending.reason.value for ending in endings]
+        values["counted"] = [ending.counted_alias for ending in endings]
+        values["ban"] = [ending.ban_id for ending in endings]
+        values["blocked_by"] = [ending.blocked_by for ending in endings]
+        await self._database.rows(_END, values)
+        return [None] * len(endings)
+
+    async def bounced(self, outbound_id: OutboundId, status: str, text: str) -> None:
+        """Note a failure report on its copy; the first one's words stay."""
+        values = {"id": signed(outbound_id), "status": storable(status, 20), "text": storable(text, 500)}
+        await self._database.rows(_BOUNCED, values)
+
+    async def is_outbound(self, ids: Sequence[OutboundId]) -> list[bool]:
+        """Which copies are still recorded."""
+        wanted = [signed(outbound_id) for outbound_id in ids]
+        rows = await self._database.rows("select id from outbound where id = any (%(ids)s::bigint[])", {"ids": wanted})
+        known = {row[0] for row in rows}
+        return [outbound_id in known for outbound_id in wanted]
+
+
+def _entries(items: Sequence[tuple[Envelope, int]]) -> dict[str, Any]:
+    envelopes = [envelope for envelope, _ in items]
+    return {
+        "key": [envelope.key for envelope in envelopes],
+        "queue_id": [storable(envelope.queue_id, 100) for envelope in envelopes],
+        "message_id": [storable(envelope.message_id, 998) for envelope in envelopes],
+        "account": [envelope.account_id for envelope in envelopes],
+        "alias": [envelope.alias_id for envelope in envelopes],
+        "rcpt": [storable(envelope.rcpt) for envelope in envelopes],
+        "sender": [storable(envelope.sender) for envelope in envelopes],
+        "client": [envelope.client_address for envelope in envelopes],
+        "size": [envelope.size_octets for envelope in envelopes],
+        "recipient": [recipient_id for _, recipient_id in items],
+    }
+
+
+def signed(outbound_id: OutboundId) -> int:
+    """The same 64 bits as PostgreSQL's bigint."""
+    return outbound_id - (1 << 64) if outbound_id >= 1 << 63 else outbound_id
+
+
+def unsigned(column: int) -> OutboundId:
+    """The other way round."""
+    return OutboundId(column + (1 << 64) if column < 0 else column)

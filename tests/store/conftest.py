@@ -1,12 +1,14 @@
 """Databases for store tests: one private cluster per session, a fresh migrated database per test."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from psycopg import AsyncConnection
 
 from mailrelay.store.migrate import folder, migrate
 from tests.store.postgres import Cluster, database_of, private_cluster
+from tests.store.world import WORLD, Connection
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +41,11 @@ def empty_dsn(cluster: Cluster) -> Iterator[str]:
     fresh = cluster.create()
     yield fresh
     cluster.drop(fresh)
+
+
+@pytest.fixture
+async def conn(dsn: str) -> AsyncIterator[Connection]:
+    """A connection in autocommit to a database with the small world of world.py."""
+    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute(WORLD.encode())
+        yield connection

@@ -112,10 +112,17 @@ def _owner() -> str:
     return "postgres" if "postgres" in names else "nobody"
 
 
+def _roomy_memory() -> Path | None:
+    """A file system in memory with room for a cluster, where a new database takes 20 ms instead of 500; or None."""
+    memory = Path("/dev/shm")
+    room = shutil.disk_usage(memory).free if memory.is_dir() and os.access(memory, os.W_OK) else 0
+    return memory if room > 2 * 1024**3 else None
+
+
 @contextmanager
 def private_cluster() -> Iterator[Cluster]:
     """A running cluster; stopped and removed at the end."""
-    root = Path(tempfile.mkdtemp(prefix="mr-pg-"))
+    root = Path(tempfile.mkdtemp(prefix="mr-pg-", dir=_roomy_memory()))
     try:
         owner = _owner()
         shutil.chown(root, owner)

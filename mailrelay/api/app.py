@@ -1,0 +1,27 @@
+"""The web application of the `api` role."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mailrelay.api.problem import translate
+from mailrelay.health import Health, exposition, report
+
+
+def build(health: Health) -> Starlette:
+    """The application. health: also called in other threads."""
+
+    # Not coroutines, so that they run in threads: a scrape takes milliseconds, which other requests need not wait for.
+    def healthz(_: Request) -> Response:
+        status, body = report(health)
+        return Response(body, status, {"Cache-Control": "no-store"}, media_type="application/json")
+
+    def metrics(request: Request) -> Response:
+        content_type, body = exposition(request.headers.get("Accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+    app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics)])
+    app.router.redirect_slashes = False  # an unknown path is 404, not a guess
+    translate(app)
+    return app

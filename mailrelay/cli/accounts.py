@@ -1,0 +1,116 @@
+"""account add|list|show|passwd|disable|enable, username add|list|set|remove."""
+
+import click
+
+from mailrelay.cli import show
+from mailrelay.cli.app import App, pass_app, read_secret_file
+from mailrelay.cli.types import MAILBOX
+from mailrelay.core.address import Address
+from mailrelay.core.records import AccountRecord, Named
+
+_LISTED = ("id", "name", "state", "default_recipient", "username", "is_admin", "created_at")
+
+
+@click.group()
+def account() -> None:
+    """Accounts that people sign in to, and those that stand for a mailbox."""
+
+
+@account.command()
+@click.argument("name")
+@click.option("--recipient", type=MAILBOX, required=True, metavar="MAILBOX", help="Its default recipient.")
+@click.option("--verified", is_flag=True, help="The mailbox is known to be the owner's.")
+@click.option("--admin", is_flag=True, help="May administer the installation over HTTP.")
+@click.option("--password-file", metavar="FILE|-", help="First line is the password; without it there is none.")
+@pass_app
+def add(app: App, name: str, recipient: Address, verified: bool, admin: bool, password_file: str | None) -> None:
+    """Make an account, with a default recipient and the username of the same name."""
+    from mailrelay.flows.manage import accounts
+    from mailrelay.store.manage_accounts import Accounts
+
+    password = None if password_file is None else read_secret_file(password_file)
+    found = app.run(
+        lambda database: accounts.add(
+            app.bureau(database),
+            Accounts(database),
+            name,
+            recipient,
+            verified=verified,
+            is_admin=admin,
+            password=password,
+        )
+    )
+    app.one(found)
+    if found.username is None:
+        app.remark(f"no username: {found.name} holds . or _, which a domain name cannot")
+    if not verified:
+        app.remark(f"{recipient} gets no mail before it is verified")
+
+
+@account.command("list")
+@click.option("--search", default="", help="Part of the name or mailbox.")
+@click.option("--after", default=0, metavar="ID", help="Begin behind this id.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@pass_app
+def list_(app: App, search: str, after: int, limit: int | None) -> None:
+    """Show accounts, implicit ones by their mailbox."""
+    from mailrelay.store.manage_accounts import Accounts
+
+    app.many(app.run(lambda database: Accounts(database).page(search, after, limit)), _LISTED)
+
+
+@account.command("show")
+@click.argument("name", metavar="NAME|MAILBOX")
+@pass_app
+def show_(app: App, name: str) -> None:
+    """Show an account and how much it has."""
+    from mailrelay.store.manage_accounts import Accounts
+
+    found, holdings = app.run(lambda database: Accounts(database).show(Named(name.lower())))
+    record = {**_fields(found), "holdings": show.plain(holdings)}
+    app.text("\n".join((show.details(found), show.details(holdings))), record)
+
+
+@account.command()
+@click.argument("name")
+@click.option("--password-file", metavar="FILE|-", help="First line is the password; without it you are asked.")
+@pass_app
+def passwd(app: App, name: str, password_file: str | None) -> None:
+    """Set the password, which ends all sessions."""
+    from mailrelay.flows.manage import accounts
+    from mailrelay.store.manage_accounts import Accounts
+
+    if password_file is not None:
+        password = read_secret_file(password_file)
+    else:
+        password = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    app.one(app.run(lambda database: accounts.set_password(Accounts(database), Named(name.lower()), password)))
+
+
+@account.command()
+@click.argument("name", metavar="NAME|MAILBOX")
+@click.option("--reason", help="For other operators.")
+@pass_app
+def disable(app: App, name: str, reason: str | None) -> None:
+    """Suspend an account: its mail is refused, its sessions end."""
+    app.one(_suspend(app, name, True, reason))
+
+
+@account.command()
+@click.argument("name", metavar="NAME|MAILBOX")
+@pass_app
+def enable(app: App, name: str) -> None:
+    """End a suspension."""
+    app.one(_suspend(app, name, False, None))
+
+
+def _suspend(app: App, name: str, suspended: bool, reason: str | None) -> AccountRecord:
+    from mailrelay.store.manage_accounts import Accounts
+
+    return app.run(lambda database: Accounts(database).set_suspended(Named(name.lower()), suspended, reason))
+
+
+def _fields(record: AccountRecord) -> dict[str, object]:
+    fields = show.plain(record)
+    assert isinstance(fields, dict)  # of a dataclass
+    return fields

@@ -1,0 +1,116 @@
+"""Commands that concern the installation itself: serve, migrate, check-config, secrets."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+from mailrelay.cli import show
+from mailrelay.cli.app import App, pass_app
+from mailrelay.core.errors import BadConfig
+from mailrelay.endpoint import Endpoint
+
+ROLES = ("policy", "lmtp", "api", "worker")
+
+
+@click.command()
+@click.argument("roles", nargs=-1, required=True, metavar="ROLE...|all", type=click.Choice((*ROLES, "all")))
+@pass_app
+def serve(app: App, roles: tuple[str, ...]) -> None:
+    """Run roles in this process until it is told to stop."""
+    from mailrelay import wiring
+
+    chosen = ROLES if "all" in roles else tuple(dict.fromkeys(roles))
+    wiring.serve(app.config_path, chosen)
+
+
+@click.command()
+@pass_app
+def migrate(app: App) -> None:
+    """Apply the schema changes that the database lacks. Several may start it at once."""
+    from mailrelay.store import migrate as migrations
+
+    dsn = app.config.database.dsn
+    done = asyncio.run(migrations.migrate(dsn, migrations.folder(), app.remark))
+    app.text("\n".join(done) or "nothing to do", {"applied": done})
+
+
+@click.command("check-config")
+@click.pass_context
+def check_config(ctx: click.Context) -> None:
+    """Name every mistake in the settings, the secret files and the DKIM keys, without starting anything."""
+    app = ctx.find_object(App)
+    assert app is not None  # the main command makes it
+    problems = _problems(app)
+    if app.json:
+        click.echo(show.document({"file": str(app.config_path), "ok": not problems, "problems": problems}))
+    elif not problems:
+        click.echo(f"{app.config_path}: ok")
+    else:
+        raise BadConfig(tuple(problems))
+    if problems:
+        ctx.exit(78)
+
+
+def _problems(app: App) -> list[str]:
+    from mailrelay.store import manage_keys
+
+    try:
+        config = app.config
+    except BadConfig as error:
+        return list(error.problems)
+    problems = _clashing_listeners(app)
+    problems += manage_keys.secret_problems(config.secrets)
+    domain = config.service.domain
+    present = manage_keys.DkimFolder(config.dkim).present(domain)
+    problems += [
+        f"{config.dkim / domain / selector}.pem: is missing; `mailrelay domain keys {domain}` creates it"
+        for selector in manage_keys.SELECTORS
+        if selector not in present
+    ]
+    for selector in present:
+        path = config.dkim / domain / f"{selector}.pem"
+        if path.stat().st_mode & 0o077:
+            problems.append(f"{path}: may be read by others: chmod 600")
+        elif os.access(path, os.R_OK) and not manage_keys.usable(path):
+            problems.append(f"{path}: holds no private key")
+    return problems
+
+
+def _clashing_listeners(app: App) -> list[str]:
+    config = app.config
+    listeners = {
+        "policy.listen": config.policy.listen,
+        "policy.socketmap": config.policy.socketmap,
+        "policy.status": config.policy.status,
+        "lmtp.listen": config.lmtp.listen,
+        "lmtp.status": config.lmtp.status,
+        "submit.address": config.submit.address,  # Postfix listens there
+        "api.listen": config.api.listen,
+        "worker.status": config.worker.status,
+    }
+    problems: list[str] = []
+    seen: dict[Endpoint, str] = {}
+    for key, endpoint in listeners.items():
+        if endpoint in seen:
+            problems.append(f"{app.config_path}: {key}: {endpoint} is taken by {seen[endpoint]}")
+        seen.setdefault(endpoint, key)
+    return problems
+
+
+@click.group()
+def secrets() -> None:
+    """Secret keys of the installation."""
+
+
+@secrets.command()
+@pass_app
+def init(app: App) -> None:
+    """Create the secret files that are missing. What is there stays as it is."""
+    from mailrelay.store import manage_keys
+
+    folder: Path = app.config.secrets
+    made = manage_keys.init_secrets(folder)
+    lines = [f"created {path}" for path in made] or [f"{folder}: nothing was missing"]
+    app.text("\n".join(lines), {"folder": str(folder), "created": [path.name for path in made]})

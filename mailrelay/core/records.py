@@ -1,0 +1,281 @@
+"""What accounts hold and operators manage, as lists and details show it: rows of the database as values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NewType
+from uuid import UUID
+
+from mailrelay.core.address import Address
+from mailrelay.core.bans import Ban, BanId, BanScope, BanType
+from mailrelay.core.facts import AccountId, AliasId, BlockBehaviour, BlockedSenderId, ForwardMode, RecipientId
+
+UsernameId = NewType("UsernameId", int)
+DomainId = NewType("DomainId", int)
+HandleId = NewType("HandleId", int)
+TokenId = NewType("TokenId", int)
+
+TokenKind = Literal["addy", "api_key", "app_password"]
+BlockType = Literal["email", "domain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The account of this name, or the implicit account of this folded mailbox."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImplicitFor:
+    """The account of whoever controls a mailbox; it is made when there is none (design section 4)."""
+
+    mailbox: Address
+
+
+Owner = Named | ImplicitFor | AccountId
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDomain:
+    """A domain of ours. account None: shared by everybody."""
+
+    name: str
+    account: AccountId | None
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a new name or mailbox is checked against: our domains at or above its domain, and bans not revoked."""
+
+    domains: tuple[KnownDomain, ...]
+    bans: tuple[Ban, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """An account. name: what it signs in with, or the mailbox of an implicit one; username: the default one."""
+
+    id: AccountId
+    uuid: UUID
+    name: str
+    implicit: bool
+    state: Literal["active", "suspended", "deleting"]
+    state_reason: str | None
+    is_admin: bool
+    has_password: bool
+    username: str | None
+    default_recipient: str | None
+    created_at: datetime
+    last_login_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """How much an account has; aliases without deleted ones."""
+
+    recipients: int
+    usernames: int
+    domains: int
+    aliases: int
+    handles: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account that somebody signs in to. password_hash: PHC string; username: None for none."""
+
+    name: str
+    username: str | None
+    recipient: Address
+    verified: bool
+    is_admin: bool
+    password_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRecord:
+    """A real mailbox of an account. is_default: the account's aliases go there unless they say otherwise."""
+
+    id: RecipientId
+    uuid: UUID
+    account: str
+    address: str
+    verified_at: datetime | None
+    is_default: bool
+    can_reply_send: bool
+    should_encrypt: bool
+    failing_since: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UsernameRecord:
+    """A name that gives its account `<name>.<shared domain>` for every shared domain."""
+
+    id: UsernameId
+    uuid: UUID
+    account: str
+    name: str
+    is_default: bool
+    active: bool
+    catch_all: bool
+    auto_create_regex: str | None
+    default_recipient: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRecord:
+    """A mail domain. account None: shared by everybody."""
+
+    id: DomainId
+    uuid: UUID
+    name: str
+    account: str | None
+    shared: bool
+    active: bool
+    visible: bool
+    catch_all: bool
+    auto_create_regex: str | None
+    default_recipient: str | None
+    verified_at: datetime | None
+    mx_verified_at: datetime | None
+    sending_verified_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewDomain:
+    """account None: shared. verified: ownership and MX count as checked."""
+
+    name: str
+    account: Owner | None
+    verified: bool
+    catch_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRecord:
+    """An alias. account None: forgotten; recipients: the attached ones, none: the default applies."""
+
+    id: AliasId
+    uuid: UUID
+    address: str
+    account: str | None
+    state: Literal["active", "inactive", "deleted", "forgotten"]
+    recipients: tuple[str, ...]
+    description: str | None
+    forward_mode: ForwardMode | None
+    block_behaviour: BlockBehaviour | None
+    emails_forwarded: int
+    emails_blocked: int
+    emails_replied: int
+    emails_sent: int
+    last_forwarded: datetime | None
+    expires_at: datetime | None
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAlias:
+    """recipients: verified ones of the owner's, none: the default; username: label of a username's domain, or ''."""
+
+    local: str
+    domain: str
+    owner: Owner
+    recipients: tuple[Address, ...]
+    username: str = ""
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandleRecord:
+    """A local part that one owner has on all shared domains, except those in off."""
+
+    id: HandleId
+    uuid: UUID
+    local_part: str
+    account: str | None
+    state: Literal["active", "inactive", "released"]
+    recipient: str | None
+    off: tuple[str, ...]
+    created_at: datetime
+    released_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token without its secret. display: a few characters to tell it apart; owner_email: API keys only."""
+
+    id: TokenId
+    uuid: UUID
+    account: str
+    kind: TokenKind
+    name: str
+    display: str
+    owner_email: str | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """hash: SHA-256 of the whole token."""
+
+    kind: TokenKind
+    name: str
+    hash: bytes
+    display: str
+    expires_at: datetime | None
+    owner_email: str | None = None
+    automatic_renew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BanRecord:
+    """A ban. active: neither revoked nor expired."""
+
+    id: BanId
+    uuid: UUID
+    type: BanType
+    value: str
+    scope: BanScope
+    reason: str | None
+    active: bool
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    revoked_reason: str | None
+    hits: int
+    last_hit_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewBan:
+    """value: folded as its type demands."""
+
+    type: BanType
+    value: str
+    scope: BanScope
+    reason: str | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """An entry of an account's own block list. alias None: for all its aliases."""
+
+    id: BlockedSenderId
+    uuid: UUID
+    account: str
+    type: BlockType
+    value: str
+    alias: str | None
+    blocked: int
+    last_blocked: datetime | None
+    created_at: datetime

@@ -1,0 +1,1 @@
+"""What operators and owners change: each flow checks, then has one store carry it out."""

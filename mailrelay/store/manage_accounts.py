@@ -1,0 +1,128 @@
+"""Accounts and their usernames, as the management commands and the HTTP APIs change them."""
+
+from dataclasses import dataclass
+from typing import LiteralString
+
+from mailrelay.core.errors import Absent
+from mailrelay.core.facts import AccountId
+from mailrelay.core.records import AccountRecord, Holdings, Named, NewAccount
+from mailrelay.store.database import Database
+from mailrelay.store.manage import OWNER_NAME, Connection, account_id, conflicts, record, records
+
+_SELECT: LiteralString = f"""
+    select acc.id, acc.uuid, {OWNER_NAME} as name, acc.name is null as implicit, acc.state, acc.state_reason,
+           acc.is_admin, acc.password_hash is not null as has_password, u.name as username,
+           r.address as default_recipient, acc.created_at, acc.last_login_at
+    from account acc
+    left join username u on u.id = acc.default_username_id
+    left join recipient r on r.id = acc.default_recipient_id
+"""
+_ONE: LiteralString = f"{_SELECT} where acc.id = %(id)s"
+_LIST: LiteralString = f"""
+    {_SELECT}
+    where acc.id > %(after)s and (%(search)s = '' or strpos({OWNER_NAME}, %(search)s) > 0)
+    order by acc.id limit %(limit)s
+"""
+_HOLDINGS = """
+    select (select count(*) from recipient where account_id = %(id)s and not pending) as recipients,
+           (select count(*) from username where account_id = %(id)s) as usernames,
+           (select count(*) from domain where account_id = %(id)s) as domains,
+           (select count(*) from alias where account_id = %(id)s and deleted_at is null) as aliases,
+           (select count(*) from handle where account_id = %(id)s) as handles,
+           (select count(*) from token where account_id = %(id)s and revoked_at is null
+               and (expires_at is null or expires_at > now())) as tokens
+"""
+_ADD = """
+    insert into account (name, is_admin, password_hash, password_changed_at)
+    values (%(name)s, %(admin)s, %(password)s, case when %(password)s::text is not null then now() end)
+    returning id
+"""
+_ADD_RECIPIENT = """
+    insert into recipient (account_id, address, verified_at)
+    values (%(account)s, %(address)s, case when %(verified)s then now() end)
+    returning id
+"""
+_ADD_USERNAME = "insert into username (account_id, name) values (%(account)s, %(name)s) returning id"
+_DEFAULTS = """
+    update account set default_recipient_id = %(recipient)s, default_username_id = %(username)s where id = %(account)s
+"""
+_PASSWORD = "update account set password_hash = %(hash)s, password_changed_at = now() where id = %(id)s"  # noqa: S105
+_STATE = "update account set state = %(state)s, state_reason = %(reason)s where id = %(id)s"
+# Whoever had signed in with the old password is signed out.
+_SIGN_OUT = """
+    update session set status = 'revoked', revoked_at = now()
+    where account_id = %(id)s and status in ('active', 'rotated')
+"""
+
+_TAKEN = {
+    "account_name_unique": "an account of this name exists",
+    "username_name_unique": "the name is a username already",
+    "username_name_used": "the name is or was somebody's username, and is never given away again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The account table, with username and recipient rows as far as an account cannot do without them."""
+
+    database: Database
+
+    async def add(self, new: NewAccount) -> AccountRecord:
+        """The new account with its default recipient and username. Raises Conflict if a name is taken."""
+        with conflicts(_TAKEN):
+            async with self.database.connection() as conn, conn.transaction():
+                values = {"name": new.name, "admin": new.is_admin, "password": new.password_hash}
+                account = await _id(conn, _ADD, values)
+                values = {"account": account, "address": str(new.recipient), "verified": new.verified}
+                recipient = await _id(conn, _ADD_RECIPIENT, values)
+                username = None
+                if new.username is not None:
+                    username = await _id(conn, _ADD_USERNAME, {"account": account, "name": new.username})
+                values = {"account": account, "recipient": recipient, "username": username}
+                await conn.execute(_DEFAULTS, values)
+                return await _one(conn, account)
+
+    async def page(self, search: str = "", after: int = 0, limit: int | None = None) -> list[AccountRecord]:
+        """Accounts by id, after that one. search: part of the name or mailbox."""
+        values = {"search": search.lower(), "after": after, "limit": limit}
+        return await records(self.database, AccountRecord, _LIST, values)
+
+    async def show(self, owner: Named | AccountId) -> tuple[AccountRecord, Holdings]:
+        """One account and how much it has. Raises Absent."""
+        async with self.database.connection() as conn:
+            account = await account_id(conn, owner)
+            found = await _one(conn, account)
+            holdings = await record(conn, Holdings, _HOLDINGS, {"id": account})
+        assert holdings is not None  # a select without from has one row
+        return found, holdings
+
+    async def set_password(self, owner: Named | AccountId, password_hash: str) -> AccountRecord:
+        """Replace the password and end all sessions. Raises Absent."""
+        async with self.database.connection() as conn, conn.transaction():
+            account = await account_id(conn, owner)
+            await conn.execute(_PASSWORD, {"id": account, "hash": password_hash})
+            await conn.execute(_SIGN_OUT, {"id": account})
+            return await _one(conn, account)
+
+    async def set_suspended(self, owner: Named | AccountId, suspended: bool, reason: str | None) -> AccountRecord:
+        """Suspend an account or end that. Raises Absent, and Conflict while it is being deleted."""
+        async with self.database.connection() as conn, conn.transaction():
+            account = await account_id(conn, owner)
+            values = {"id": account, "state": "suspended" if suspended else "active", "reason": reason}
+            await conn.execute(_STATE, values)
+            if suspended:
+                await conn.execute(_SIGN_OUT, {"id": account})
+            return await _one(conn, account)
+
+
+async def _id(conn: Connection, query: LiteralString, values: dict[str, object]) -> int:
+    row = await (await conn.execute(query, values)).fetchone()
+    assert row is not None  # returning gives one row or an exception
+    return int(row[0])
+
+
+async def _one(conn: Connection, account: int) -> AccountRecord:
+    found = await record(conn, AccountRecord, _ONE, {"id": account})
+    if found is None:
+        raise Absent(f"there is no account {account}")
+    return found

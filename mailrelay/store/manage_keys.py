@@ -1,0 +1,157 @@
+"""Key files: the secrets of the installation and the DKIM keys of its domains. Nothing here is ever overwritten."""
+
+import base64
+import binascii
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailrelay.core.errors import Unavailable
+
+# What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest.
+SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key")
+SECRET_OCTETS = 32
+SELECTORS = ("mr1", "mr1e")  # RSA 2048, Ed25519
+
+
+def init_secrets(folder: Path) -> list[Path]:
+    """Create the missing secret files, 0600 in a folder 0700; gives those that were made. Raises Unavailable."""
+    made = []
+    for name in SECRET_NAMES:
+        path = folder / name
+        if create(path, f"{secrets.token_hex(SECRET_OCTETS)}\n".encode("ascii")):
+            made.append(path)
+    return made
+
+
+def secret_problems(folder: Path) -> list[str]:
+    """What is wrong with the secret files, one line each."""
+    return [problem for name in SECRET_NAMES for problem in _secret_problems(folder / name)]
+
+
+def _secret_problems(path: Path) -> list[str]:
+    try:
+        lines = path.read_text("ascii").split()
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return [f"{path}: is missing; `mailrelay secrets init` creates it"]
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"{path}: cannot be read: {error}"]
+    problems = [f"{path}: may be read by others: chmod 600"] if mode & 0o077 else []
+    if not lines:
+        problems.append(f"{path}: holds no key")
+    for number, line in enumerate(lines, 1):
+        try:
+            octets = len(binascii.unhexlify(line))
+        except binascii.Error:
+            problems.append(f"{path}: key {number} is not hexadecimal")
+            continue
+        if octets < SECRET_OCTETS // 2:
+            problems.append(f"{path}: key {number} has {octets} octets, {SECRET_OCTETS} are usual")
+    return problems
+
+
+@dataclass(frozen=True, slots=True)
+class DkimFolder:
+    """One folder per domain, in it one PEM file per selector."""
+
+    root: Path
+
+    def ensure(self, domain: str) -> Sequence[tuple[str, str]]:
+        """Selector and DNS text of each key of a domain; missing keys are made. Raises Unavailable."""
+        return [(selector, self._text(domain, selector)) for selector in SELECTORS]
+
+    def texts(self, domain: str) -> Sequence[tuple[str, str]]:
+        """Selector and DNS text of those keys that are there."""
+        return [(selector, self._text(domain, selector)) for selector in self.present(domain)]
+
+    def present(self, domain: str) -> Sequence[str]:
+        """Selectors whose key is there."""
+        return [selector for selector in SELECTORS if (self.root / domain / f"{selector}.pem").is_file()]
+
+    def _text(self, domain: str, selector: str) -> str:
+        path = self.root / domain / f"{selector}.pem"
+        if not path.exists():
+            create(path, _new_key(selector))
+        try:
+            return _dns_text(path.read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            raise Unavailable(f"{path}: cannot be used: {error}") from error
+
+
+def usable(path: Path) -> bool:
+    """True if the file holds a private key."""
+    try:
+        _dns_text(path.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _new_key(selector: str) -> bytes:
+    """A fresh private key, PKCS #8 in PEM."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = Ed25519PrivateKey.generate() if selector.endswith("e") else generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _dns_text(pem: bytes) -> str:
+    """The TXT record that publishes a private key's public half (RFC 6376 section 3.6.1, RFC 8463 section 4)."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    key = load_pem_private_key(pem, None)
+    if isinstance(key, Ed25519PrivateKey):
+        octets = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return f"v=DKIM1; k=ed25519; p={base64.b64encode(octets).decode('ascii')}"
+    octets = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"v=DKIM1; k=rsa; p={base64.b64encode(octets).decode('ascii')}"
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Write a file that only its owner may read, unless it is there; False if it is. Raises Unavailable.
+
+    Missing folders are made for the owner alone. Root leaves new files to the owner of the folder above, who has to
+    read them. The file appears under its name complete: whoever starts at the same time sees all of it or nothing.
+    """
+    try:
+        owner = _make_folder(path.parent)
+        if path.exists():
+            return False
+        draft = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                if owner is not None:
+                    os.fchown(file.fileno(), *owner)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be written: {error.strerror}") from error
+    return True
+
+
+def _make_folder(folder: Path) -> tuple[int, int] | None:
+    """Make a folder, 0700; gives whom its files shall belong to, None: to us."""
+    if not folder.is_dir():
+        owner = _make_folder(folder.parent) if not folder.parent.is_dir() else _owner(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if owner is not None:
+            os.chown(folder, *owner)
+    return _owner(folder)
+
+
+def _owner(folder: Path) -> tuple[int, int] | None:
+    status = folder.stat()
+    return (status.st_uid, status.st_gid) if os.geteuid() == 0 and status.st_uid != 0 else None

@@ -30,7 +30,7 @@ _CHROOT_FILES = ("services", "hosts", "localtime", "nsswitch.conf", "host.conf",
 
 
 class Instance:
-    """folder: gets `etc` (main.cf and master.cf), `queue`, `data` and `maillog`; other users must be able to enter it."""
+    """folder: gets `etc` (main.cf, master.cf), `queue`, `data` and `maillog`; other users must be able to enter it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -128,7 +128,7 @@ class Instance:
     def queued(self) -> int:
         """Messages in the queue, wherever they are in it.
 
-        A message is always in one of the folders, but it may move while we count: compare two counts to be sure of zero.
+        A message is always in one of the folders, but may move while we count: only two counts make sure of zero.
         """
         return sum(1 for name in _QUEUES for path in (self.queue / name).rglob("*") if path.is_file())
 

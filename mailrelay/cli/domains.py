@@ -6,6 +6,7 @@ import click
 
 from mailrelay.cli.app import App, pass_app
 from mailrelay.cli.types import DOMAIN
+from mailrelay.core.dkim import txt_strings
 from mailrelay.core.records import Named, NewDomain
 from mailrelay.flows.manage import domains
 from mailrelay.flows.manage.domains import DnsRecord
@@ -65,8 +66,8 @@ def _print(app: App, records: Sequence[DnsRecord]) -> None:
 
 
 def _zone_line(record: DnsRecord) -> str:
-    """As zone files have it; a text is cut into strings of at most 255 octets (RFC 1035 section 3.3.14)."""
+    """As zone files have it; a text is cut into strings of at most 255 octets."""
     value = f"{record.value}."
     if record.type == "TXT":
-        value = " ".join(f'"{record.value[start : start + 255]}"' for start in range(0, len(record.value), 255))
+        value = " ".join(f'"{text}"' for text in txt_strings(record.value))
     return f"{record.name}. IN {record.type} {value}"

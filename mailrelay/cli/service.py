@@ -1,7 +1,6 @@
 """Commands that concern the installation itself: serve, migrate, check-config, secrets."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import click
@@ -40,8 +39,7 @@ def migrate(app: App) -> None:
 @click.pass_context
 def check_config(ctx: click.Context) -> None:
     """Name every mistake in the settings, the secret files and the DKIM keys, without starting anything."""
-    app = ctx.find_object(App)
-    assert app is not None  # the main command makes it
+    app = ctx.ensure_object(App)
     problems = _problems(app)
     if app.json:
         click.echo(show.document({"file": str(app.config_path), "ok": not problems, "problems": problems}))
@@ -62,20 +60,7 @@ def _problems(app: App) -> list[str]:
         return list(error.problems)
     problems = _clashing_listeners(app)
     problems += manage_keys.secret_problems(config.secrets)
-    domain = config.service.domain
-    present = manage_keys.DkimFolder(config.dkim).present(domain)
-    problems += [
-        f"{config.dkim / domain / selector}.pem: is missing; `mailrelay domain keys {domain}` creates it"
-        for selector in manage_keys.SELECTORS
-        if selector not in present
-    ]
-    for selector in present:
-        path = config.dkim / domain / f"{selector}.pem"
-        if path.stat().st_mode & 0o077:
-            problems.append(f"{path}: may be read by others: chmod 600")
-        elif os.access(path, os.R_OK) and not manage_keys.usable(path):
-            problems.append(f"{path}: holds no private key")
-    return problems
+    return problems + manage_keys.DkimFolder(config.dkim).problems(config.service.domain)
 
 
 def _clashing_listeners(app: App) -> list[str]:

@@ -1,6 +1,5 @@
 """Key files: the secrets of the installation and the DKIM keys of its domains. Nothing here is ever overwritten."""
 
-import base64
 import binascii
 import os
 import secrets
@@ -8,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailrelay.core.errors import Unavailable
+from mailrelay.core import dkim
+from mailrelay.core.errors import Malformed, Unavailable
 
 # What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest.
 SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key")
@@ -71,23 +71,33 @@ class DkimFolder:
         """Selectors whose key is there."""
         return [selector for selector in SELECTORS if (self.root / domain / f"{selector}.pem").is_file()]
 
+    def problems(self, domain: str) -> list[str]:
+        """What is wrong with the keys of a domain, one line each."""
+        return [problem for selector in SELECTORS for problem in self._problems(domain, selector)]
+
+    def _problems(self, domain: str, selector: str) -> list[str]:
+        path = self.root / domain / f"{selector}.pem"
+        try:
+            content, mode = path.read_bytes(), path.stat().st_mode
+        except FileNotFoundError:
+            return [f"{path}: is missing; `mailrelay domain keys {domain}` creates it"]
+        except OSError as error:
+            return [f"{path}: cannot be read: {error.strerror}"]
+        problems = [f"{path}: may be read by others: chmod 600"] if mode & 0o077 else []
+        try:
+            dkim.load_pem(content, domain, selector)
+        except Malformed as error:
+            problems.append(f"{path}: {error}")
+        return problems
+
     def _text(self, domain: str, selector: str) -> str:
         path = self.root / domain / f"{selector}.pem"
         if not path.exists():
             create(path, _new_key(selector))
         try:
-            return _dns_text(path.read_bytes())
-        except (OSError, ValueError, TypeError) as error:
+            return dkim.public_record(dkim.load_pem(path.read_bytes(), domain, selector))
+        except (OSError, Malformed) as error:
             raise Unavailable(f"{path}: cannot be used: {error}") from error
-
-
-def usable(path: Path) -> bool:
-    """True if the file holds a private key."""
-    try:
-        _dns_text(path.read_bytes())
-    except (OSError, ValueError, TypeError):
-        return False
-    return True
 
 
 def _new_key(selector: str) -> bytes:
@@ -98,19 +108,6 @@ def _new_key(selector: str) -> bytes:
 
     key = Ed25519PrivateKey.generate() if selector.endswith("e") else generate_private_key(65537, 2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _dns_text(pem: bytes) -> str:
-    """The TXT record that publishes a private key's public half (RFC 6376 section 3.6.1, RFC 8463 section 4)."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-    key = load_pem_private_key(pem, None)
-    if isinstance(key, Ed25519PrivateKey):
-        octets = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return f"v=DKIM1; k=ed25519; p={base64.b64encode(octets).decode('ascii')}"
-    octets = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return f"v=DKIM1; k=rsa; p={base64.b64encode(octets).decode('ascii')}"
 
 
 def create(path: Path, content: bytes) -> bool:

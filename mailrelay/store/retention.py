@@ -13,6 +13,11 @@ from mailrelay.core.retention import Batch, Kind
 # Any number will do that no other program locks in this database: "mrretn" in ASCII.
 _LEAD = "select pg_try_advisory_lock(120338312950894)"
 
+# Whatever the planner believes about a table that has just grown: every statement here walks an index.
+_SETTINGS = (
+    "-c enable_seqscan=off -c max_parallel_workers_per_gather=0 -c jit=off -c statement_timeout=60s -c lock_timeout=10s"
+)
+
 # Every statement below gives: rows touched, the position that the next one shall get, whether more is left. They take
 # a position ('': the beginning), so that a long sweep does not pass over its own dead rows again and again.
 # `= any (array(…))`, as a join might be planned as a scan of the whole table.
@@ -125,7 +130,7 @@ class RetentionStore:
                     application_name="mailrelay worker",
                     connect_timeout=10,
                     tcp_user_timeout=60_000,
-                    options="-c jit=off -c statement_timeout=60s -c lock_timeout=10s",
+                    options=_SETTINGS,
                 )
             except OperationalError as error:
                 raise Unavailable(f"database: {type(error).__name__}") from error

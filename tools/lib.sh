@@ -1,0 +1,154 @@
+# Shared by the verbs in tools/: installs what is missing, says what it does, and is quick when nothing is.
+# Sourced by bash from the checkout's top folder.
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$(basename "$0"): $*"; exit 1; }
+
+# ensure_all: everything that the verbs need. Serialised, because two verbs may start at once.
+ensure_all() {
+    mkdir -p var
+    exec 9>var/install.lock
+    flock 9
+    ensure_packages
+    ensure_python
+    flock --unlock 9
+    exec 9>&-
+}
+
+# --- packages of the distribution -----------------------------------------------------------------------------------
+
+ensure_packages() {
+    local missing=()
+    [ -x /usr/sbin/postfix ] || missing+=(postfix)
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+    venv_fits || find_python >/dev/null || missing+=(python)
+    [ ${#missing[@]} -eq 0 ] && return
+    command -v apt-get >/dev/null ||
+        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server and Python 3.11 or newer, then run it again"
+    [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Only root can install packages: run it as root"
+    say "installing packages: ${missing[*]}"
+    # A subshell, so that its traps end with it whatever happens.
+    (install_packages "${missing[@]}") || die "the packages could not be installed (see above)"
+}
+
+install_packages() {
+    local name packages=()
+    export DEBIAN_FRONTEND=noninteractive
+    apt_get update
+    for name in "$@"; do
+        case $name in
+        python) read -ra packages < <(python_packages "${packages[@]}") ;;
+        postgresql) packages+=(postgresql) && keep_cluster_away ;;
+        postfix) packages+=(postfix) && preselect_no_postfix_configuration ;;
+        esac
+    done
+    keep_services_down
+    # --no-remove: Postfix would replace another mail server of this host, and that is for its admin to decide.
+    apt_get install --no-install-recommends --no-remove "${packages[@]}"
+}
+
+# apt_get ARGUMENTS: quiet while it works, everything it said when it does not.
+apt_get() {
+    local log
+    log=$(mktemp)
+    if ! apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 30 "$log" >&2
+        rm -f "$log"
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+# python_packages PACKAGES...: them and the newest suitable Python of the distribution.
+python_packages() {
+    local version
+    for version in 3.13 3.12 3.11; do
+        if apt-cache show "python$version-venv" >/dev/null 2>&1; then
+            echo "$@" "python$version" "python$version-venv"
+            return
+        fi
+    done
+    say "this distribution has no Python 3.11 or newer (Debian 12 and Ubuntu 22.04 are the oldest that do)"
+    echo "$@" python3.11 python3.11-venv
+}
+
+# Postfix stays unconfigured, so nothing of the host answers on port 25.
+preselect_no_postfix_configuration() {
+    echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
+}
+
+# The PostgreSQL package would make and start a cluster of its own; the sandbox brings one.
+keep_cluster_away() {
+    local folder=/etc/postgresql-common/createcluster.d
+    local file=$folder/mailrelay-sandbox.conf
+    apt_get install --no-install-recommends --no-remove postgresql-common
+    grep -qs '^include_dir' /etc/postgresql-common/createcluster.conf || return 0
+    if [ ! -d "$folder" ]; then
+        mkdir "$folder"
+        on_exit "rmdir --ignore-fail-on-non-empty $folder"
+    fi
+    echo "create_main_cluster = false" >"$file"
+    on_exit "rm -f $file"
+}
+
+# Packages must not start services here: a policy-rc.d that says no, unless the host has one already.
+keep_services_down() {
+    local file=/usr/sbin/policy-rc.d
+    [ -e "$file" ] && return
+    printf '#!/bin/sh\nexit 101\n' >"$file"
+    chmod 755 "$file"
+    on_exit "rm -f $file"
+}
+
+# on_exit COMMAND: carried out when the subshell ends, last one first.
+on_exit() {
+    cleanup="$1${cleanup:+; $cleanup}"
+    # shellcheck disable=SC2064
+    trap "$cleanup" EXIT
+}
+
+# --- Python ---------------------------------------------------------------------------------------------------------
+
+# The first interpreter that is new enough and can make virtual environments.
+find_python() {
+    local candidate
+    for candidate in python3.13 python3.12 python3.11 python3 python3.14; do
+        if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+venv_fits() {
+    .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+ensure_python() {
+    local stamp=.venv/installed now python
+    if ! venv_fits; then
+        python=$(find_python) || die "no Python 3.11 or newer with its venv module"
+        say "making .venv with $("$python" --version)"
+        "$python" -m venv --clear .venv
+    fi
+    now=$(pwd; .venv/bin/python --version; sha256sum requirements-dev.txt pyproject.toml)
+    [ -x .venv/bin/mailrelay ] && [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
+    say "installing Python packages into .venv (a minute on the first run)"
+    rm -f "$stamp"
+    pip_install --require-hashes -r requirements-dev.txt
+    pip_install --no-deps --no-build-isolation -e .
+    echo "$now" >"$stamp"
+}
+
+# pip_install ARGUMENTS: once more with a compiler if there was none and a package had to be built.
+pip_install() {
+    local pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input)
+    "${pip[@]}" "$@" && return
+    if command -v gcc >/dev/null || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        die "pip could not install the Python packages (see above)"
+    fi
+    say "once more, with a compiler"
+    (export DEBIAN_FRONTEND=noninteractive; apt_get update; apt_get install --no-remove gcc g++ libffi-dev python3-dev)
+    "${pip[@]}" "$@" || die "pip could not install the Python packages (see above)"
+}

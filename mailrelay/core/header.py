@@ -130,7 +130,7 @@ def fold(name: str, value: str, limit: int = 78) -> bytes:
     """
     if not _FIELD_NAME.fullmatch(name):
         raise ValueError(f"not a field name: {name!r}")
-    text = _SURROGATE.sub("\ufffd", _CONTROLS.sub(" ", value)).strip(" ")
+    text = _SURROGATE.sub("\ufffd", _CONTROLS.sub(" ", value)).strip(" ")[:MAX_VALUE_OCTETS]
     line = name.encode("ascii") + b":"
     lines: list[bytes] = []
     room = MAX_VALUE_OCTETS

@@ -1,8 +1,12 @@
 """Random octets as messages: every octet is accounted for, and nothing we add can be broken out of."""
 
+import hashlib
+import re
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mailrelay.core.dkim import body_hash
 from mailrelay.core.header import edit, fold, split
 
 PIECES = st.sampled_from(
@@ -67,3 +71,13 @@ def test_an_added_field_is_exactly_one_ascii_field(value: str) -> None:
     lines = raw.split(b"\r\n")
     assert lines[-1] == b""
     assert all(line.strip() and not {0, 10, 13} & set(line) for line in lines[:-1])
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"\r", b"\n", b"x"]), max_size=30).map(b"".join))
+def test_the_body_hash_is_that_of_the_rules(body: bytes) -> None:
+    arriving = body if not body or body.endswith(b"\r\n") else body + b"\r\n"
+    relaxed = re.sub(rb"[ \t]+", b" ", arriving).replace(b" \r\n", b"\r\n")
+    while relaxed.endswith(b"\r\n"):
+        relaxed = relaxed[:-2]
+    assert body_hash(body) == hashlib.sha256(relaxed + b"\r\n" if relaxed else b"").digest()

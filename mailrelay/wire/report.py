@@ -1,0 +1,191 @@
+"""Delivery status reports as they come back: RFC 3464, and RFC 6533 for addresses beyond ASCII.
+
+They are written by everybody's software and read when nobody can complain, so whatever does not fit is
+passed over and nothing raises.
+"""
+
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mailrelay.core.header import Message, split
+
+MAX_DEPTH = 30
+MAX_PARTS = 500
+MAX_RECIPIENTS = 1000
+
+# Reports come first and the returned message last, which may be as large as it likes.
+_MAX_OCTETS = 1 << 20
+_MAX_STATUS_OCTETS = 1 << 18
+_MAX_VALUE_CHARS = 2000
+_MAX_TYPE_OCTETS = 4096
+_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
+
+_TYPE = re.compile(rb"[ \t]*+([!#-'*+.0-9A-Z^-~-]++/[!#-'*+.0-9A-Z^-~-]++)", re.IGNORECASE)
+_PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_TYPE_PREFIX = re.compile(r"[a-z0-9-]+\s*;\s*", re.ASCII | re.IGNORECASE)
+_STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])\s*")
+_WORD = re.compile(r"[a-z]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientStatus:
+    """What a report says about one recipient; "" where it says nothing.
+
+    Addresses and hosts come without their type (`rfc822;`, `dns;`), the diagnostic code with it.
+    """
+
+    final_recipient: str
+    original_recipient: str
+    action: str  # lower case: failed, delayed, delivered, relayed, expanded, or what else was written
+    status: str  # RFC 3463, such as 5.1.1; "" if it does not have that form
+    diagnostic_code: str  # on one line; what followed the status if there is no such field
+    remote_mta: str
+    last_attempt: str  # a date as written
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """A report: who wrote it, and one entry for each recipient in its order."""
+
+    reporting_mta: str
+    recipients: tuple[RecipientStatus, ...]
+
+
+def delivery_status(content: bytes) -> DeliveryStatus | None:
+    """The delivery status report that a message is, or holds between other parts; None if it is none.
+
+    Reports inside attached messages do not count: they are about other people's mail.
+    """
+    waiting = [(content[:_MAX_OCTETS], 0)]
+    seen = 0
+    while waiting and seen < MAX_PARTS:
+        octets, depth = waiting.pop()
+        seen += 1
+        part = split(octets)
+        kind, parameters = _content_type(part)
+        boundary = parameters.get(b"boundary", b"").rstrip()
+        if not kind.startswith("multipart/") or not boundary or depth == MAX_DEPTH:
+            continue
+        children = [child for child, _ in zip(_children(part.body, boundary), range(MAX_PARTS - seen), strict=False)]
+        report_type = parameters.get(b"report-type", b"delivery-status").lower()
+        if kind == "multipart/report" and report_type == b"delivery-status":
+            for child in map(split, children):
+                if _content_type(child)[0] in _STATUS_TYPES:
+                    return _parse(_decoded(child))
+        waiting += [(child, depth + 1) for child in reversed(children)]
+    return None
+
+
+def _content_type(part: Message) -> tuple[str, Mapping[bytes, bytes]]:
+    """The type in lower case, "" if unreadable, and its parameters, of which the first of a name counts."""
+    value = (part.first(b"content-type") or b"")[:_MAX_TYPE_OCTETS]
+    kind = _TYPE.match(value)
+    if kind is None:
+        return "", {}
+    parameters: dict[bytes, bytes] = {}
+    for name, quoted, plain in _PARAMETER.findall(value, kind.end()):
+        parameters.setdefault(name.lower(), _QUOTED_PAIR.sub(rb"\1", quoted) or plain)
+    return kind[1].decode("ascii").lower(), parameters
+
+
+def _children(body: bytes, boundary: bytes) -> Iterator[bytes]:
+    """The parts of a multipart body; the last one reaches to the end if the closing line is missing."""
+    marker = b"--" + boundary
+    begin = None
+    at = body.find(marker)
+    while at >= 0:
+        after = at + len(marker)
+        if at == 0 or body[at - 1 : at] == b"\n":
+            line_end = body.find(b"\n", after)
+            line_end = len(body) if line_end < 0 else line_end
+            rest = body[after:line_end].strip(b" \t\r")
+            if rest in (b"", b"--"):
+                if begin is not None:
+                    yield body[begin:at]
+                if rest:
+                    return
+                begin = line_end + 1
+        at = body.find(marker, after)
+    if begin is not None:
+        yield body[begin:]
+
+
+def _decoded(part: Message) -> bytes:
+    """The body without its transfer encoding; as it is if that is unknown or broken."""
+    encoding = (part.first(b"content-transfer-encoding") or b"").lower()
+    body = part.body[:_MAX_STATUS_OCTETS]
+    try:
+        if encoding == b"base64":
+            return binascii.a2b_base64(body)
+        if encoding == b"quoted-printable":
+            return binascii.a2b_qp(body)
+    except binascii.Error:
+        pass
+    return body
+
+
+def _parse(body: bytes) -> DeliveryStatus:
+    groups = _groups(body)
+    reporting_mta = _untyped(groups[0].get(b"reporting-mta", "")) if groups else ""
+    identifying = (b"final-recipient", b"original-recipient", b"action")
+    about = [group for group in groups if any(name in group for name in identifying)]
+    return DeliveryStatus(reporting_mta, tuple(_recipient(group) for group in about[:MAX_RECIPIENTS]))
+
+
+def _groups(body: bytes) -> list[dict[bytes, str]]:
+    """The blocks of fields between empty lines; of fields with the same name the first counts."""
+    groups: list[dict[bytes, str]] = []
+    for block in re.split(rb"\n[ \t\r]*\n", body.replace(b"\r\n", b"\n").strip(b" \t\r\n")):
+        raw: dict[bytes, bytes] = {}
+        name = b""
+        for line in block.split(b"\n"):
+            if line[:1] in (b" ", b"\t"):
+                if name:
+                    raw[name] += b" " + line.strip()
+                continue
+            before, colon, value = line.partition(b":")
+            name = before.strip().lower() if colon else b""
+            if name in raw:
+                name = b""
+            elif name:
+                raw[name] = value.strip()
+        if raw:
+            groups.append({key: _text(value) for key, value in raw.items()})
+    return groups
+
+
+def _recipient(fields: Mapping[bytes, str]) -> RecipientStatus:
+    action = _WORD.match(fields.get(b"action", "").lower())
+    status = fields.get(b"status", "")
+    code = _STATUS.match(status)
+    remark = status[code.end() :] if code else status
+    if remark.startswith("(") and remark.endswith(")"):
+        remark = remark[1:-1].strip()
+    return RecipientStatus(
+        final_recipient=_address(fields.get(b"final-recipient", "")),
+        original_recipient=_address(fields.get(b"original-recipient", "")),
+        action=action[0] if action else "",
+        status=code[1] if code else "",
+        diagnostic_code=fields.get(b"diagnostic-code", "") or remark,
+        remote_mta=_untyped(fields.get(b"remote-mta", "")),
+        last_attempt=fields.get(b"last-attempt-date", ""),
+    )
+
+
+def _text(value: bytes) -> str:
+    """One line that a database takes: no control characters, no broken UTF-8."""
+    return _CONTROLS.sub(" ", value.decode("utf-8", "replace")).strip()[:_MAX_VALUE_CHARS]
+
+
+def _untyped(value: str) -> str:
+    prefix = _TYPE_PREFIX.match(value)
+    return value[prefix.end() :] if prefix else value
+
+
+def _address(value: str) -> str:
+    address = _untyped(value)
+    return address[1:-1] if address.startswith("<") and address.endswith(">") else address

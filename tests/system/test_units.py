@@ -1,0 +1,134 @@
+"""The systemd units, judged by systemd itself."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ("policy", "lmtp", "api", "worker")
+COMMAND = "/opt/mailrelay/bin/mailrelay"
+
+# What may differ from role to role; all else is the same hardening.
+OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths", "LoadCredential"}
+
+
+class _Settings(dict[str, str]):
+    """Keeps every value of a name that is given twice."""
+
+    def __setitem__(self, name: str, value: object) -> None:
+        old = self.get(name)
+        if old is not None and isinstance(value, list):
+            value = [*old, *value]
+        super().__setitem__(name, value)  # type: ignore[assignment]
+
+
+def unit(name: str) -> dict[str, dict[str, str]]:
+    """Sections, names, and values; of a repeated name one value a line."""
+    parser = RawConfigParser(dict_type=_Settings, strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string((ROOT / "systemd" / name).read_text())
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+def service(role: str) -> dict[str, str]:
+    return unit(f"mailrelay-{role}.service")["Service"]
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Path:
+    """The units with a command that exists on this machine, as systemd-analyze looks for it."""
+    command = shutil.which("true")
+    assert command is not None
+    for path in (ROOT / "systemd").iterdir():
+        if path.suffix in (".service", ".target"):
+            (tmp_path / path.name).write_text(path.read_text().replace(COMMAND, command))
+    return tmp_path
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("systemd-analyze")
+    assert program is not None, "systemd-analyze is missing: apt-get install systemd"
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+
+
+def files(folder: Path, pattern: str) -> Sequence[Path]:
+    found = sorted(folder.glob(pattern))
+    assert found
+    return found
+
+
+def test_systemd_finds_no_fault(rendered: Path) -> None:
+    result = analyze("verify", "--man=no", *files(rendered, "*.*"))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_systemd_finds_a_fault_where_there_is_one(rendered: Path) -> None:
+    path = rendered / "mailrelay-lmtp.service"
+    path.write_text(path.read_text().replace("ProtectSystem=strict", "ProtectSystm=strict"))
+    assert "ProtectSystm" in analyze("verify", "--man=no", path).stderr
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_little_exposed(rendered: Path, role: str) -> None:
+    version = re.search(r"\d+", analyze("--version").stdout)
+    assert version is not None
+    if int(version[0]) < 250:
+        return  # cannot judge a file; the test of the settings below still holds
+    result = analyze("security", "--offline=true", "--no-pager", rendered / f"mailrelay-{role}.service")
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", result.stdout)
+    assert exposure is not None, result.stderr
+    assert float(exposure[1]) <= 1.5
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_shut_in(role: str) -> None:
+    settings = service(role)
+    yes = ("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "PrivateUsers", "ProtectHome", "ProtectKernelModules")
+    assert {name: settings.get(name) for name in yes} == dict.fromkeys(yes, "yes")
+    assert settings["ProtectSystem"] == "strict"
+    assert settings["CapabilityBoundingSet"] == ""
+    assert settings["User"] == "mailrelay"
+    assert settings["SystemCallFilter"].split("\n") == ["@system-service", "~@privileged @resources"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_tells_when_it_is_ready_and_comes_back(role: str) -> None:
+    settings = service(role)
+    assert settings["Type"] == "notify"
+    assert settings["ExecStart"] == f"{COMMAND} -c /etc/mailrelay/mailrelay.yaml serve {role}"
+    assert settings["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert settings["Restart"] == "always"
+    assert settings["RestartPreventExitStatus"] == "78"  # BadConfig
+
+
+def test_roles_share_their_hardening() -> None:
+    shared = [{name: value for name, value in service(role).items() if name not in OWN} for role in ROLES]
+    assert all(settings == shared[0] for settings in shared)
+
+
+def test_only_roles_that_handle_mail_get_secrets_and_only_lmtp_signs() -> None:
+    secrets = [f"{name}.key:/etc/mailrelay/secrets/{name}.key" for name in ("verp", "loop", "srs")]
+    for role in ROLES:
+        given = service(role).get("LoadCredential", "").split()
+        assert given == (secrets if role in ("policy", "lmtp") else [])
+        hidden = {path.removeprefix("-") for path in service(role)["InaccessiblePaths"].split()}
+        assert hidden == {"/etc/mailrelay/secrets", *(() if role == "lmtp" else ("/etc/mailrelay/dkim",))}
+
+
+def test_the_target_starts_every_role_and_stops_it() -> None:
+    wanted = unit("mailrelay.target")["Unit"]["Wants"].split()
+    assert sorted(wanted) == sorted(path.name for path in files(ROOT / "systemd", "*.service"))
+    for role in ROLES:
+        assert unit(f"mailrelay-{role}.service")["Unit"]["PartOf"] == "mailrelay.target"
+
+
+def test_postfix_and_the_database_are_not_required() -> None:
+    for role in ROLES:
+        settings = unit(f"mailrelay-{role}.service")["Unit"]
+        assert {"postgresql.service", "postfix.service"} <= set(settings["After"].split())
+        assert not {"Requires", "Requisite", "BindsTo", "Wants"} & set(settings)

@@ -1,7 +1,7 @@
 """Write requirements.txt and requirements-dev.txt from pyproject.toml, or check that they fit it.
 
-    python -m tools.requirements            writes both; needs uv and a package index
-    python -m tools.requirements --check    needs neither; tells what does not fit and ends with status 1
+python -m tools.requirements            writes both; needs uv and a package index
+python -m tools.requirements --check    needs neither; tells what does not fit and ends with status 1
 """
 
 import re
@@ -16,8 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN, DEVELOPMENT = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
-_COMPILE = ("uv", "pip", "compile", "--universal", "--python-version", "3.11", "--generate-hashes")
-_COMPILE += ("--no-annotate", "--no-header", "--upgrade", "--quiet")
+_COMPILE = "uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -q"
 _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)")
 # No file may tie the project to one package index, and lock files name theirs.
 _HOST = re.compile(r"https?://|--(extra-)?index-url|--find-links|--trusted-host")
@@ -37,7 +36,7 @@ def write() -> None:
         # The run-time file first: what both pin must be the same.
         constraint = ["--constraint", str(RUN)] if path == DEVELOPMENT else []
         subprocess.run(
-            [*_COMPILE, "--output-file", str(path), *constraint, "-"],
+            [*_COMPILE.split(), "--output-file", str(path), *constraint, "-"],
             input="\n".join(names),
             text=True,
             stdout=subprocess.DEVNULL,

@@ -144,6 +144,7 @@ class Submitter:
     hostname: str
     connections: int
     timeout_seconds: float
+    trouble: str = ""  # why the last hand-over failed; "" if it did not
     _slots: asyncio.Semaphore = field(init=False)
     _idle: deque[_Connection] = field(default_factory=deque)
 
@@ -158,9 +159,12 @@ class Submitter:
         async with self._slots:
             try:
                 async with asyncio.timeout(self.timeout_seconds):
-                    return await self._submit(copy)
+                    outcome = await self._submit(copy)
             except (OSError, TimeoutError, _Broken) as error:
-                raise Unavailable(f"re-injection at {self.endpoint}: {error or type(error).__name__}") from error
+                self.trouble = f"{self.endpoint}: {error or type(error).__name__}"
+                raise Unavailable(f"re-injection at {self.trouble}") from error
+        self.trouble = ""
+        return outcome
 
     async def _submit(self, copy: Copy) -> Handed | Refused:
         connection = self._kept() or await _Connection.open(self.endpoint, self.hostname)
@@ -188,17 +192,7 @@ class Submitter:
             connection.close()
         return None
 
-    async def check(self) -> None:
-        """Open and greet once. Raises Unavailable."""
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                (await _Connection.open(self.endpoint, self.hostname)).close()
-        except (OSError, TimeoutError, _Broken) as error:
-            raise Unavailable(f"re-injection at {self.endpoint}: {error or type(error).__name__}") from error
-
     def close(self) -> None:
         """Say QUIT on what is kept."""
         while self._idle:
             self._idle.pop().close()
-
-

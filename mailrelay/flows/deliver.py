@@ -1,0 +1,238 @@
+"""The story of one message from Postfix' queue: for every recipient gather facts, decide, hand over, record."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from mailrelay import log, metrics
+from mailrelay.core import srs, verp
+from mailrelay.core.address import (
+    Address,
+    BadAddress,
+    is_opaque_reverse,
+    parse_address,
+    split_extension,
+)
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.facts import AccountId, Alias, AliasId, Facts, Reason
+from mailrelay.core.inquiry import Inquiry, inquire
+from mailrelay.core.judge import Deliver, Deny, Verdict, judge
+from mailrelay.core.ledger import Ending, Envelope, OutboundId
+from mailrelay.core.plan import Mail
+from mailrelay.core.realm import Nested, Place, ServiceDomain
+from mailrelay.core.receive import dead_end, structural_refusal
+from mailrelay.core.reply import ACCEPTED, Reply
+from mailrelay.core.screen import day_number, is_operator, question
+from mailrelay.flows.handover import Destination, Dispatcher, Handover
+from mailrelay.flows.letter import Letter, open_letter
+from mailrelay.flows.ports import AliasMaker, Clock, LedgerPort, ReadFacts, ReadReport
+from mailrelay.flows.rules import Rules
+
+_NO_ALIAS = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of a recipient: the reply to Postfix, and the words for log and metrics."""
+
+    reply: Reply
+    outcome: str
+    reason: Reason | None = None
+    account_id: AccountId | None = None
+    alias_id: AliasId | None = None
+    copies: int = 0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Answers every recipient of a mail on its own; trouble with one is no answer for another."""
+
+    rules: Rules
+    read_facts: ReadFacts
+    ledger: LedgerPort
+    make_alias: AliasMaker
+    dispatcher: Dispatcher
+    read_report: ReadReport
+    clock: Clock
+    timeout_seconds: float = 60.0
+
+    async def __call__(self, mail: Mail) -> Sequence[Reply]:
+        """One reply per recipient, in their order (RFC 2033 section 4.2)."""
+        log.queue_id.set(mail.queue_id or "-")
+        refusal = structural_refusal(mail.content, self.rules.message_octets, self.rules.replies)
+        if refusal is not None:
+            log.logger().info("mail.refused", reply=str(refusal), recipients=len(mail.rcpts))
+            metrics.RECIPIENTS.labels("rejected", "structure").inc(len(mail.rcpts))
+            return [refusal] * len(mail.rcpts)
+        letter = await open_letter(mail, self.clock())
+        log.queue_id.set(letter.queue_id or "-")
+        # An address that is named twice is one recipient with one outcome.
+        unique = {rcpt.lower(): rcpt for rcpt in mail.rcpts}
+        replies = await asyncio.gather(*(self._recipient(letter, rcpt) for rcpt in unique.values()))
+        by_rcpt = dict(zip(unique, replies, strict=True))
+        return [by_rcpt[rcpt.lower()] for rcpt in mail.rcpts]
+
+    async def _recipient(self, letter: Letter, rcpt: str) -> Reply:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                done = await self._deliver(letter, rcpt)
+        except (Unavailable, TimeoutError) as error:
+            log.logger().warning("recipient.unavailable", problem=str(error) or "time-out")
+            done = _Done(self.rules.replies["TEMP"], "deferred")
+        except Exception:
+            # Our bug: with 451 the mail waits until we have mended it.
+            log.logger().exception("recipient.failed")
+            done = _Done(self.rules.replies["TEMP"], "deferred")
+        metrics.RECIPIENTS.labels(done.outcome, done.reason.value if done.reason else "none").inc()
+        log.logger().info(
+            "recipient.done",
+            outcome=done.outcome,
+            reason=done.reason.value if done.reason else None,
+            reply=f"{done.reply.code} {done.reply.enhanced}",
+            account=done.account_id,
+            alias=done.alias_id,
+            copies=done.copies,
+            ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        return done.reply
+
+    async def _deliver(self, letter: Letter, text: str) -> _Done:
+        realm = self.rules.around.realm
+        place = realm.locate_text(text.rpartition("@")[2])
+        if place is None:
+            # Postfix says this domain is ours and we do not know it: a change is on its way, or a mistake was made.
+            raise Unavailable("the recipient's domain is not served here")
+        try:
+            rcpt = parse_address(text)
+        except BadAddress as error:
+            return _Done(self.rules.replies[error.fault.value], "rejected", Reason.SYNTAX)
+        technical = await self._technical(letter, rcpt, place)
+        return technical if technical is not None else await self._alias(letter, rcpt, place)
+
+    async def _technical(self, letter: Letter, rcpt: Address, place: Place) -> _Done | None:
+        """Return paths, SRS addresses and the operator's; None for addresses of people."""
+        keys, today = self.rules.around.keys, day_number(letter.now)
+        path = verp.decode(rcpt.local, rcpt.domain, keys.verp, today)
+        if isinstance(path, verp.VerpId):
+            return await self._return_path(letter, rcpt, OutboundId(path.outbound_id))
+        if path is not None:
+            return await self._end(letter.envelope(str(rcpt)), Reason.RETURN_PATH_INVALID)
+        if is_opaque_reverse(rcpt.local):
+            return await self._end(letter.envelope(str(rcpt)), Reason.RESERVED)
+        if rcpt.domain == self.rules.around.realm.srs_domain and srs.looks_srs(rcpt.local):
+            if isinstance(srs.reverse(rcpt.local, keys.srs, today), Address):
+                raise Unavailable("bounces to SRS addresses are not passed on by this release")
+            return await self._end(letter.envelope(str(rcpt)), Reason.RETURN_PATH_INVALID)
+        if is_operator(rcpt, place):
+            return await self._operator(letter, rcpt)
+        if isinstance(place, ServiceDomain | Nested):
+            return await self._end(letter.envelope(str(rcpt)), Reason.UNKNOWN)
+        return None
+
+    async def _return_path(self, letter: Letter, rcpt: Address, outbound_id: OutboundId) -> _Done:
+        """A bounce belongs to its copy and goes no further; neither does anything else that comes here."""
+        envelope = letter.envelope(str(rcpt))
+        if not await self.ledger.is_outbound(outbound_id):
+            return await self._end(envelope, Reason.RETURN_PATH_UNKNOWN)
+        bounce = self.read_report(letter.mail.content)
+        if bounce is None:
+            return await self._end(envelope, Reason.RETURN_PATH_MAIL)
+        if bounce.failed:
+            await self.ledger.bounced(outbound_id, bounce.status, bounce.text)
+        return await self._end(envelope, Reason.BOUNCE_REPORT)
+
+    async def _operator(self, letter: Letter, rcpt: Address) -> _Done:
+        envelope = letter.envelope(str(rcpt))
+        if split_extension(rcpt.local)[0] == "noreply":
+            return await self._end(envelope, Reason.NOREPLY)
+        stop = self._dead_end(letter, None)
+        if stop is not None and stop is not Reason.BACKSCATTER:
+            return await self._end(envelope, stop)
+        mailboxes = self.rules.identity.operator
+        destinations = [Destination(-number, mailbox) for number, mailbox in enumerate(mailboxes, 1)]
+        handover = await self.dispatcher.dispatch(letter, envelope, None, destinations, "")
+        return self._handed(envelope, handover)
+
+    async def _alias(self, letter: Letter, rcpt: Address, place: Place) -> _Done:
+        author = str(letter.author) if letter.author is not None else ""
+        inquiry = inquire(rcpt, place, letter.mail.sender, author, letter.mail.client, self.rules.around.organisation)
+        facts, verdict = await self._look_up(letter, rcpt, place, inquiry)
+        if isinstance(verdict, Deliver) and verdict.alias is None:
+            stop = self._dead_end(letter, None)
+            if stop is not None:
+                return await self._end(self._envelope(letter, rcpt, facts), stop)
+            await self._create(verdict, inquiry, rcpt)
+            facts, verdict = await self._look_up(letter, rcpt, place, replace(inquiry, keys=()))
+        envelope = self._envelope(letter, rcpt, facts)
+        if isinstance(verdict, Deny):
+            reply = self.rules.replies[verdict.reply]
+            if reply.temporary:
+                return _Done(reply, "deferred", verdict.reason, envelope.account_id, envelope.alias_id)
+            return await self._end(envelope, verdict.reason, verdict)
+        if not isinstance(verdict, Deliver):
+            return await self._end(envelope, verdict.reason)
+        if verdict.alias is None:
+            raise Unavailable("the alias was not there after it had been made")
+        return await self._forward(letter, envelope, verdict, verdict.alias, inquiry.sender_org)
+
+    async def _look_up(self, letter: Letter, rcpt: Address, place: Place, inquiry: Inquiry) -> tuple[Facts, Verdict]:
+        facts = await self.read_facts(inquiry)
+        asked = question(rcpt, place, honour_reverse=False)
+        return facts, judge(asked, facts, self.rules.limits, letter.now)
+
+    async def _create(self, verdict: Deliver, inquiry: Inquiry, rcpt: Address) -> None:
+        assert verdict.parent is not None  # judge allows no creation without one
+        extension = split_extension(rcpt.local)[1]
+        await self.make_alias(inquiry, verdict, extension)
+
+    async def _forward(self, letter: Letter, envelope: Envelope, verdict: Deliver, alias: Alias, org: str) -> _Done:
+        stop = self._dead_end(letter, alias)
+        if stop is None and not _allowed(alias, letter):
+            stop = Reason.NOT_ALLOWED
+        if stop is not None:
+            return await self._end(envelope, stop)
+        bans = self.rules.around.bans
+        destinations = [
+            Destination(
+                target.id,
+                target.address,
+                bans.mailbox(target.address.folded, "destination", letter.now) is not None,
+            )
+            for target in verdict.targets
+        ]
+        return self._handed(envelope, await self.dispatcher.dispatch(letter, envelope, alias, destinations, org))
+
+    def _handed(self, envelope: Envelope, handover: Handover) -> _Done:
+        if not handover.done:
+            outcome, reply = "deferred", self.rules.replies["TEMP"]
+        else:
+            outcome, reply = ("failed" if handover.failed else "delivered"), ACCEPTED
+        return _Done(reply, outcome, handover.failed, envelope.account_id, envelope.alias_id, handover.delivered)
+
+    def _dead_end(self, letter: Letter, alias: Alias | None) -> Reason | None:
+        loop_name = f"{self.rules.identity.header_prefix}loop".lower().encode("ascii")
+        uuid = alias.uuid if alias is not None else _NO_ALIAS
+        return dead_end(letter.message, letter.mail.sender, uuid, self.rules.around.keys.loop, loop_name)
+
+    @staticmethod
+    def _envelope(letter: Letter, rcpt: Address, facts: Facts) -> Envelope:
+        account_id = facts.account.id if facts.account is not None else None
+        return letter.envelope(str(rcpt), account_id, facts.alias.id if facts.alias is not None else None)
+
+    async def _end(self, envelope: Envelope, reason: Reason, denied: Deny | None = None) -> _Done:
+        """Take the mail and send nothing; the row says why (spec section 2.4)."""
+        blocked_by = denied.blocked_by if denied is not None else None
+        await self.ledger.end(Ending(envelope, "discarded", reason, blocked_by=blocked_by))
+        return _Done(ACCEPTED, "discarded", reason, envelope.account_id, envelope.alias_id)
+
+
+def _allowed(alias: Alias, letter: Letter) -> bool:
+    """The alias' allow-list: addresses, or domains with their subdomains, of the author or else the sender."""
+    if alias.sender_allow_list is None:
+        return True
+    speaker = letter.author.folded if letter.author is not None else letter.mail.sender.lower()
+    domain = speaker.rpartition("@")[2]
+    return any(speaker == entry or domain == entry or domain.endswith(f".{entry}") for entry in alias.sender_allow_list)

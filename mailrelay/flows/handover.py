@@ -1,0 +1,151 @@
+"""Copies of one recipient: register, compose, hand to Postfix, record. Tried twice, a copy is still made once."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mailrelay import metrics
+from mailrelay.core import loop, verp
+from mailrelay.core.address import Address
+from mailrelay.core.compose import Letterhead, Signer, transparent
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.facts import Alias, Reason
+from mailrelay.core.ledger import Closing, Envelope, Opening, OutboundId, Tally
+from mailrelay.core.plan import Copy, Refused
+from mailrelay.core.screen import day_number
+from mailrelay.core.verp import EmailType
+from mailrelay.flows.letter import Letter
+from mailrelay.flows.ports import LedgerPort, SigningKeys, Submit
+from mailrelay.flows.rules import Rules
+
+# What Postfix' own listener may say for good about one destination (RFC 3463): a bad address or mailbox, or too large.
+# Every other 5xx of it is a mistake in its configuration: the mail waits until that is mended.
+_PERMANENT = (" 5.1.", " 5.2.", " 5.3.4 ")
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Who gets a copy. recipient_id: negative for the operator's mailboxes."""
+
+    recipient_id: int
+    address: Address
+    banned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What became of the copies. done: every one has its final outcome."""
+
+    done: bool
+    delivered: int
+    failed: Reason | None = None
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Makes copies. random_id: 64 unpredictable bits."""
+
+    rules: Rules
+    ledger: LedgerPort
+    submit: Submit
+    signing_keys: SigningKeys
+    random_id: Callable[[], int]
+    # Copies that Postfix has and the ledger does not know of yet, because the database went away in between.
+    _unrecorded: dict[OutboundId, Closing] = field(default_factory=dict)
+
+    async def dispatch(
+        self, letter: Letter, envelope: Envelope, alias: Alias | None, destinations: Sequence[Destination], org: str
+    ) -> Handover:
+        """One copy for each destination. Raises Unavailable if the outcomes cannot be recorded."""
+        results = await asyncio.gather(
+            *(self._copy(letter, envelope, alias, destination) for destination in destinations), return_exceptions=True
+        )
+        closings = [result for result in results if isinstance(result, Closing)]
+        troubles = [result for result in results if isinstance(result, BaseException)]
+        if closings:
+            counts = not troubles and any(result is None or _is_out(result) for result in results)
+            await self._record(closings, self._tally(envelope, len(results), org) if counts else None)
+        for trouble in troubles:
+            if not isinstance(trouble, Unavailable):
+                raise trouble
+        failed = next((closing.reason for closing in closings if closing.outcome == "failed"), None)
+        return Handover(not troubles, sum(map(_is_out, closings)), failed)
+
+    def _tally(self, envelope: Envelope, copies: int, org: str) -> Tally | None:
+        if envelope.account_id is None or envelope.alias_id is None:
+            return None
+        return Tally(envelope.account_id, envelope.alias_id, org, envelope.size_octets * copies)
+
+    async def _record(self, closings: Sequence[Closing], tally: Tally | None) -> None:
+        await self.ledger.close(closings, tally)
+        for closing in closings:
+            self._unrecorded.pop(closing.outbound_id, None)
+
+    async def _copy(
+        self, letter: Letter, envelope: Envelope, alias: Alias | None, destination: Destination
+    ) -> Closing | None:
+        """None: an earlier try has settled it. Raises Unavailable when it has to be tried again."""
+        opening = Opening(
+            envelope,
+            destination.recipient_id,
+            OutboundId(self.random_id()),
+            str(destination.address),
+            EmailType.FORWARD,
+            "transparent",
+        )
+        opened = await self.ledger.open(opening)
+        if opened.settled:
+            return None
+        if destination.banned:
+            return Closing(opened.outbound_id, "failed", Reason.DESTINATION_BANNED)
+        known = self._unrecorded.get(opened.outbound_id)
+        if known is not None:
+            return known
+        copy = self._compose(letter, envelope, alias, destination, opened.outbound_id)
+        closing = await self._hand_over(copy, opened.outbound_id)
+        if len(self._unrecorded) < _REMEMBERED:
+            self._unrecorded[closing.outbound_id] = closing
+        return closing
+
+    def _compose(
+        self, letter: Letter, envelope: Envelope, alias: Alias | None, destination: Destination, outbound_id: OutboundId
+    ) -> Copy:
+        identity, keys = self.rules.identity, self.rules.around.keys
+        identifier = f"{outbound_id:016x}"
+        head = Letterhead(
+            id=identifier,
+            loop_mark=loop.mark(alias.uuid, keys.loop[0]) if alias is not None else "",
+            rcpt=envelope.rcpt,
+            sender=letter.mail.sender,
+            destination=str(destination.address),
+        )
+        signing = self.signing_keys(identity.domain) if identity.sign_transparent else ()
+        signer = Signer(signing, int(letter.now.timestamp()))
+        content = transparent(letter.message, head, identity.header_prefix, letter.body_hash, signer)
+        path = verp.VerpId(EmailType.FORWARD, outbound_id, day_number(letter.now))
+        return Copy(
+            sender=f"{verp.encode(path, identity.bounce_domain, keys.verp[0])}@{identity.bounce_domain}",
+            rcpt=str(destination.address),
+            content=content,
+            envelope_id=identifier,
+            eight_bit=not all(chunk.isascii() for chunk in content),
+            smtputf8=letter.mail.smtputf8 or not destination.address.local.isascii(),
+        )
+
+    async def _hand_over(self, copy: Copy, outbound_id: OutboundId) -> Closing:
+        started = time.perf_counter()
+        with metrics.SUBMITTING.track_inprogress():
+            outcome = await self.submit(copy)
+        metrics.SUBMIT_SECONDS.observe(time.perf_counter() - started)
+        if not isinstance(outcome, Refused):
+            return Closing(outbound_id, "delivered", queue_id=outcome.queue_id)
+        text = f" {outcome.text} "
+        if 500 <= outcome.code < 600 and text.startswith(_PERMANENT):
+            return Closing(outbound_id, "failed", Reason.REFUSED_BY_POSTFIX, note=f"{outcome.code} {outcome.text}")
+        raise Unavailable(f"re-injection was answered {outcome.code} {outcome.text}")
+
+
+def _is_out(result: object) -> bool:
+    return isinstance(result, Closing) and result.outcome == "delivered"

@@ -1,0 +1,172 @@
+"""What all mail roles of a process share: settings, keys, database, memory."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from publicsuffixlist import PublicSuffixList
+
+from mailrelay.batch import Batcher
+from mailrelay.config import Config
+from mailrelay.core import srs
+from mailrelay.core.bans import BanBook
+from mailrelay.core.facts import Facts
+from mailrelay.core.inquiry import Inquiry, OrganisationalDomain
+from mailrelay.core.judge import DefaultLimits
+from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundId, Tally
+from mailrelay.core.realm import Realm
+from mailrelay.core.reply import Replies
+from mailrelay.core.screen import Keys, Surroundings
+from mailrelay.flows.cache import FactsCache
+from mailrelay.flows.memory import Memory
+from mailrelay.flows.rules import Identity, Rules
+from mailrelay.keyring import DkimKeys, read_secret
+from mailrelay.store import directory
+from mailrelay.store.changes import Follower
+from mailrelay.store.database import Database
+from mailrelay.store.facts import FactsReader
+from mailrelay.store.ledger import Ledger
+
+_RETRY_SECONDS = 1.0
+
+
+def utc_now() -> datetime:
+    """The clock of the process."""
+    return datetime.now(UTC)
+
+
+def organisational_domains() -> OrganisationalDomain:
+    """By the public suffix list that the library ships; remembers the domains asked for last."""
+    suffixes = PublicSuffixList()
+
+    @lru_cache(maxsize=10_000)
+    def organisation(domain: str) -> str:
+        return suffixes.privatesuffix(domain) or domain
+
+    return organisation
+
+
+class BatchedLedger:
+    """The ledger for single entries: concurrent ones share a statement and a commit."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.bounced = ledger.bounced
+        self._open: Batcher[Opening, Opened] = Batcher(ledger.open)
+        self._close: Batcher[tuple[Sequence[Closing], Tally | None], None] = Batcher(ledger.close)
+        self._end: Batcher[Ending, None] = Batcher(ledger.end)
+        self._is_outbound: Batcher[OutboundId, bool] = Batcher(ledger.is_outbound)
+
+    async def open(self, opening: Opening) -> Opened:
+        return await self._open.ask(opening)
+
+    async def close(self, closings: Sequence[Closing], tally: Tally | None) -> None:
+        await self._close.ask((closings, tally))
+
+    async def end(self, ending: Ending) -> None:
+        await self._end.ask(ending)
+
+    async def is_outbound(self, outbound_id: OutboundId) -> bool:
+        return await self._is_outbound.ask(outbound_id)
+
+
+class Runtime:
+    """Built before anything listens. Raises BadConfig with what is wrong about secrets or keys."""
+
+    def __init__(self, config: Config, name: str, cache: FactsCache | None) -> None:
+        self.config = config
+        self.database = Database(
+            config.database.dsn, config.database.connections, config.database.timeout_seconds, name
+        )
+        self.dkim = DkimKeys(config.dkim)
+        self.dkim(config.service.domain)  # a damaged key shows now rather than with the first mail
+        self.rules = _rules(config)
+        self.ledger = BatchedLedger(Ledger(self.database))
+        reader = FactsReader(self.database, config.service.catch_all)
+        self._facts: Batcher[Inquiry, Facts] = Batcher(reader.read, lanes=max(1, config.database.connections - 2))
+        self.memory = Memory(
+            self.rules,
+            lambda: directory.read_domains(self.database),
+            lambda: directory.read_bans(self.database),
+            lambda ban_id: directory.read_ban(self.database, ban_id),
+            cache,
+        )
+        self.follower = Follower(config.database.dsn, self.memory.reload, self.memory.changed, self.memory.lost)
+        self._following: asyncio.Task[None] | None = None
+
+    async def read_facts(self, inquiry: Inquiry) -> Facts:
+        """Facts from the database, several inquiries a round trip."""
+        return await self._facts.ask(inquiry)
+
+    async def start(self, stopping: asyncio.Event) -> None:
+        """Wait for the database, then know domains and bans. Returns early when `stopping` is set."""
+        await self.database.open()
+        self._following = asyncio.create_task(self.follower.run(), name="changes")
+        connected = asyncio.create_task(self.follower.connected.wait())
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait((connected, stopped), return_when=asyncio.FIRST_COMPLETED)
+        connected.cancel()
+        stopped.cancel()
+
+    async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self.database.close()
+
+    def reload(self, config: Config) -> None:
+        """Take over what can change while running: texts, limits, operator, trusted networks, keys."""
+        fresh = _rules(config)
+        self.dkim.forget()
+        self.rules.replies = fresh.replies
+        self.rules.limits = fresh.limits
+        self.rules.message_octets = fresh.message_octets
+        self.rules.identity = fresh.identity
+        known = self.rules.around
+        realm = replace(fresh.around.realm, shared=known.realm.shared, custom=known.realm.custom)
+        self.rules.around = replace(fresh.around, realm=realm, bans=known.bans, organisation=known.organisation)
+        self.config = config
+
+    def health(self) -> dict[str, str]:
+        """For /healthz; called in other threads."""
+        return {"database": "ok" if self.follower.connected.is_set() else "away, or changes are not announced"}
+
+
+def _rules(config: Config) -> Rules:
+    service, limits = config.service, config.limits
+    keys = Keys(
+        verp=read_secret(config.secrets, "verp.key"),
+        loop=read_secret(config.secrets, "loop.key"),
+        srs=srs.Scheme(service.srs_domain, read_secret(config.secrets, "srs.key")),
+    )
+    realm = Realm(
+        service=frozenset({service.domain, service.bounce_domain, service.srs_domain}),
+        srs_domain=service.srs_domain,
+        bounce_domain=service.bounce_domain,
+    )
+    around = Surroundings(realm, BanBook(), keys, service.trusted_networks, organisational_domains())
+    return Rules(
+        around=around,
+        replies=Replies(config.replies),
+        limits=DefaultLimits(
+            limits.messages_per_hour,
+            limits.new_aliases_per_hour,
+            limits.new_aliases_per_hour_and_network,
+            limits.bandwidth_octets_per_month,
+        ),
+        identity=Identity(
+            domain=service.domain,
+            bounce_domain=service.bounce_domain,
+            header_prefix=service.header_prefix,
+            sign_transparent=service.sign_transparent,
+            operator=service.operator,
+        ),
+        message_octets=limits.message_octets,
+    )
+
+
+def new_cache(config: Config) -> FactsCache:
+    """The policy role's cache."""
+    return FactsCache(config.policy.cache_entries, config.policy.cache_seconds, time.monotonic)

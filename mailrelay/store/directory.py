@@ -1,0 +1,33 @@
+"""What every process keeps in memory: the domains served here and the bans in force."""
+
+from psycopg.rows import TupleRow
+
+from mailrelay.core.bans import Ban, BanId
+from mailrelay.store.database import Database
+
+_DOMAINS = "select name, shared from domain where shared or verified_at is not null"
+_BANS = """
+    select id, type, value, scope, expires_at from ban
+    where revoked_at is null and (expires_at is null or expires_at > now())
+"""
+
+
+async def read_domains(database: Database) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the shared domains, and of the verified custom ones. Raises Unavailable."""
+    rows = await database.rows(_DOMAINS)
+    return frozenset(name for name, shared in rows if shared), frozenset(name for name, shared in rows if not shared)
+
+
+async def read_bans(database: Database) -> list[Ban]:
+    """All bans in force. Raises Unavailable."""
+    return [_ban(row) for row in await database.rows(_BANS)]
+
+
+async def read_ban(database: Database, ban_id: BanId) -> Ban | None:
+    """One ban, None if it is not in force. Raises Unavailable."""
+    row = await database.row(_BANS + " and id = %(id)s", {"id": ban_id})
+    return _ban(row) if row is not None else None
+
+
+def _ban(row: TupleRow) -> Ban:
+    return Ban(*row)

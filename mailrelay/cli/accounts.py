@@ -6,7 +6,7 @@ from mailrelay.cli import show
 from mailrelay.cli.app import App, pass_app, read_secret_file
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
-from mailrelay.core.records import AccountRecord, Named
+from mailrelay.core.records import KEEP, AccountRecord, Named, UsernameChange
 
 _LISTED = ("id", "name", "state", "default_recipient", "username", "is_admin", "created_at")
 
@@ -67,8 +67,8 @@ def show_(app: App, name: str) -> None:
     from mailrelay.store.manage_accounts import Accounts
 
     found, holdings = app.run(lambda database: Accounts(database).show(Named(name.lower())))
-    record = {**_fields(found), "holdings": show.plain(holdings)}
-    app.text("\n".join((show.details(found), show.details(holdings))), record)
+    record = {**show.fields(found), "holdings": show.plain(holdings)}
+    app.text(show.details({**show.shallow(found), **show.shallow(holdings)}), record)
 
 
 @account.command()
@@ -110,7 +110,69 @@ def _suspend(app: App, name: str, suspended: bool, reason: str | None) -> Accoun
     return app.run(lambda database: Accounts(database).set_suspended(Named(name.lower()), suspended, reason))
 
 
-def _fields(record: AccountRecord) -> dict[str, object]:
-    fields = show.plain(record)
-    assert isinstance(fields, dict)  # of a dataclass
-    return fields
+_USERNAMES_LISTED = ("id", "account", "name", "is_default", "active", "catch_all", "auto_create_regex", "created_at")
+
+
+@click.group()
+def username() -> None:
+    """Names that give their account <name>.<shared domain>."""
+
+
+@username.command("add")
+@click.argument("account")
+@click.argument("name")
+@pass_app
+def add_username(app: App, account: str, name: str) -> None:
+    """Give an account one more name. Nobody gets it again."""
+    from mailrelay.flows.manage import usernames
+    from mailrelay.store.manage_usernames import Usernames
+
+    app.one(app.run(lambda db: usernames.add(Usernames(db), Named(account.lower()), name)))
+
+
+@username.command("list")
+@click.argument("account", required=False)
+@pass_app
+def list_usernames(app: App, account: str | None) -> None:
+    """Show usernames."""
+    from mailrelay.store.manage_usernames import Usernames
+
+    app.many(app.run(lambda db: Usernames(db).page(account and account.lower())), _USERNAMES_LISTED)
+
+
+@username.command("set")
+@click.argument("name")
+@click.option("--catch-all/--no-catch-all", default=None, help="Mail to unknown names makes aliases.")
+@click.option("--regex", metavar="RE2", help="Unknown names that make aliases without catch-all; empty for none.")
+@click.option("--active/--inactive", default=None, help="Whether it takes mail.")
+@click.option("--default-recipient", type=MAILBOX, metavar="MAILBOX", help="Goes before the account's.")
+@pass_app
+def set_username(
+    app: App,
+    name: str,
+    catch_all: bool | None,
+    regex: str | None,
+    active: bool | None,
+    default_recipient: Address | None,
+) -> None:
+    """Change a username; what is not named stays."""
+    from mailrelay.core.naming import auto_create_regex
+    from mailrelay.store.manage_usernames import Usernames
+
+    change = UsernameChange(
+        active=KEEP if active is None else active,
+        catch_all=KEEP if catch_all is None else catch_all,
+        auto_create_regex=KEEP if regex is None else auto_create_regex(regex),
+        default_recipient=KEEP if default_recipient is None else default_recipient,
+    )
+    app.one(app.run(lambda db: Usernames(db).change(name.lower(), change)))
+
+
+@username.command("remove")
+@click.argument("name")
+@pass_app
+def remove_username(app: App, name: str) -> None:
+    """Take a name from its account and delete its aliases. Nobody gets it again."""
+    from mailrelay.store.manage_usernames import Usernames
+
+    app.one(app.run(lambda db: Usernames(db).remove(name.lower())))

@@ -15,6 +15,7 @@ from mailrelay.cli import show
 if TYPE_CHECKING:  # these take longer to import than most commands run
     from mailrelay.config import Config
     from mailrelay.core.naming import ServiceNames
+    from mailrelay.core.records import Named
     from mailrelay.flows.manage.ports import Bureau
     from mailrelay.store.database import Database
 
@@ -104,6 +105,13 @@ class App:
 def now() -> datetime:
     """The clock that is handed inwards."""
     return datetime.now(UTC)
+
+
+def account_named(name: str | None) -> "Named | None":
+    """The account that an option names."""
+    from mailrelay.core.records import Named
+
+    return None if name is None else Named(name.strip().lower())
 
 
 def read_secret_file(name: str) -> str:

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 import click
 
-from mailrelay.cli.app import App, pass_app
-from mailrelay.cli.types import DOMAIN
+from mailrelay.cli import show
+from mailrelay.cli.app import App, account_named, pass_app
+from mailrelay.cli.types import DOMAIN, MAILBOX
+from mailrelay.core.address import Address
 from mailrelay.core.dkim import txt_strings
-from mailrelay.core.records import Named, NewDomain
+from mailrelay.core.records import KEEP, DomainChange, NewDomain
 from mailrelay.flows.manage import domains
 from mailrelay.flows.manage.domains import DnsRecord
+
+_LISTED = ("id", "name", "account", "active", "catch_all", "auto_create_regex", "default_recipient", "verified_at")
 
 
 @click.group()
@@ -41,7 +45,7 @@ def add(app: App, name: str, shared: bool, account: str | None, verified: bool, 
         app.remark(f"{name} is the service's own domain: its keys are made, nothing else is to be done")
         _print(app, domains.records(name, app.service, keys.ensure(name), False))
         return
-    new = NewDomain(name, None if account is None else Named(account.lower()), verified, catch_all)
+    new = NewDomain(name, account_named(account), verified, catch_all)
     found = app.run(lambda database: domains.add(app.service, Domains(database), keys, new))
     app.remark(f"domain {found.name} has id {found.id}; publish these records:")
     _print(app, domains.records(name, app.service, keys.texts(name), found.shared))
@@ -71,3 +75,86 @@ def _zone_line(record: DnsRecord) -> str:
     if record.type == "TXT":
         value = " ".join(f'"{text}"' for text in txt_strings(record.value))
     return f"{record.name}. IN {record.type} {value}"
+
+
+@domain.command("list")
+@click.option("--account", metavar="NAME", help="Of this account only.")
+@pass_app
+def list_(app: App, account: str | None) -> None:
+    """Show domains, shared ones first."""
+    from mailrelay.store.manage_domains import Domains
+
+    app.many(app.run(lambda db: Domains(db).page(account and account.lower())), _LISTED)
+
+
+@domain.command()
+@click.argument("name", type=DOMAIN)
+@pass_app
+def check(app: App, name: str) -> None:
+    """Show how a domain is set up here and whether its keys are there."""
+    from mailrelay.store.manage_domains import Domains
+    from mailrelay.store.manage_keys import DkimFolder
+
+    found = app.run(lambda db: Domains(db).show(name))
+    problems = DkimFolder(app.config.dkim).problems(name)
+    if not found.shared and found.verified_at is None:
+        problems.append(f"{name}: its ownership is not verified, so it gets no mail; `mailrelay domain verify {name}`")
+    if not found.active:
+        problems.append(f"{name}: is switched off")
+    app.text(show.details(found), {**show.fields(found), "problems": problems})
+    for problem in problems:
+        app.remark(problem)
+
+
+@domain.command()
+@click.argument("name", type=DOMAIN)
+@click.option("--sending", is_flag=True, help="SPF, DKIM and DMARC are right as well.")
+@pass_app
+def verify(app: App, name: str, sending: bool) -> None:
+    """Take ownership and MX for checked, on the operator's word."""
+    from mailrelay.store.manage_domains import Domains
+
+    app.one(app.run(lambda db: Domains(db).verify(name, sending)))
+
+
+@domain.command("set")
+@click.argument("name", type=DOMAIN)
+@click.option("--catch-all/--no-catch-all", default=None, help="Mail to unknown names makes aliases.")
+@click.option("--regex", metavar="RE2", help="Unknown names that make aliases without catch-all; empty for none.")
+@click.option("--active/--inactive", default=None, help="Whether it takes mail.")
+@click.option("--visible/--hidden", default=None, help="Whether a shared domain is in public lists.")
+@click.option("--default-recipient", type=MAILBOX, metavar="MAILBOX", help="Goes before the account's.")
+@pass_app
+def set_(
+    app: App,
+    name: str,
+    catch_all: bool | None,
+    regex: str | None,
+    active: bool | None,
+    visible: bool | None,
+    default_recipient: Address | None,
+) -> None:
+    """Change a domain; what is not named stays."""
+    from mailrelay.core.naming import auto_create_regex
+    from mailrelay.store.manage_domains import Domains
+
+    change = DomainChange(
+        active=KEEP if active is None else active,
+        visible=KEEP if visible is None else visible,
+        catch_all=KEEP if catch_all is None else catch_all,
+        auto_create_regex=KEEP if regex is None else auto_create_regex(regex),
+        default_recipient=KEEP if default_recipient is None else default_recipient,
+    )
+    app.one(app.run(lambda db: Domains(db).change(name, change)))
+
+
+@domain.command()
+@click.argument("name", type=DOMAIN)
+@click.option("--yes", is_flag=True, help="Even if it has aliases, which are deleted.")
+@pass_app
+def remove(app: App, name: str, yes: bool) -> None:
+    """Take no mail for a domain any more. Its keys stay where they are."""
+    from mailrelay.store.manage_domains import Domains
+
+    gone, aliases = app.run(lambda db: Domains(db).remove(name, yes))
+    app.text(f"removed {gone.name} and {aliases} aliases", {"domain": gone, "aliases": aliases})

@@ -37,7 +37,7 @@ _COMMANDS = {
     "domain": _Entry("mailrelay.cli.domains", "domain", "Shared and custom domains."),
     "alias": _Entry("mailrelay.cli.aliases", "alias", "Addresses that people write to."),
     "handle": _Entry("mailrelay.cli.handles", "handle", "Names reserved on all shared domains."),
-    "block": _Entry("mailrelay.cli.blocks", "block", "An account's own block list."),
+    "block": _Entry("mailrelay.cli.bans", "block", "An account's own block list."),
     "ban": _Entry("mailrelay.cli.bans", "ban", "Server-wide bans."),
     "trace": _Entry("mailrelay.cli.stories", "trace", "What became of a message."),
     "explain": _Entry("mailrelay.cli.stories", "explain", "What would become of a message."),

@@ -44,11 +44,21 @@ def cell(value: object) -> str:
     return _one_line(str(value))
 
 
+def fields(record: object) -> dict[str, object]:
+    """The fields of a dataclass, as JSON has them."""
+    return {name: plain(value) for name, value in shallow(record).items()}
+
+
+def indented(lines: Sequence[str], columns: int) -> list[str]:
+    """Lines of others, made harmless; all but the first moved to the right."""
+    return [f"{'' if number == 0 else ' ' * columns}{_one_line(line)}" for number, line in enumerate(lines)]
+
+
 def details(record: object) -> str:
     """The fields of a dataclass or mapping, one a line."""
-    fields = record if isinstance(record, Mapping) else _fields(record)
-    width = max(len(name) for name in fields)
-    return "\n".join(f"{name.replace('_', ' '):<{width}}  {cell(value)}" for name, value in fields.items())
+    found = record if isinstance(record, Mapping) else shallow(record)
+    width = max(len(name) for name in found)
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {cell(value)}" for name, value in found.items())
 
 
 def table(records: Iterable[object], columns: Sequence[str]) -> str:
@@ -68,7 +78,8 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _fields(record: object) -> dict[str, object]:
+def shallow(record: object) -> dict[str, object]:
+    """The fields of a dataclass, as they are."""
     assert dataclasses.is_dataclass(record)
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 

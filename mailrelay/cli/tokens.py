@@ -99,9 +99,7 @@ def revoke_key(app: App, ref: str, reason: str | None) -> None:
 
 def _print(app: App, issued: Issued) -> None:
     """The secret alone as text, so that a script can take it."""
-    fields = show.plain(issued.record)
-    assert isinstance(fields, dict)  # of a dataclass
-    app.text(issued.token, {"token": issued.token, **fields})
+    app.text(issued.token, {"token": issued.token, **show.fields(issued.record)})
     expires = issued.record.expires_at
     until = "until it is revoked" if expires is None else f"until {show.rfc3339(expires)}"
     app.remark(f"id {issued.record.id} of account {issued.record.account}, good {until}; it is not shown again")

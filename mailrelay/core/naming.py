@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+import re2
+
 from mailrelay.core.address import Address, is_creatable, is_opaque_reverse
 from mailrelay.core.bans import BanBook
 from mailrelay.core.errors import Absent, Conflict, Malformed
@@ -92,6 +94,23 @@ def check_local(local: str, on_operators_domain: bool, ground: Ground, now: date
     ban = BanBook.of(ground.bans).name(local, now)
     if ban is not None:
         raise Conflict(f"the name {local} is banned (ban {ban.id})")
+
+
+def auto_create_regex(text: str) -> str | None:
+    """A pattern that RE2 understands, at most 100 characters; None for an empty one. Raises Malformed."""
+    if not text:
+        return None
+    if len(text) > 100:
+        raise Malformed("a pattern has at most 100 characters")
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    try:
+        re2.compile(text, options)
+    except re2.error as error:
+        raise Malformed(f"{text!r} is no RE2 pattern: {error}") from error
+    return text
 
 
 @dataclass(frozen=True, slots=True)

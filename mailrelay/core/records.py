@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NewType
+from enum import Enum
+from typing import Final, Literal, NewType
 from uuid import UUID
 
 from mailrelay.core.address import Address
@@ -33,6 +34,15 @@ class ImplicitFor:
 
 
 Owner = Named | ImplicitFor | AccountId
+
+
+class Keep(Enum):
+    """In a change: this field stays as it is. (None is a value: the parent's or the installation's default.)"""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,16 @@ class UsernameRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class UsernameChange:
+    """auto_create_regex: checked."""
+
+    active: bool | Keep = KEEP
+    catch_all: bool | Keep = KEEP
+    auto_create_regex: str | Keep | None = KEEP
+    default_recipient: Address | Keep | None = KEEP
+
+
+@dataclass(frozen=True, slots=True)
 class DomainRecord:
     """A mail domain. account None: shared by everybody."""
 
@@ -154,6 +174,17 @@ class NewDomain:
     account: Owner | None
     verified: bool
     catch_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DomainChange:
+    """auto_create_regex: checked. visible matters for shared domains, what concerns new names for custom ones."""
+
+    active: bool | Keep = KEEP
+    visible: bool | Keep = KEEP
+    catch_all: bool | Keep = KEEP
+    auto_create_regex: str | Keep | None = KEEP
+    default_recipient: Address | Keep | None = KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +220,25 @@ class NewAlias:
     recipients: tuple[Address, ...]
     username: str = ""
     description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """recipients: take the place of the attached ones; none: the default applies."""
+
+    forward_mode: ForwardMode | Keep | None = KEEP
+    block_behaviour: BlockBehaviour | Keep | None = KEEP
+    description: str | Keep | None = KEEP
+    recipients: tuple[Address, ...] | Keep = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class NewHandle:
+    """recipient: a verified one of the owner's; None: the account's default."""
+
+    local: str
+    owner: Owner
+    recipient: Address | None
 
 
 @dataclass(frozen=True, slots=True)

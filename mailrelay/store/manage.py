@@ -10,7 +10,7 @@ from psycopg.rows import TupleRow, class_row
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId, RecipientId
-from mailrelay.core.records import ImplicitFor, Named, Owner
+from mailrelay.core.records import ImplicitFor, Keep, Named, Owner
 from mailrelay.store.database import Database, constraint
 
 Record = TypeVar("Record")
@@ -85,6 +85,9 @@ _VERIFIED_RECIPIENTS = """
         set verified_at = coalesce(recipient.verified_at, now()), pending = false
         where recipient.verified_at is null or recipient.pending
 """
+_ACCEPT: LiteralString = _VERIFIED_RECIPIENTS.replace(
+    "    order by n", "    where exists (select from account where id = %(account)s and name is null)\n    order by n"
+)
 _FIRST_IS_DEFAULT = """
     update account set default_recipient_id = (
         select id from recipient where account_id = %(account)s and address_folded = %(mailbox)s)
@@ -111,6 +114,12 @@ async def implicit_account(conn: Connection, owner: ImplicitFor, mailboxes: tupl
     if default_recipient is None:
         await conn.execute(_FIRST_IS_DEFAULT, {"account": account, "mailbox": mailbox})
     return AccountId(account)
+
+
+async def accept_mailboxes(conn: Connection, account: AccountId, mailboxes: tuple[Address, ...]) -> None:
+    """In an implicit account, mailboxes that somebody vouches for become verified recipients. In others, nothing."""
+    unique = {folded(address): str(address) for address in reversed(mailboxes)}
+    await conn.execute(_ACCEPT, {"account": account, "addresses": list(reversed(unique.values()))})
 
 
 async def owning_account(conn: Connection, owner: Owner, mailboxes: tuple[Address, ...] = ()) -> AccountId:
@@ -147,3 +156,44 @@ async def verified_recipients(
 def folded(mailbox: Address) -> str:
     """As columns of mailboxes are folded: ASCII only, whatever the locale."""
     return str(mailbox).encode("utf-8", "replace").lower().decode("utf-8")
+
+
+TAKEN_USERNAME = {
+    "username_name_unique": "that name is a username already",
+    "username_name_used": "that name is or was somebody's username, and is never given away again",
+}
+_ADD_USERNAME = """
+    insert into username (account_id, name)
+    select %(account)s, %(name)s
+    where not exists (
+        select from domain d join domain s on s.shared where d.name = %(name)s || '.' || s.name)
+    returning id
+"""
+
+
+async def add_username(conn: Connection, account: AccountId, name: str) -> int:
+    """Id of the new username. Raises Conflict if its domain is here already; TAKEN_USERNAME says what else hurts."""
+    row = await (await conn.execute(_ADD_USERNAME, {"account": account, "name": name})).fetchone()
+    if row is None:
+        raise Conflict(f"{name}: a domain of that name below a shared one is here already")
+    return int(row[0])
+
+
+async def settings(
+    conn: Connection, account: AccountId | None, regex: str | Keep | None, recipient: Address | Keep | None
+) -> dict[str, Any]:
+    """Values of the statements that change a parent of aliases: what concerns its regex and default recipient.
+
+    Raises Absent and Conflict for a recipient that is not a verified one of the account's.
+    """
+    values: dict[str, Any] = {
+        "set_regex": not isinstance(regex, Keep),
+        "regex": None if isinstance(regex, Keep) else regex,
+        "set_recipient": not isinstance(recipient, Keep),
+        "recipient": None,
+    }
+    if isinstance(recipient, Address):
+        if account is None:
+            raise Conflict("a shared domain has no default recipient")
+        (values["recipient"],) = await verified_recipients(conn, account, (recipient,))
+    return values

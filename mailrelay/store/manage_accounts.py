@@ -7,7 +7,16 @@ from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
 from mailrelay.core.records import AccountRecord, Holdings, Named, NewAccount
 from mailrelay.store.database import Database
-from mailrelay.store.manage import OWNER_NAME, Connection, account_id, conflicts, record, records
+from mailrelay.store.manage import (
+    OWNER_NAME,
+    TAKEN_USERNAME,
+    Connection,
+    account_id,
+    add_username,
+    conflicts,
+    record,
+    records,
+)
 
 _SELECT: LiteralString = f"""
     select acc.id, acc.uuid, {OWNER_NAME} as name, acc.name is null as implicit, acc.state, acc.state_reason,
@@ -42,7 +51,6 @@ _ADD_RECIPIENT = """
     values (%(account)s, %(address)s, case when %(verified)s then now() end)
     returning id
 """
-_ADD_USERNAME = "insert into username (account_id, name) values (%(account)s, %(name)s) returning id"
 _DEFAULTS = """
     update account set default_recipient_id = %(recipient)s, default_username_id = %(username)s where id = %(account)s
 """
@@ -54,11 +62,7 @@ _SIGN_OUT = """
     where account_id = %(id)s and status in ('active', 'rotated')
 """
 
-_TAKEN = {
-    "account_name_unique": "an account of this name exists",
-    "username_name_unique": "the name is a username already",
-    "username_name_used": "the name is or was somebody's username, and is never given away again",
-}
+_TAKEN = {"account_name_unique": "an account of this name exists", **TAKEN_USERNAME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,12 @@ class Accounts:
         with conflicts(_TAKEN):
             async with self.database.connection() as conn, conn.transaction():
                 values = {"name": new.name, "admin": new.is_admin, "password": new.password_hash}
-                account = await _id(conn, _ADD, values)
+                account = AccountId(await _id(conn, _ADD, values))
                 values = {"account": account, "address": str(new.recipient), "verified": new.verified}
                 recipient = await _id(conn, _ADD_RECIPIENT, values)
                 username = None
                 if new.username is not None:
-                    username = await _id(conn, _ADD_USERNAME, {"account": account, "name": new.username})
+                    username = await add_username(conn, account, new.username)
                 values = {"account": account, "recipient": recipient, "username": username}
                 await conn.execute(_DEFAULTS, values)
                 return await _one(conn, account)

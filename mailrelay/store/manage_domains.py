@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 from mailrelay.core.errors import Absent, Conflict
-from mailrelay.core.records import DomainRecord, NewDomain
+from mailrelay.core.facts import AccountId
+from mailrelay.core.records import DomainChange, DomainRecord, Keep, NewDomain
 from mailrelay.store.database import Database
-from mailrelay.store.manage import OWNER_NAME, Connection, conflicts, owning_account, record, records
+from mailrelay.store.manage import OWNER_NAME, Connection, conflicts, owning_account, record, records, settings
 
 _SELECT: LiteralString = f"""
     select d.id, d.uuid, d.name, case when acc.id is not null then {OWNER_NAME} end as account, d.shared, d.active,
@@ -53,6 +54,24 @@ _VERIFY = """
                                                  else sending_verified_at end
     where name = %(name)s
 """
+_OWNER = "select id, account_id from domain where name = %(name)s for update"
+_CHANGE = """
+    update domain
+    set active = coalesce(%(active)s, active), visible = coalesce(%(visible)s, visible),
+        catch_all = coalesce(%(catch_all)s, catch_all),
+        auto_create_regex = case when %(set_regex)s then %(regex)s else auto_create_regex end,
+        default_recipient_id = case when %(set_recipient)s then %(recipient)s else default_recipient_id end
+    where id = %(id)s
+"""
+_COUNT = "select count(*) from alias where domain_id = %(id)s"
+# Their rows stay, so that nobody else gets the addresses if the domain comes back.
+_NO_TIMEOUT = "set local statement_timeout = 0"
+_ALIASES = """
+    update alias set domain_id = null, deleted_at = coalesce(deleted_at, now()),
+                     state = case state when 'forgotten' then state else 'deleted' end
+    where domain_id = %(id)s
+"""
+_REMOVE = "delete from domain where id = %(id)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +115,47 @@ class Domains:
             await conn.execute(_VERIFY, {"name": name, "sending": sending})
             return await _one(conn, name)
 
+    async def change(self, name: str, change: DomainChange) -> DomainRecord:
+        """Apply a change. Raises Absent, and Conflict for what a shared domain cannot have."""
+        words = {"domain_shared_is_plain": f"{name} is shared: nobody owns new names there"}
+        with conflicts(words):
+            async with self.database.connection() as conn, conn.transaction():
+                domain, account = await _locked(conn, name)
+                values = await settings(conn, account, change.auto_create_regex, change.default_recipient)
+                for field in ("active", "visible", "catch_all"):
+                    value = getattr(change, field)
+                    values[field] = None if isinstance(value, Keep) else value
+                await conn.execute(_CHANGE, {"id": domain, **values})
+                return await _one(conn, name)
+
+    async def remove(self, name: str, with_aliases: bool) -> tuple[DomainRecord, int]:
+        """Remove a domain; its aliases, which are counted, are deleted. Raises Absent.
+
+        with_aliases: False raises Conflict if there are any.
+        """
+        async with self.database.connection() as conn, conn.transaction():
+            domain, _ = await _locked(conn, name)
+            row = await (await conn.execute(_COUNT, {"id": domain})).fetchone()
+            count = int(row[0]) if row is not None else 0
+            if count and not with_aliases:
+                raise Conflict(f"{name} has {count} aliases, which would be deleted")
+            found = await _one(conn, name)
+            await conn.execute(_NO_TIMEOUT)
+            await conn.execute(_ALIASES, {"id": domain})
+            await conn.execute(_REMOVE, {"id": domain})
+        return found, count
+
     async def _refuse_mailboxes(self, conn: Connection, name: str, shared: bool) -> None:
         row = await (await conn.execute(_MAILBOXES, {"name": name, "shared": shared})).fetchone()
         if row is not None:
             raise Conflict(f"{row[0]} is a verified recipient: mail to it would come back here")
+
+
+async def _locked(conn: Connection, name: str) -> tuple[int, AccountId | None]:
+    row = await (await conn.execute(_OWNER, {"name": name})).fetchone()
+    if row is None:
+        raise Absent(f"there is no domain {name}")
+    return int(row[0]), None if row[1] is None else AccountId(row[1])
 
 
 async def _refuse(conn: Connection, query: LiteralString, values: dict[str, object]) -> None:

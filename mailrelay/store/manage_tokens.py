@@ -6,9 +6,18 @@ from typing import LiteralString
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId
-from mailrelay.core.records import ImplicitFor, NewToken, Owner, TokenKind, TokenRecord
+from mailrelay.core.records import ImplicitFor, Named, NewToken, Owner, TokenKind, TokenRecord
 from mailrelay.store.database import Database
-from mailrelay.store.manage import OWNER_NAME, Connection, folded, owning_account, record, records
+from mailrelay.store.manage import (
+    OWNER_NAME,
+    Connection,
+    account_id,
+    folded,
+    owning_account,
+    record,
+    records,
+    verified_recipients,
+)
 
 _SELECT: LiteralString = f"""
     select t.id, t.uuid, {OWNER_NAME} as account, t.kind, t.name, t.display, t.owner_email, t.expires_at,
@@ -28,7 +37,7 @@ _ADD = """
     returning id
 """
 _HOLDERS = """
-    select acc.id, acc.name, acc.implicit_mailbox is not distinct from %(mailbox)s as implicit
+    select acc.id, acc.implicit_mailbox is not distinct from %(mailbox)s as implicit
     from recipient r join account acc on acc.id = r.account_id
     where r.address_folded = %(mailbox)s and r.verified_at is not null and not r.pending and acc.state <> 'deleting'
     order by implicit desc, acc.id limit 3
@@ -51,16 +60,21 @@ class Tokens:
         async with self.database.connection() as conn, conn.transaction():
             return await _add(conn, await owning_account(conn, owner), new)
 
-    async def add_for_mailbox(self, mailbox: Address, new: NewToken) -> TokenRecord:
-        """A token of the account that stands for a mailbox: the implicit one, else the one that has it verified.
+    async def add_for_mailbox(self, mailbox: Address, owner: Named | AccountId | None, new: NewToken) -> TokenRecord:
+        """A token that acts for a mailbox, of an account that has it verified.
 
-        Without either the implicit one is made. Raises Conflict if several accounts have it.
+        owner: None for the mailbox' implicit account, else the only one that has it; without either the implicit one
+        is made. Raises Absent, and Conflict for a mailbox that is not verified or several accounts have.
         """
         async with self.database.connection() as conn, conn.transaction():
+            if owner is not None:
+                account = await account_id(conn, owner)
+                await verified_recipients(conn, account, (mailbox,))
+                return await _add(conn, account, new)
             rows = await (await conn.execute(_HOLDERS, {"mailbox": folded(mailbox)})).fetchall()
             if not rows:
                 account = await owning_account(conn, ImplicitFor(mailbox))
-            elif rows[0][2] or len(rows) == 1:
+            elif rows[0][1] or len(rows) == 1:
                 account = AccountId(rows[0][0])
             else:
                 raise Conflict(f"{mailbox} is a recipient of several accounts; name one of them")

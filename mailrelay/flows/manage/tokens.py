@@ -11,7 +11,8 @@ from typing import Protocol
 from mailrelay.core import naming
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Malformed
-from mailrelay.core.records import NewToken, Owner, TokenRecord
+from mailrelay.core.facts import AccountId
+from mailrelay.core.records import Named, NewToken, Owner, TokenRecord
 from mailrelay.flows.manage.ports import Bureau, Clock
 
 MAX_DAYS = 9999  # spec/haltman-api.md section 1.7
@@ -20,7 +21,9 @@ _ALPHABET = string.ascii_letters + string.digits
 
 class TokenStore(Protocol):
     async def add(self, owner: Owner, new: NewToken) -> TokenRecord: ...
-    async def add_for_mailbox(self, mailbox: Address, new: NewToken) -> TokenRecord: ...
+    async def add_for_mailbox(
+        self, mailbox: Address, owner: Named | AccountId | None, new: NewToken
+    ) -> TokenRecord: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +52,24 @@ async def add(store: TokenStore, clock: Clock, owner: Owner, name: str, days: in
 
 
 async def add_api_key(
-    bureau: Bureau, store: TokenStore, mailbox: Address, owner: Owner | None, name: str, days: int, renew: bool
+    bureau: Bureau,
+    store: TokenStore,
+    mailbox: Address,
+    owner: Named | AccountId | None,
+    name: str,
+    days: int,
+    renew: bool,
 ) -> Issued:
-    """An API key that acts for a mailbox, which counts as verified.
+    """An API key that acts for a mailbox, which counts as verified unless an account is named.
 
-    owner: None for the account that the mailbox stands for. renew: every use shortly before the end prolongs it.
+    owner: None for the account that stands for the mailbox. renew: every use shortly before the end prolongs it.
     Raises Malformed, Conflict and Absent.
     """
     ground = await bureau.grounds.read([mailbox])
     naming.check_mailbox(mailbox, ground, bureau.service, bureau.clock())
     token = api_key()
     new = _new(token, bureau.clock, name, days, mailbox, renew)
-    if owner is None:
-        return Issued(token, await store.add_for_mailbox(mailbox, new))
-    return Issued(token, await store.add(owner, new))
+    return Issued(token, await store.add_for_mailbox(mailbox, owner, new))
 
 
 def _new(

@@ -1,0 +1,62 @@
+"""trace: what became of a message; explain: what would become of one."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from mailrelay.cli import show
+from mailrelay.cli.app import App, pass_app
+from mailrelay.cli.types import MAILBOX
+from mailrelay.core.address import Address
+from mailrelay.core.errors import Absent
+
+
+@click.command()
+@click.argument("what", metavar="QUEUE-ID|MESSAGE-ID|ADDRESS")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="The last so many.")
+@pass_app
+def trace(app: App, what: str, limit: int) -> None:
+    """Tell what became of a message, recipient by recipient.
+
+    QUEUE-ID of the message as it came in or of a copy as it went out; ADDRESS of a recipient here, or a return path.
+    """
+    from mailrelay.core.trace import seek, tell
+    from mailrelay.store.manage_ledger import LedgerReader
+
+    entries = app.run(lambda db: LedgerReader(db).story(seek(what), limit))
+    if not entries and not app.json:
+        raise Absent(f"nothing is recorded about {what}")
+    stories = [
+        f"{show.rfc3339(entry.at)}  " + "\n".join(show.indented(tell(entry), len("2026-01-02T03:04:05Z  ")))
+        for entry in entries
+    ]
+    # Both words and values, so that programs need not know the list of reasons.
+    documents = [
+        {**show.fields(entry), "return_path": entry.return_path, "reason_text": entry.reason_text} for entry in entries
+    ]
+    app.text("\n".join(stories), documents)
+
+
+@click.command()
+@click.option("--from", "sender", required=True, metavar="ADDRESS", help="Envelope sender; empty for the null sender.")
+@click.option("--to", "rcpt", required=True, type=MAILBOX, metavar="ADDRESS", help="Envelope recipient.")
+@click.option("--client", default="", metavar="IP", help="Address of the SMTP client.")
+@click.argument("message", metavar="[MESSAGE.EML|-]", required=False)
+@pass_app
+def explain(app: App, sender: str, rcpt: Address, client: str, message: str | None) -> None:
+    """Tell what would become of a message, check by check, without sending anything."""
+    from mailrelay.wiring import explain as explained
+
+    content = None if message is None else _content(message)
+    steps = asyncio.run(explained(app.config, sender.strip().strip("<>"), str(rcpt), client, content))
+    lines = show.aligned([(check, finding) for check, finding in steps]) if steps else ""
+    app.text(lines, [{"check": check, "finding": finding} for check, finding in steps])
+
+
+def _content(message: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if message == "-" else Path(message).read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{message}: cannot be read: {error.strerror}") from error

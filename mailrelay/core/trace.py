@@ -1,0 +1,128 @@
+"""What became of a message, out of the ledger: which entries to look for, and their story in words."""
+
+import re
+from base64 import b32decode
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from mailrelay.core.facts import REASON_TEXTS, AliasId, Reason
+from mailrelay.core.ledger import Mode, OutboundId, Outcome
+from mailrelay.core.verp import EmailType
+
+_QUEUE_ID = re.compile(r"[0-9A-Za-z]{6,24}")
+_RETURN_PATH = re.compile(r"b-([a-z2-7]{34})")
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What to look for; whatever is empty or None matches nothing."""
+
+    queue_id: str = ""
+    message_ids: tuple[str, ...] = ()
+    rcpt: str = ""
+    outbound_id: OutboundId | None = None
+
+
+def seek(text: str) -> Sought:
+    """What an operator means: a queue id, a Message-ID with or without brackets, a recipient, or a return path."""
+    text = text.strip()
+    if _QUEUE_ID.fullmatch(text):
+        return Sought(queue_id=text, message_ids=(f"<{text}>", text))
+    inner = text.removeprefix("<").removesuffix(">")
+    if text.startswith("<"):
+        return Sought(message_ids=(text, inner))
+    if match := _RETURN_PATH.fullmatch(text.partition("@")[0].lower()):
+        # Only to look it up: whether it verifies does not matter here.
+        octets = b32decode(match[1].upper() + "======")
+        return Sought(rcpt=text.lower(), outbound_id=OutboundId(int.from_bytes(octets[1:9], "big")))
+    return Sought(message_ids=(f"<{inner}>", inner), rcpt=text.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEntry:
+    """One entry of the ledger with its copy, if there is one. sender: '' for the null sender."""
+
+    id: int
+    at: datetime
+    queue_id: str
+    message_id: str | None
+    sender: str
+    rcpt: str
+    client_address: str | None
+    size_octets: int
+    account: str | None
+    alias_id: AliasId | None
+    alias_uuid: UUID | None
+    alias: str | None
+    outcome: Outcome
+    reason: str | None
+    mode: Mode | None
+    finished_at: datetime | None
+    outbound_id: OutboundId | None
+    email_type: str | None
+    destination: str | None
+    outbound_queue_id: str | None
+    bounced_at: datetime | None
+    bounce_status: str | None
+    bounce_text: str | None
+
+    @property
+    def reason_text(self) -> str | None:
+        """The reason in words."""
+        if self.reason is None:
+            return None
+        try:
+            return REASON_TEXTS[Reason(self.reason)]
+        except ValueError:
+            return self.reason  # written by a newer release
+
+    @property
+    def return_path(self) -> str | None:
+        """The copy's number as logs of return paths show it, 16 hexadecimal digits."""
+        return None if self.outbound_id is None else f"{self.outbound_id:016x}"
+
+
+_TYPES = {
+    EmailType.FORWARD: "forward",
+    EmailType.REPLY: "reply",
+    EmailType.SEND: "message of the owner",
+    EmailType.NOTIFICATION: "notification",
+}
+
+
+def tell(entry: TraceEntry) -> list[str]:
+    """What happened, one sentence a line, in its order."""
+    lines = [f"<{entry.sender}> wrote to {entry.rcpt}{_circumstances(entry)}"]
+    if entry.alias is not None:
+        lines.append(f"alias {entry.alias}" + (f" of account {entry.account}" if entry.account else ""))
+    if entry.destination is not None:
+        kind = _TYPES[EmailType(entry.email_type)] if entry.email_type else "copy"
+        mode = f", {entry.mode}" if entry.mode else ""
+        lines.append(f"{kind} to {entry.destination}{mode}, return path {entry.return_path}")
+    lines.append(_outcome(entry))
+    if entry.bounced_at is not None:
+        words = " ".join(filter(None, (entry.bounce_status, entry.bounce_text)))
+        lines.append(f"came back as undeliverable: {words or 'without an explanation'}")
+    elif entry.bounce_text:
+        lines.append(f"the answer was: {entry.bounce_text}")
+    return lines
+
+
+def _circumstances(entry: TraceEntry) -> str:
+    client = f" from {entry.client_address}" if entry.client_address else ""
+    queue = f", queue id {entry.queue_id}" if entry.queue_id else ", refused before it had a queue id"
+    size = f", {entry.size_octets} octets" if entry.size_octets else ""
+    return f"{client}{queue}{size}"
+
+
+def _outcome(entry: TraceEntry) -> str:
+    reason = f": {entry.reason_text}" if entry.reason is not None else ""
+    match entry.outcome:
+        case "delivered":
+            queue = f" as {entry.outbound_queue_id}" if entry.outbound_queue_id else ""
+            return f"handed to Postfix{queue}"
+        case "queued":
+            return "waits: it was not handed over yet"
+        case "refused" | "discarded" | "failed" | "held":
+            return f"{entry.outcome}{reason}"

@@ -279,3 +279,19 @@ def _reload(path: Path, runtime: Runtime) -> None:
         log.configure(config.log.level, config.log.format)
         log.logger().info("serve.reloaded")
     notify.ready()
+
+
+async def explain(config: Config, sender: str, rcpt: str, client: str, content: bytes | None) -> list[tuple[str, str]]:
+    """What would become of a message: (check, finding) in order. Raises BadConfig, Unavailable."""
+    from mailrelay.flows.explain import Explanation
+
+    log.configure("warning", "text")
+    runtime = Runtime(config, "explain", None)
+    await runtime.database.open()
+    try:
+        await runtime.memory.reload()
+        explanation = Explanation(runtime.rules, runtime.read_facts, runtime.ledger, utc_now)
+        request = RcptRequest(sender, rcpt, client, instance="", authenticated=False)
+        return await explanation.explain(request, content)
+    finally:
+        await runtime.database.close()

@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("policy", "lmtp", "api", "worker")
+SECRETS = ("verp", "loop", "srs")
 COMMAND = "/opt/mailrelay/bin/mailrelay"
 
 # What may differ from role to role; all else is the same hardening.
-OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths", "LoadCredential"}
+OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths"}
 
 
 class _Settings(dict[str, str]):
@@ -111,11 +112,10 @@ def test_roles_share_their_hardening() -> None:
     assert all(settings == shared[0] for settings in shared)
 
 
-def test_only_roles_that_handle_mail_get_secrets_and_only_lmtp_signs() -> None:
-    secrets = [f"{name}.key:/etc/mailrelay/secrets/{name}.key" for name in ("verp", "loop", "srs")]
+def test_secrets_come_as_credentials_and_only_lmtp_signs() -> None:
+    secrets = [f"{name}.key:/etc/mailrelay/secrets/{name}.key" for name in SECRETS]
     for role in ROLES:
-        given = service(role).get("LoadCredential", "").split()
-        assert given == (secrets if role in ("policy", "lmtp") else [])
+        assert service(role)["LoadCredential"].split() == secrets
         hidden = {path.removeprefix("-") for path in service(role)["InaccessiblePaths"].split()}
         assert hidden == {"/etc/mailrelay/secrets", *(() if role == "lmtp" else ("/etc/mailrelay/dkim",))}
 

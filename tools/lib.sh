@@ -143,7 +143,7 @@ ensure_python() {
 
 # pip_install ARGUMENTS: once more with a compiler if there was none and a package had to be built.
 pip_install() {
-    local pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input)
+    local pip=(.venv/bin/python -m pip --disable-pip-version-check install -qq --no-input)  # -qq: errors only
     "${pip[@]}" "$@" && return
     if command -v gcc >/dev/null || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         die "pip could not install the Python packages (see above)"

@@ -140,11 +140,10 @@ class Mailer:
         if not any(reply.accepted for reply in replies):
             return Dispatch(opening, replies, None, content)
         try:
-            code, text = session.data(content)
+            code, answer = session.data(content)
         except smtplib.SMTPDataError as error:  # refused before the content
-            code, text = error.smtp_code, error.smtp_error
-            text = text if isinstance(text, bytes) else text.encode()
-        reply = Reply("DATA", code, text.decode(errors="replace"))
+            code, answer = error.smtp_code, error.smtp_error if isinstance(error.smtp_error, bytes) else b""
+        reply = Reply("DATA", code, answer.decode(errors="replace"))
         self.show(reply)
         return Dispatch(opening, replies, reply, content)
 

@@ -172,14 +172,14 @@ class Supervised:
 
     def hold(self, name: str) -> None:
         """Stop it and keep it down; returns when it is gone."""
-        (self._control / f"{name}.held").touch()
         down = self._control / f"{name}.down"
+        down.unlink(missing_ok=True)  # of an earlier time
+        (self._control / f"{name}.held").touch()
         wait_until(down.exists, f"{name} to stop", _GRACE_SECONDS + 5)
 
     def release(self, name: str) -> None:
         """Let it run again."""
         (self._control / f"{name}.held").unlink(missing_ok=True)
-        (self._control / f"{name}.down").unlink(missing_ok=True)
 
 
 def main(control: Path) -> None:

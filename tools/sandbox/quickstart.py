@@ -1,0 +1,196 @@
+"""tools/quickstart: a miniature internet with the product in it.
+
+tools/quickstart [start]                 build it or bring it back, then forward a message and show it
+tools/quickstart stop                    end everything; mail, database and credentials stay
+tools/quickstart status                  what runs
+tools/quickstart send FROM TO… [FILE]    send FILE (or a sample) as a neighbour would
+tools/quickstart reload-dns              serve the edited zone file
+"""
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.sandbox import show, world
+from tools.sandbox.places import CHECKOUT
+from tools.sandbox.process import Trouble, wait_until
+from tools.sandbox.sandbox import Sandbox
+from tools.sandbox.sender import Reply
+
+ROOT = CHECKOUT / "var" / "quickstart"
+_DEMO_SENDER = "news@shop.example"
+_FORWARD_SECONDS = 60.0
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def start() -> int:
+    """Build or bring back, then forward a message. 0 if it arrived with the sender's signature intact."""
+    began = time.monotonic()
+    say(f"sandbox in {ROOT}")
+    with _alone():
+        sandbox = world.up(ROOT, say)
+    say(f"  {time.monotonic() - began:5.1f} s  everything runs\n")
+    good = _forward(sandbox)
+    print(_directions(sandbox))
+    return 0 if good else 1
+
+
+def _forward(sandbox: Sandbox) -> bool:
+    print(f"{_DEMO_SENDER} writes to {world.DEMO_ALIAS}, which stands for {world.MAILBOX}:")
+    before = {path.name for path in sandbox.places.outside.glob("*.eml")}
+    dispatch = sandbox.mailer.send(_DEMO_SENDER, [world.DEMO_ALIAS])
+    replies = (dispatch.sender, *dispatch.recipients, *((dispatch.data,) if dispatch.data else ()))
+    print("\n".join(f"  {reply}" for reply in replies))
+    if not dispatch.accepted:
+        say(f"the message was not taken; see {sandbox.places.log} and {sandbox.postfix.maillog}")
+        return False
+    found: list[show.Arrived] = []
+
+    def arrived() -> bool:
+        new = (path for path in sorted(sandbox.places.outside.glob("*.eml")) if path.name not in before)
+        found[:] = [message for message in map(show.read, new) if world.MAILBOX in message.recipients]
+        return bool(found)
+
+    began = time.monotonic()
+    try:
+        wait_until(arrived, "the message to arrive outside", _FORWARD_SECONDS, pause=0.02)
+    except Trouble as error:
+        say(f"{error}; see {sandbox.places.log} and {sandbox.postfix.maillog}")
+        return False
+    print(f"after {time.monotonic() - began:.2f} s it")
+    signatures = show.signatures(found[0].content, sandbox.memory.ports["dns"])
+    print("\n".join(show.lines(found[0], signatures)))
+    return any(each.domain == "shop.example" and each.verdict == "valid" for each in signatures)
+
+
+def _directions(sandbox: Sandbox) -> str:
+    variables = world.environment(sandbox)
+    width = max(map(len, variables))
+    listed = "\n".join(f"  {name:<{width}}  {value}" for name, value in variables.items())
+    return f"""
+It stays up until `tools/quickstart stop`. All of this is in {sandbox.places.env} for scripts:
+{listed}
+
+Try:
+  tools/quickstart send {_DEMO_SENDER} {world.DEMO_ALIAS}
+  . {_short(sandbox.places.env)} && .venv/bin/mailrelay alias show {world.DEMO_ALIAS}
+  ls {_short(sandbox.places.outside)}
+Logs: {_short(sandbox.places.log)}, {_short(sandbox.postfix.maillog)}"""
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def stop() -> int:
+    """End everything."""
+    with _alone():
+        if _built():
+            Sandbox(ROOT).stop()
+    say("stopped")
+    return 0
+
+
+def status() -> int:
+    """One line per part. 0 if all run, 3 if not (as init scripts have it)."""
+    if not _built():
+        say(f"there is no sandbox in {ROOT}; `tools/quickstart` builds one")
+        return 3
+    sandbox = Sandbox(ROOT)
+    states = sandbox.states()
+    width = max(map(len, states))
+    print("\n".join(f"{name:<{width}}  {state}" for name, state in states.items()))
+    print(f"{'queued':<{width}}  {sandbox.postfix.queued()} messages")
+    return 0 if all(state == "running" for state in states.values()) else 3
+
+
+def send(arguments: list[str]) -> int:
+    """FROM TO… [FILE]: the last word is a file if it holds no @. 0 if every recipient was accepted."""
+    if len(arguments) < 2:
+        say("usage: tools/quickstart send FROM TO... [FILE]")
+        return 2
+    sender, *rest = arguments
+    file = rest.pop() if "@" not in rest[-1] or ("/" in rest[-1] and Path(rest[-1]).is_file()) else None
+    if not rest:
+        say("usage: tools/quickstart send FROM TO... [FILE]")
+        return 2
+    content = None
+    if file is not None:
+        try:
+            content = Path(file).read_bytes() if file != "-" else sys.stdin.buffer.read()
+        except OSError as error:
+            say(f"{file}: {error.strerror}")
+            return 2
+    sandbox = _running_sandbox()
+
+    def tell(reply: Reply) -> None:
+        print(reply, flush=True)
+
+    mailer = sandbox.mailer
+    dispatch = type(mailer)(mailer.smtp, mailer.keys, tell).send(sender.strip("<>"), rest, content)
+    return 0 if dispatch.accepted else 1
+
+
+def reload_dns() -> int:
+    """Serve the edited zone."""
+    _running_sandbox().reload_dns()
+    say("the name server serves the zone as it is in the file")
+    return 0
+
+
+def _running_sandbox() -> Sandbox:
+    sandbox = Sandbox(ROOT) if _built() else None
+    if sandbox is None or sandbox.postfix.pid is None:
+        raise Trouble("the sandbox does not run: start it with tools/quickstart")
+    return sandbox
+
+
+def _built() -> bool:
+    return (ROOT / "sandbox.json").exists()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One start or stop at a time."""
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with (ROOT / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another tools/quickstart is at work; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: list[str]) -> int:
+    verbs: dict[str, Callable[[], int]] = {
+        "start": start,
+        "stop": stop,
+        "status": status,
+        "reload-dns": reload_dns,
+        "send": lambda: send(arguments[1:]),
+    }
+    name = arguments[0] if arguments else "start"
+    if name not in verbs or (name != "send" and len(arguments) > 1):
+        print(__doc__, file=sys.stdout if name in ("-h", "--help", "help") else sys.stderr)
+        return 0 if name in ("-h", "--help", "help") else 2
+    if os.geteuid() != 0:
+        say("quickstart: Postfix and PostgreSQL of the sandbox need root to start; run it as root")
+        return 1
+    try:
+        return verbs[name]()
+    except Trouble as error:
+        say(f"quickstart: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -180,6 +180,7 @@ def stored_extension(extension: Extension) -> str:
             assert_never(extension)
 
 
+@lru_cache(maxsize=8192)
 def parents(domain: str) -> tuple[str, ...]:
     """The domain and every parent with at least two labels, longest first."""
     labels = domain.split(".")

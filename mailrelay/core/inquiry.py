@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from mailrelay.core.address import Address, RecipientKeys, classify, parents, split_extension
@@ -53,18 +54,18 @@ def inquire(
         label=place.label if isinstance(place, Subdomain) else "",
         sender=sender.lower(),
         author=author.lower(),
-        sender_domains=tuple(
-            domain
-            for address in (sender, author)
-            if "@" in address
-            for domain in parents(address.lower().rpartition("@")[2])
-        ),
+        sender_domains=(*_domains(sender), *_domains(author)),
         sender_org=organisation(speaker.rpartition("@")[2]) if "@" in speaker else "",
         network=client_network(client),
         keys=meaning.numbers if isinstance(meaning, RecipientKeys) else (),
     )
 
 
+def _domains(address: str) -> tuple[str, ...]:
+    return parents(address.lower().rpartition("@")[2]) if "@" in address else ()
+
+
+@lru_cache(maxsize=8192)  # a busy host hears the same clients again and again
 def client_network(client: str) -> str:
     """The /24 or /64 of a client address, '' for what is no address."""
     try:

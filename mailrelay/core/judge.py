@@ -97,7 +97,7 @@ def judge(question: Question, facts: Facts, limits: DefaultLimits, now: datetime
     targets = choose_targets(facts)
     denied = (
         _account_closed(account)
-        or _nobody_to_receive(facts, account, now)
+        or _nobody_to_receive(facts, targets, account, now)
         or (None if question.reverse else _over_limit(facts, account, limits, now))
         or _blocked(facts)
     )
@@ -166,8 +166,7 @@ def _account_closed(account: Account) -> Deny | None:
     return None
 
 
-def _nobody_to_receive(facts: Facts, account: Account, now: datetime) -> Deny | None:
-    targets = choose_targets(facts)
+def _nobody_to_receive(facts: Facts, targets: tuple[Target, ...], account: Account, now: datetime) -> Deny | None:
     if not targets:
         group = (*facts.attached, *facts.keyed, facts.parent_default, facts.account_default)
         begun = max((target.unverified_since for target in group if target is not None), default=account.created_at)

@@ -104,6 +104,7 @@ class Dispatcher:
         if known is not None:
             return known
         copy = self._compose(letter, envelope, alias, destination, opened.outbound_id)
+        metrics.DECISION_SECONDS.observe(time.perf_counter() - letter.began)
         closing = await self._hand_over(copy, opened.outbound_id)
         if len(self._unrecorded) < _REMEMBERED:
             self._unrecorded[closing.outbound_id] = closing

@@ -1,6 +1,7 @@
 """One message while it is being delivered: parsed once, shared by all its recipients."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +28,7 @@ class Letter:
     author: Address | None
     body_hash: bytes
     now: datetime
+    began: float  # by time.perf_counter
 
     def envelope(self, rcpt: str, account_id: AccountId | None = None, alias_id: AliasId | None = None) -> Envelope:
         """The ledger's view of one recipient."""
@@ -46,12 +48,13 @@ class Letter:
 
 async def open_letter(mail: Mail, now: datetime) -> Letter:
     """Parse a message. Large bodies are hashed in a thread, so that other mail goes on meanwhile."""
+    began = time.perf_counter()
     message = split(mail.content)
     if len(mail.content) <= _INLINE_OCTETS:
         key, body_hash = _digests(mail, message)
     else:
         key, body_hash = await asyncio.to_thread(_digests, mail, message)
-    return Letter(mail, message, key, mail.queue_id or received_id(message), author(message), body_hash, now)
+    return Letter(mail, message, key, mail.queue_id or received_id(message), author(message), body_hash, now, began)
 
 
 def _digests(mail: Mail, message: Message) -> tuple[IngressKey, bytes]:

@@ -1,10 +1,11 @@
 """Postfix' policy delegation protocol (postfix SMTPD_POLICY_README): requests in, actions out, in order."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from mailrelay import log
+from mailrelay import log, metrics
 from mailrelay.core.errors import Malformed
 from mailrelay.wire.policy import Decoder, PolicyRequest, encode_action
 
@@ -52,6 +53,7 @@ class PolicySession(asyncio.Protocol):
     def _answer_pending(self) -> None:
         while self._pending and self._transport is not None:
             request = self._pending[0]
+            started = time.perf_counter()
             try:
                 action = self._now(request)
                 answer = None if action is None else encode_action(action)
@@ -63,13 +65,16 @@ class PolicySession(asyncio.Protocol):
                 return
             self._pending.popleft()
             self._transport.write(answer)
+            metrics.POLICY_SECONDS.observe(time.perf_counter() - started)
 
     async def _answer_later(self, request: PolicyRequest) -> None:
+        started = time.perf_counter()
         try:
             answer = encode_action(await self._later(request))
         except Exception:
             log.logger().exception("policy.failed")
             answer = DEFER
+        metrics.POLICY_SECONDS.observe(time.perf_counter() - started)
         self._task = None
         if self._transport is not None:
             self._pending.popleft()

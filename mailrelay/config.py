@@ -101,7 +101,7 @@ class Policy(_Section):
     listen: Listen = Endpoint.parse("127.0.0.1:10031")
     socketmap: Listen = Endpoint.parse("127.0.0.1:10032")
     status: Listen = Endpoint.parse("127.0.0.1:9631")
-    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000  # about 1.3 KB each
     cache_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
 
 

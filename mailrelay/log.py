@@ -34,9 +34,11 @@ def configure(level: Literal["debug", "info", "warning", "error"], style: Litera
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries only speak when something is wrong; aiosmtpd would otherwise write every command.
+    # Libraries only speak when something is wrong. aiosmtpd would otherwise write every command, and the pool each of
+    # its attempts to reconnect, which changes.lost already tells.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
-    logging.getLogger("mail.log").setLevel(logging.ERROR)
+    for name in ("mail.log", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:

@@ -93,7 +93,7 @@ class Runtime:
             lambda ban_id: directory.read_ban(self.database, ban_id),
             cache,
         )
-        self.follower = Follower(config.database.dsn, self.memory.reload, self.memory.changed, self.memory.lost)
+        self.follower = Follower(config.database.dsn, self._restored, self.memory.changed, self.memory.lost)
         self._following: asyncio.Task[None] | None = None
 
     async def read_facts(self, inquiry: Inquiry) -> Facts:
@@ -109,6 +109,10 @@ class Runtime:
         await asyncio.wait((connected, stopped), return_when=asyncio.FIRST_COMPLETED)
         connected.cancel()
         stopped.cancel()
+
+    async def _restored(self) -> None:
+        await self.database.refresh()
+        await self.memory.reload()
 
     async def stop(self) -> None:
         if self._following is not None:

@@ -145,7 +145,8 @@ class Dispatcher:
         text = f" {outcome.text} "
         if 500 <= outcome.code < 600 and text.startswith(_PERMANENT):
             return Closing(outbound_id, "failed", Reason.REFUSED_BY_POSTFIX, note=f"{outcome.code} {outcome.text}")
-        raise Unavailable(f"re-injection was answered {outcome.code} {outcome.text}")
+        # Only the codes: the words may name the destination, which has no place in a log.
+        raise Unavailable(f"re-injection was answered {outcome.code} {outcome.text.partition(' ')[0]}")
 
 
 def _is_out(result: object) -> bool:

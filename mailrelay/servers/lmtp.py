@@ -7,7 +7,9 @@ parser builds a syntax tree for each and raises on foreign input.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from aiosmtpd.lmtp import LMTP
 
@@ -110,6 +112,10 @@ class _Session(LMTP):
             await self.push("503 5.5.1 Need RCPT command")
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
+        with self._server.busy():
+            await self._take()
+
+    async def _take(self) -> None:
         mail = Mail(
             queue_id=self._forwarded.get("IDENT", ""),
             sender=self._sender or "",
@@ -175,7 +181,7 @@ class LmtpServer:
         self.sessions: set[_Session] = set()
         self._deliver = deliver
         self._sessions_max = sessions
-        self._under_way: set[asyncio.Task[Sequence[Reply]]] = set()
+        self._under_way: set[asyncio.Future[Any]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self, endpoint: Endpoint) -> None:
@@ -186,7 +192,7 @@ class LmtpServer:
 
     async def deliver(self, mail: Mail) -> Sequence[Reply]:
         """Deliver in a task of its own: if Postfix hangs up meanwhile, the outcome is recorded all the same."""
-        task = asyncio.ensure_future(self._answers(mail))
+        task = asyncio.create_task(self._answers(mail))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
@@ -197,6 +203,17 @@ class LmtpServer:
         except Exception:
             log.logger().exception("lmtp.failed", queue_id=mail.queue_id)
             return [_TEMPORARY] * len(mail.rcpts)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Within, a session owes Postfix an answer."""
+        owed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._under_way.add(owed)
+        try:
+            yield
+        finally:
+            self._under_way.discard(owed)
+            owed.set_result(None)
 
     async def stop(self, grace_seconds: float = 20.0) -> None:
         """Take no new sessions, finish what is under way, hang up."""

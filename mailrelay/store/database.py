@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, Error, OperationalError
+from psycopg import AsyncConnection, Error, InterfaceError, OperationalError
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
@@ -32,9 +33,7 @@ class Database:
                 "connect_timeout": max(2, round(timeout_seconds)),
                 "options": f"{_SETTINGS} -c statement_timeout={round(timeout_seconds * 1000)}",
             },
-            check=None,
         )
-        self.errors = 0
 
     async def open(self) -> None:
         """Begin; a server that is away is found out by the first query."""
@@ -43,14 +42,17 @@ class Database:
     async def close(self) -> None:
         await self._pool.close()
 
+    async def refresh(self) -> None:
+        """Throw broken connections away: after the server was restarted, all that were kept are."""
+        await self._pool.check()
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         """A connection in autocommit. Raises Unavailable when there is none or it breaks."""
         try:
             async with self._pool.connection() as conn:
                 yield conn
-        except (OperationalError, PoolTimeout, PoolClosed) as error:
-            self.errors += 1
+        except (OperationalError, InterfaceError, ReadOnlySqlTransaction, PoolTimeout, PoolClosed) as error:
             raise Unavailable(f"database: {type(error).__name__}") from error
 
     async def rows(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[TupleRow]:

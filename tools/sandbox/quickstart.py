@@ -113,12 +113,12 @@ def status() -> int:
 
 
 def send(arguments: list[str]) -> int:
-    """FROM TO… [FILE]: the last word is a file if it holds no @. 0 if every recipient was accepted."""
+    """FROM TO… [FILE]: the last word is a file if there is one of that name. 0 if every recipient was accepted."""
     if len(arguments) < 2:
         say("usage: tools/quickstart send FROM TO... [FILE]")
         return 2
     sender, *rest = arguments
-    file = rest.pop() if "@" not in rest[-1] or ("/" in rest[-1] and Path(rest[-1]).is_file()) else None
+    file = rest.pop() if "@" not in rest[-1] or Path(rest[-1]).is_file() else None
     if not rest:
         say("usage: tools/quickstart send FROM TO... [FILE]")
         return 2

@@ -72,9 +72,12 @@ def with_crlf(content: bytes) -> bytes:
 
 
 def sign(content: bytes, domain: str, keys: Path) -> bytes:
-    """The message with a DKIM signature of the domain on top."""
+    """The message with a DKIM signature of the domain on top; as it is if its header is too broken to be signed."""
     key = (keys / f"{domain}.pem").read_bytes()
-    header = dkim.sign(content, SELECTOR.encode(), domain.encode(), key, canonicalize=(b"relaxed", b"relaxed"))
+    try:
+        header = dkim.sign(content, SELECTOR.encode(), domain.encode(), key, canonicalize=(b"relaxed", b"relaxed"))
+    except (dkim.DKIMException, ValueError):
+        return content
     assert isinstance(header, bytes)
     return header + content
 

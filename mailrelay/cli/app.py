@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from mailrelay.cli import show
+from mailrelay.core.errors import Unavailable
 
 if TYPE_CHECKING:  # these take longer to import than most commands run
     from mailrelay.config import Config
@@ -69,6 +70,7 @@ class App:
         settings = self.config.database
 
         async def story() -> Result:
+            await _probe(settings.dsn)
             database = Database(settings.dsn, 1, max(settings.timeout_seconds, _DATABASE_SECONDS), "cli")
             await database.open()
             try:
@@ -100,6 +102,16 @@ class App:
     def remark(self, text: str) -> None:
         """Something worth knowing that is no result."""
         click.echo(text, err=True)
+
+
+async def _probe(dsn: str) -> None:
+    """Raises Unavailable at once and in the server's words, where a pool would wait for better times."""
+    from psycopg import AsyncConnection, OperationalError
+
+    try:
+        await (await AsyncConnection.connect(dsn, connect_timeout=round(_DATABASE_SECONDS))).close()
+    except OperationalError as error:
+        raise Unavailable(f"database.dsn: {' '.join(str(error).split())}") from error
 
 
 def now() -> datetime:

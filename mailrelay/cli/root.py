@@ -1,7 +1,6 @@
 """The main command: global options, the list of commands, and exit codes in one place."""
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -84,16 +83,12 @@ def run(arguments: Sequence[str]) -> int:
     app = App(None, False)
     try:
         code = root.main(list(arguments), prog_name="mailrelay", standalone_mode=False, obj=app)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("mailrelay: aborted", err=True)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us left; flush there at exit
-        return 0
     except BadConfig as error:
         click.echo("\n".join(error.problems), err=True)
         return 78
@@ -123,4 +118,6 @@ def _translated(error: Exception) -> tuple[int, str]:
             return 78, f"database.dsn: its role lacks rights: {error.diag.message_primary}"
         if isinstance(error, psycopg.errors.CheckViolation):
             return 65, f"not acceptable: {error.diag.constraint_name}"
+        if isinstance(error, psycopg.errors.DataError):
+            return 65, f"not acceptable: {error}"
     return 70, f"internal error: {type(error).__name__}: {error}"

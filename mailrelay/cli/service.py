@@ -18,10 +18,10 @@ ROLES = ("policy", "lmtp", "api", "worker")
 @pass_app
 def serve(app: App, roles: tuple[str, ...]) -> None:
     """Run roles in this process until it is told to stop."""
-    from mailrelay import wiring
+    from mailrelay.wiring import serve as serve_until_told
 
     chosen = ROLES if "all" in roles else tuple(dict.fromkeys(roles))
-    wiring.serve(app.config_path, chosen)
+    serve_until_told(app.config_path, chosen)
 
 
 @click.command()

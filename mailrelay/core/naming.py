@@ -109,7 +109,9 @@ def auto_create_regex(text: str) -> str | None:
     try:
         re2.compile(text, options)
     except re2.error as error:
-        raise Malformed(f"{text!r} is no RE2 pattern: {error}") from error
+        words = error.args[0] if error.args else ""
+        words = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+        raise Malformed(f"{text!r} is no RE2 pattern: {words}") from error
     return text
 
 

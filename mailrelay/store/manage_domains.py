@@ -24,13 +24,14 @@ _LIST: LiteralString = f"""
 """
 # Adding one looks at others: two that race must not both see the ground free.
 _LOCK = "lock table domain in share row exclusive mode"
-# Whoever is at, above or below the name: domains of others, usernames that give that domain, verified mailboxes.
+# Whoever is at the name, or above or below it: domains of others, usernames that give that domain, verified mailboxes.
 _CLASHES: LiteralString = f"""
     select format('domain %%s %%s', d.name,
                   case when d.shared then 'is shared by everybody' else 'belongs to account ' || {OWNER_NAME} end)
     from domain d left join account acc on acc.id = d.account_id
-    where (%(name)s like '%%.' || d.name or d.name like '%%.' || %(name)s)
-      and d.account_id is distinct from %(account)s
+    where d.name = %(name)s
+       or (%(name)s like '%%.' || d.name or d.name like '%%.' || %(name)s)
+          and d.account_id is distinct from %(account)s
     union all
     select format('username %%s has the domain %%s', u.name, %(name)s)
     from username_used u join domain d on d.shared
@@ -84,11 +85,8 @@ class Domains:
         """The new domain. Raises Conflict naming what holds it or stands in its way, Absent without that account."""
         with conflicts({"domain_name_unique": f"domain {new.name} is here already"}):
             async with self.database.connection() as conn, conn.transaction():
-                account = None if new.account is None else await owning_account(conn, new.account)
                 await conn.execute(_LOCK)
-                await _refuse(conn, _CLASHES, {"name": new.name, "account": account})
-                if new.verified or account is None:
-                    await self._refuse_mailboxes(conn, new.name, account is None)
+                account = await _checked(conn, new)
                 values = {
                     "name": new.name,
                     "account": account,
@@ -97,6 +95,11 @@ class Domains:
                 }
                 await conn.execute(_ADD, values)
                 return await _one(conn, new.name)
+
+    async def check(self, new: NewDomain) -> None:
+        """Raises as add does, as far as one can know beforehand."""
+        async with self.database.connection() as conn, conn.transaction():
+            await _checked(conn, new)
 
     async def page(self, account: str | None = None) -> list[DomainRecord]:
         """All domains, shared ones first; those of one account if it is named."""
@@ -111,7 +114,7 @@ class Domains:
         """Ownership and MX, and on request the sending records, count as checked. Raises Absent and Conflict."""
         async with self.database.connection() as conn, conn.transaction():
             found = await _one(conn, name)
-            await self._refuse_mailboxes(conn, name, found.shared)
+            await _refuse_mailboxes(conn, name, found.shared)
             await conn.execute(_VERIFY, {"name": name, "sending": sending})
             return await _one(conn, name)
 
@@ -145,10 +148,22 @@ class Domains:
             await conn.execute(_REMOVE, {"id": domain})
         return found, count
 
-    async def _refuse_mailboxes(self, conn: Connection, name: str, shared: bool) -> None:
-        row = await (await conn.execute(_MAILBOXES, {"name": name, "shared": shared})).fetchone()
-        if row is not None:
-            raise Conflict(f"{row[0]} is a verified recipient: mail to it would come back here")
+
+async def _checked(conn: Connection, new: NewDomain) -> AccountId | None:
+    """Whose the new domain will be. Raises Conflict for what stands in its way, Absent without that account."""
+    account = None if new.account is None else await owning_account(conn, new.account)
+    row = await (await conn.execute(_CLASHES, {"name": new.name, "account": account})).fetchone()
+    if row is not None:
+        raise Conflict(f"{new.name} cannot be added: {row[0]}")
+    if new.verified or account is None:
+        await _refuse_mailboxes(conn, new.name, account is None)
+    return account
+
+
+async def _refuse_mailboxes(conn: Connection, name: str, shared: bool) -> None:
+    row = await (await conn.execute(_MAILBOXES, {"name": name, "shared": shared})).fetchone()
+    if row is not None:
+        raise Conflict(f"{row[0]} is a verified recipient: mail to it would come back here")
 
 
 async def _locked(conn: Connection, name: str) -> tuple[int, AccountId | None]:
@@ -156,12 +171,6 @@ async def _locked(conn: Connection, name: str) -> tuple[int, AccountId | None]:
     if row is None:
         raise Absent(f"there is no domain {name}")
     return int(row[0]), None if row[1] is None else AccountId(row[1])
-
-
-async def _refuse(conn: Connection, query: LiteralString, values: dict[str, object]) -> None:
-    row = await (await conn.execute(query, values)).fetchone()
-    if row is not None:
-        raise Conflict(f"{values['name']} stands in conflict: {row[0]}")
 
 
 async def _one(conn: Connection, name: str) -> DomainRecord:

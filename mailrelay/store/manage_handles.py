@@ -30,7 +30,7 @@ _ADD = """
     insert into handle (account_id, local_part, recipient_id) values (%(account)s, %(local)s, %(recipient)s)
 """
 _HOLDER: LiteralString = f"""
-    select case h.state when 'released' then 'released handle' else 'handle of account ' || {OWNER_NAME} end
+    select case h.state when 'released' then 'a released handle' else 'a handle of account ' || {OWNER_NAME} end
     from handle h left join account acc on acc.id = h.account_id
     where h.local_part = %(local)s
     union all
@@ -76,7 +76,7 @@ class Handles:
             if constraint(error) not in ("handle_local_part_unique", "handle_local_part_reserved"):
                 raise
             row = await self.database.row(_HOLDER, {"local": new.local})
-            holder = f": there is the {row[0]}" if row else ""
+            holder = f": {row[0]} holds it" if row else ""
             raise Conflict(f"{new.local} is taken{holder}") from error
 
     async def page(self, account: str | None = None) -> list[HandleRecord]:

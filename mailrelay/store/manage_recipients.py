@@ -96,7 +96,7 @@ async def _find(conn: Connection, owner: Named | AccountId | None, mailbox: Addr
     if not rows:
         raise Absent(f"{mailbox} is no recipient" + (" of that account" if owner is not None else ""))
     if len(rows) > 1:
-        raise Conflict(f"{mailbox} is a recipient of {rows[0][1]}, {rows[1][1]} and perhaps others: name the account")
+        raise Conflict(f"several accounts have {mailbox}, such as {rows[0][1]} and {rows[1][1]}: name one")
     return RecipientId(rows[0][0])
 
 

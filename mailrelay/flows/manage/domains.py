@@ -26,6 +26,7 @@ class KeyFolder(Protocol):
 
 
 class DomainStore(Protocol):
+    async def check(self, new: NewDomain) -> None: ...
     async def add(self, new: NewDomain) -> DomainRecord: ...
 
 
@@ -33,9 +34,9 @@ async def add(service: ServiceNames, store: DomainStore, keys: KeyFolder, new: N
     """The new domain with its keys. Raises Conflict if it, or one above or below, is somebody else's."""
     if new.name in (service.bounce_domain, service.srs_domain) or (new.name == service.domain and new.account):
         raise Conflict(f"{new.name} is a domain of the service itself")
-    found = await store.add(new)
-    keys.ensure(new.name)
-    return found
+    await store.check(new)
+    keys.ensure(new.name)  # first, so that mail never finds the domain without them
+    return await store.add(new)
 
 
 def records(name: str, service: ServiceNames, keys: Sequence[tuple[str, str]], shared: bool) -> tuple[DnsRecord, ...]:

@@ -1,0 +1,119 @@
+"""What trace looks for, and the words in which it tells."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from mailrelay.cli import show
+from mailrelay.core import verp
+from mailrelay.core.facts import Reason
+from mailrelay.core.ledger import OutboundId, Outcome
+from mailrelay.core.trace import Sought, TraceEntry, seek, tell
+from mailrelay.core.verp import EmailType, VerpId
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+DELIVERED = TraceEntry(
+    id=1,
+    at=NOON,
+    queue_id="4B3C2A1",
+    message_id="<1@shop.example>",
+    sender="news@shop.example",
+    rcpt="shop@alias.example",
+    client_address="192.0.2.7",
+    size_octets=4096,
+    account="johndoe",
+    alias_id=None,
+    alias_uuid=None,
+    alias="shop@alias.example",
+    outcome="delivered",
+    reason=None,
+    mode="transparent",
+    finished_at=NOON,
+    outbound_id=OutboundId(0x0123456789ABCDEF),
+    email_type="F",
+    destination="me@inbox.example",
+    outbound_queue_id="9F8E7D6",
+    bounced_at=None,
+    bounce_status=None,
+    bounce_text=None,
+)
+WITHOUT_COPY = replace(
+    DELIVERED, outbound_id=None, email_type=None, destination=None, outbound_queue_id=None, mode=None
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "sought"),
+    [
+        ("4B3C2A1", Sought("4B3C2A1", ("<4B3C2A1>", "4B3C2A1"))),
+        ("4fXyZ12abcdz8K", Sought("4fXyZ12abcdz8K", ("<4fXyZ12abcdz8K>", "4fXyZ12abcdz8K"))),
+        ("<1@Shop.example>", Sought(message_ids=("<1@Shop.example>", "1@Shop.example"))),
+        (" Shop@Alias.example ", Sought("", ("<Shop@Alias.example>", "Shop@Alias.example"), "shop@alias.example")),
+    ],
+)
+def test_what_is_looked_for(text: str, sought: Sought) -> None:
+    assert seek(text) == sought
+
+
+def test_a_return_path_leads_to_its_copy() -> None:
+    local = verp.encode(VerpId(EmailType.FORWARD, 0xFEDCBA9876543210, 20454), "bounces.relay.example", b"k" * 32)
+    assert seek(f"{local.upper()}@bounces.relay.example").outbound_id == 0xFEDCBA9876543210
+
+
+def test_a_delivered_copy_is_told_from_sender_to_queue() -> None:
+    assert tell(DELIVERED) == [
+        "<news@shop.example> wrote to shop@alias.example from 192.0.2.7, queue id 4B3C2A1, 4096 octets",
+        "alias shop@alias.example of account johndoe",
+        "forward to me@inbox.example, transparent, return path 0123456789abcdef",
+        "handed to Postfix as 9F8E7D6",
+    ]
+
+
+def test_a_bounce_ends_the_story() -> None:
+    bounced = replace(
+        DELIVERED, outcome="failed", reason="bounce", bounced_at=NOON, bounce_status="5.1.1", bounce_text="no such user"
+    )
+    assert tell(bounced)[-2:] == [
+        "failed: the destination refused the copy",
+        "came back as undeliverable: 5.1.1 no such user",
+    ]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_told_in_words(reason: Reason) -> None:
+    told = tell(replace(WITHOUT_COPY, outcome="refused", reason=reason.value))
+    assert told[-1].startswith("refused: ")
+    assert " " in told[-1].removeprefix("refused: ")
+
+
+@pytest.mark.parametrize("outcome", ["refused", "queued", "delivered", "failed", "discarded", "held"])
+def test_every_outcome_can_be_told(outcome: Outcome) -> None:
+    reason = None if outcome in ("queued", "delivered") else "of_a_newer_release"
+    assert tell(replace(WITHOUT_COPY, outcome=outcome, reason=reason))
+
+
+def test_a_refusal_before_the_queue_says_so() -> None:
+    entry = replace(WITHOUT_COPY, queue_id="", sender="", outcome="refused", reason="unknown", alias=None)
+    assert tell(entry) == [
+        "<> wrote to shop@alias.example from 192.0.2.7, refused before it had a queue id, 4096 octets",
+        "refused: address does not exist",
+    ]
+
+
+def test_words_of_strangers_cannot_write_to_the_terminal() -> None:
+    assert show.indented(["a", "\x1b[31mred\r\n"], 2) == ["a", "  �[31mred��"]
+    assert show.cell("a\x1b]0;title\x07b") == "a�]0;title�b"
+
+
+def test_times_are_rfc_3339_in_utc() -> None:
+    assert show.plain(datetime.fromisoformat("2026-01-02T03:04:05.678+02:00")) == "2026-01-02T01:04:05Z"
+
+
+def test_columns_are_aligned_and_gaps_show() -> None:
+    printed = show.table([replace(DELIVERED, alias=None), replace(DELIVERED, id=1000)], ("id", "alias", "mode"))
+    assert printed.splitlines() == [
+        "ID    ALIAS               MODE",
+        "1     -                   transparent",
+        "1000  shop@alias.example  transparent",
+    ]

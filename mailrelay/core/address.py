@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import assert_never
 
 import idna
@@ -73,6 +74,15 @@ def domain_name(text: str) -> str:
     return folded
 
 
+def folded_mailbox(text: str) -> str:
+    """A sender as a client wrote it, for comparing: lower case, the domain folded if it is one. '' stays ''."""
+    local, at, domain = text.lower().rpartition("@")
+    try:
+        return f"{local}@{domain_name(domain)}" if at else domain
+    except Malformed:
+        return f"{local}@{domain}"
+
+
 def parse_address(text: str) -> Address:
     """Read an envelope address without angle brackets. Raises BadAddress, whose fault names the reply.
 
@@ -107,6 +117,18 @@ def _unquote(local: str) -> str:
     if _DOT_ATOM.fullmatch(content) is None:
         raise BadAddress(Fault.QUOTED, "a quoted local part that needs its quotes")
     return content
+
+
+def client_ip(text: str) -> IPv4Address | IPv6Address | None:
+    """An SMTP client's address, None for `unknown` and the like.
+
+    One host has one: IPv4-mapped IPv6 is IPv4, and a link-local address loses its zone, which PostgreSQL does not take.
+    """
+    try:
+        ip = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
 def is_creatable(local: str) -> bool:

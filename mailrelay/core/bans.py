@@ -3,10 +3,10 @@
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Literal, NewType, TypeVar
 
-from mailrelay.core.address import parents
+from mailrelay.core.address import client_ip, folded_mailbox, parents
 
 BanId = NewType("BanId", int)
 BanType = Literal["email", "domain", "ip", "name"]
@@ -88,11 +88,8 @@ class BanBook:
 
     def client(self, address: str, now: datetime) -> Ban | None:
         """The ban that hits a client address, written as Postfix writes it; None for `unknown` and the like."""
-        if not self._by_network:
-            return None
-        try:
-            ip = _unmapped(ip_address(address))
-        except ValueError:
+        ip = client_ip(address) if self._by_network else None
+        if ip is None:
             return None
         number = int(ip)
         for length in self._prefixes[ip.version]:
@@ -102,10 +99,10 @@ class BanBook:
         return None
 
     def mailbox(self, address: str, scope: Literal["sender", "destination"], now: datetime) -> Ban | None:
-        """The ban that hits a mail address, its domain or a parent domain. address: `local@domain`, any case."""
+        """The ban that hits a mail address, its domain or a parent domain. address: as written, any spelling."""
         if not self._by_value:
             return None
-        folded = address.lower()
+        folded = folded_mailbox(address)
         domain = folded.rpartition("@")[2]
         candidates = [("email", folded), *(("domain", parent) for parent in parents(domain))]
         for key in candidates:
@@ -120,10 +117,6 @@ class BanBook:
             if ban.active(now):
                 return ban
         return None
-
-
-def _unmapped(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
 def _remove(table: dict[_Key, list[Ban]], key: _Key, ban: Ban) -> None:

@@ -3,9 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
-from mailrelay.core.address import Address, RecipientKeys, classify, parents, split_extension
+from mailrelay.core.address import (
+    Address,
+    RecipientKeys,
+    classify,
+    client_ip,
+    folded_mailbox,
+    parents,
+    split_extension,
+)
 from mailrelay.core.realm import Custom, Place, Shared, Subdomain
 
 # Organisational domain of a folded domain, by the public suffix list.
@@ -45,15 +53,16 @@ def inquire(
     """
     base, extension = split_extension(rcpt.local)
     meaning = classify(extension) if extension else None
-    speaker = (sender or author).lower()
+    sender, author = folded_mailbox(sender), folded_mailbox(author)
+    speaker = sender or author
     return Inquiry(
         base=base,
         domain=rcpt.domain,
         shared=isinstance(place, Shared),
         custom=isinstance(place, Custom),
         label=place.label if isinstance(place, Subdomain) else "",
-        sender=sender.lower(),
-        author=author.lower(),
+        sender=sender,
+        author=author,
         sender_domains=(*_domains(sender), *_domains(author)),
         sender_org=organisation(speaker.rpartition("@")[2]) if "@" in speaker else "",
         network=client_network(client),
@@ -62,14 +71,13 @@ def inquire(
 
 
 def _domains(address: str) -> tuple[str, ...]:
-    return parents(address.lower().rpartition("@")[2]) if "@" in address else ()
+    return parents(address.rpartition("@")[2]) if "@" in address else ()
 
 
 @lru_cache(maxsize=8192)  # a busy host hears the same clients again and again
 def client_network(client: str) -> str:
     """The /24 or /64 of a client address, '' for what is no address."""
-    try:
-        ip = ip_address(client)
-    except ValueError:
+    ip = client_ip(client)
+    if ip is None:
         return ""
     return str(ip_network((ip, 24 if ip.version == 4 else 64), strict=False))

@@ -2,9 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Literal, NewType
 
+from mailrelay.core.address import client_ip
 from mailrelay.core.bans import BanId
 from mailrelay.core.facts import AccountId, AliasId, BlockedSenderId, Reason
 from mailrelay.core.verp import EmailType
@@ -60,10 +60,8 @@ class Envelope:
     @property
     def client_address(self) -> str | None:
         """The client as an address, None if it is none."""
-        try:
-            return str(ip_address(self.client))
-        except ValueError:
-            return None
+        ip = client_ip(self.client)
+        return None if ip is None else str(ip)
 
 
 @dataclass(frozen=True, slots=True)

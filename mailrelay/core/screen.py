@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
 from mailrelay.core import srs, verp
 from mailrelay.core.address import (
@@ -12,6 +12,7 @@ from mailrelay.core.address import (
     Fault,
     Reverse,
     classify,
+    client_ip,
     is_opaque_reverse,
     parse_address,
     split_extension,
@@ -177,11 +178,8 @@ def _forged_sender(request: RcptRequest, around: Surroundings, now: datetime) ->
 
 
 def _trusted(client: str, around: Surroundings) -> bool:
-    try:
-        ip = ip_address(client)
-    except ValueError:
-        return False
-    return any(ip in network for network in around.trusted)
+    ip = client_ip(client)
+    return ip is not None and any(ip in network for network in around.trusted)
 
 
 def _lookup(request: RcptRequest, rcpt: Address, place: Place, around: Surroundings) -> AskAlias | Refusal:

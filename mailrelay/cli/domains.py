@@ -47,7 +47,8 @@ def add(app: App, name: str, shared: bool, account: str | None, verified: bool, 
         return
     new = NewDomain(name, account_named(account), verified, catch_all)
     found = app.run(lambda database: domains.add(app.service, Domains(database), keys, new))
-    app.remark(f"domain {found.name} has id {found.id}; publish these records:")
+    whose = "is shared: everybody may hold aliases there" if found.shared else f"belongs to account {found.account}"
+    app.remark(f"domain {found.name} (id {found.id}) {whose}; publish these records:")
     _print(app, domains.records(name, app.service, keys.texts(name), found.shared))
 
 

@@ -9,15 +9,19 @@ from mailrelay.store.database import Database
 from mailrelay.store.ledger import signed, unsigned
 from mailrelay.store.manage import OWNER_NAME, records
 
-# Every branch has an index, except the outgoing queue id: outbound holds 14 days and is read through for that.
+# Every branch has an index, except the outgoing queue id: outbound, which holds 14 days, is read through for that,
+# and only if nothing else was found.
 _STORY: LiteralString = f"""
-    with found as (
+    with direct as materialized (
         select id from ledger where queue_id = %(queue_id)s and queue_id <> ''
         union select id from ledger where message_id = any(%(message_ids)s::text[])
-        union (select id from ledger where rcpt = %(rcpt)s order by at desc limit %(limit)s)
+        union (select id from ledger where rcpt = %(rcpt)s and rcpt <> '' order by at desc limit %(limit)s)
         union select id from ledger where outbound_id = %(outbound)s
-        union select l.id from outbound o join ledger l on l.outbound_id = o.id
-              where %(queue_id)s <> '' and o.outbound_queue_id = %(queue_id)s
+    ), found as (
+        select id from direct
+        union all
+        select l.id from outbound o join ledger l on l.outbound_id = o.id
+        where %(queue_id)s <> '' and not exists (select from direct) and o.outbound_queue_id = %(queue_id)s
     ), latest as (
         select id from found order by id desc limit %(limit)s
     )

@@ -1,0 +1,198 @@
+"""The figures as tables for people and as one JSON document for programs."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tools.benchmark.footprint import IDLE, Footprint
+from tools.benchmark.mail import Series
+from tools.benchmark.policy import Answers
+from tools.benchmark.systems import PLAIN, PRODUCT
+from tools.sandbox.postgres import binaries
+from tools.sandbox.process import run
+
+_MB = 1 << 20
+_NOISE = 0.10  # of one processor; more than this taken by others makes the figures doubtful
+# Design section 7, relative to the plain relay: octets -> (messages a second, CPU).
+_MAIL_TARGETS = {4096: (0.36, 3.8), 102400: (0.45, 3.0)}
+_CACHED_TARGET, _UNCACHED_TARGET, _P99_TARGET, _MEMORY_TARGET = 15_000.0, 3_000.0, 0.005, 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure and its bound. at_least: the bound is the least it should be, else the most."""
+
+    name: str
+    value: float
+    bound: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+    def __str__(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        return f"{'ok    ' if self.met else 'MISSED'}  {self.name:<58} {self.value:>10.4g}   {sign} {self.bound:g}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What was measured; what was not is empty. remarks: what makes the figures doubtful."""
+
+    settings: Mapping[str, Any]
+    mail: list[Series] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
+    footprints: list[Footprint] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def targets(self) -> list[Target]:
+        """All targets whose figures are there."""
+        found = []
+        for octets, (rate, cpu) in _MAIL_TARGETS.items():
+            plain, product = _of(self.mail, PLAIN, octets), _of(self.mail, PRODUCT, octets)
+            if plain and product:
+                name = f"{octets // 1024} KB through mailrelay, relative to plain Postfix:"
+                found.append(Target(f"{name} rate", product.rate / plain.rate, rate, True))
+                found.append(Target(f"{name} CPU", product.cpu_ms / plain.cpu_ms, cpu, False))
+        for answers in self.answers:
+            if answers.cached:
+                found.append(Target("policy answers/s and core, cached", answers.per_core, _CACHED_TARGET, True))
+            else:
+                found.append(Target("policy answers/s, from the database", answers.rate, _UNCACHED_TARGET, True))
+            kind = "cached" if answers.cached else "from the database"
+            found.append(Target(f"policy p99 at 1 000/s, {kind}, in ms", answers.p99 * 1e3, _P99_TARGET * 1e3, False))
+        for footprint in self.footprints:
+            if footprint.of == IDLE:
+                found.append(Target(f"RSS in MB, {footprint.of}", footprint.total.rss / _MB, _MEMORY_TARGET, False))
+        return found
+
+    def noise(self) -> list[str]:
+        """What other programs took from us."""
+        return [
+            f"{series.octets // 1024} KB, {series.system.title}: "
+            f"other programs used {series.foreign_share:.0%} of a processor"
+            for series in self.mail
+            if series.foreign_share > _NOISE
+        ]
+
+    def text(self) -> str:
+        """Tables."""
+        parts = [_heading(self.settings)]
+        for octets in dict.fromkeys(series.octets for series in self.mail):
+            parts.append(_mail_table([series for series in self.mail if series.octets == octets]))
+        if self.answers:
+            parts.append(_answers_table(self.answers))
+        if self.footprints:
+            parts.append(_memory_table(self.footprints))
+        if targets := self.targets():
+            parts.append("\n".join(["targets (design section 7)", *(f"  {target}" for target in targets)]))
+        if remarks := [*self.remarks, *self.noise()]:
+            parts.append("\n".join(["remarks", *(f"  {remark}" for remark in remarks)]))
+        return "\n\n".join(parts) + "\n"
+
+    def document(self) -> dict[str, Any]:
+        """The same for programs: seconds, octets and milliseconds as the names say."""
+        return {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": host(),
+            "settings": dict(self.settings),
+            "mail": [_series_document(series, _of(self.mail, PLAIN, series.octets)) for series in self.mail],
+            "policy": [asdict(answers) for answers in self.answers],
+            "memory": [
+                {"of": footprint.of, "total": asdict(footprint.total), "roles": _roles_document(footprint)}
+                for footprint in self.footprints
+            ],
+            "targets": [{**asdict(target), "met": target.met} for target in self.targets()],
+            "remarks": [*self.remarks, *self.noise()],
+        }
+
+
+def host() -> dict[str, str | int]:
+    """What it ran on."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processors": os.cpu_count() or 0,
+        "model": models[0].partition(":")[2].strip() if models else platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "postfix": run(["postconf", "-dh", "mail_version"]).strip(),
+        "postgresql": run([str(binaries() / "postgres"), "--version"]).split()[2],
+    }
+
+
+def _of(mail: Sequence[Series], key: str, octets: int) -> Series | None:
+    return next((series for series in mail if series.system.key == key and series.octets == octets), None)
+
+
+def _heading(settings: Mapping[str, Any]) -> str:
+    machine = host()
+    return (
+        f"mailrelay benchmark, {datetime.now(UTC):%Y-%m-%d}: {machine['processors']} x {machine['model']}, "
+        f"Postfix {machine['postfix']}, PostgreSQL {machine['postgresql']}, Python {machine['python']}\n"
+        + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+    )
+
+
+def _mail_table(found: Sequence[Series]) -> str:
+    plain = next((series for series in found if series.system.key == PLAIN), None)
+    first = found[0]
+    lines = [
+        f"{first.octets // 1024} KB, {first.messages} messages, median of {len(first.runs)}",
+        f"  {'':<36}{'messages/s':>11}{'ratio':>7}{'CPU ms':>9}{'ratio':>7}   of which",
+    ]
+    for series in found:
+        rate = f"{series.rate / plain.rate:.2f}" if plain else "-"
+        cpu = f"{series.cpu_ms / plain.cpu_ms:.2f}" if plain else "-"
+        parts = [(part, series.part_ms(part)) for part in series.runs[0].cpu_ms]
+        shares = ", ".join(f"{part} {spent:.2f}" for part, spent in parts if spent >= 0.005)
+        lines.append(
+            f"  {series.system.title:<36}{series.rate:>11.1f}{rate:>7}{series.cpu_ms:>9.2f}{cpu:>7}   {shares}"
+        )
+    return "\n".join(lines)
+
+
+def _answers_table(found: Sequence[Answers]) -> str:
+    lines = [
+        "policy service, 16 connections",
+        f"  {'':<20}{'answers/s':>10}{'per core second':>17}{'median ms':>11}{'p99 ms':>8}  at 1 000/s",
+    ]
+    for answers in found:
+        kind = "from memory" if answers.cached else "from the database"
+        waits = f"{answers.p50 * 1e3:>11.2f}{answers.p99 * 1e3:>8.2f}"
+        lines.append(f"  {kind:<20}{answers.rate:>10.0f}{answers.per_core:>17.0f}{waits}")
+    return "\n".join(lines)
+
+
+def _memory_table(found: Sequence[Footprint]) -> str:
+    lines = ["resident memory, MB", f"  {'':<36}{'RSS':>8}{'PSS':>8}   RSS of which"]
+    for footprint in found:
+        whole = footprint.total
+        pss = f"{whole.pss / _MB:.0f}" if whole.pss is not None else "-"
+        parts = ", ".join(f"{role} {memory.rss / _MB:.0f}" for role, memory in footprint.roles.items())
+        lines.append(f"  {footprint.of:<36}{whole.rss / _MB:>8.0f}{pss:>8}   {parts}")
+    return "\n".join(lines)
+
+
+def _series_document(series: Series, plain: Series | None) -> dict[str, Any]:
+    ratios = {"rate_ratio": None, "cpu_ratio": None}
+    if plain is not None:
+        ratios = {"rate_ratio": series.rate / plain.rate, "cpu_ratio": series.cpu_ms / plain.cpu_ms}  # type: ignore[dict-item]
+    return {
+        "system": series.system.key,
+        "octets": series.octets,
+        "messages": series.messages,
+        "rate": series.rate,
+        "cpu_ms": series.cpu_ms,
+        **ratios,
+        "cpu_ms_parts": {part: series.part_ms(part) for part in series.runs[0].cpu_ms},
+        "runs": [asdict(run) for run in series.runs],
+    }
+
+
+def _roles_document(footprint: Footprint) -> dict[str, Any]:
+    return {role: asdict(memory) for role, memory in footprint.roles.items()}

@@ -43,7 +43,9 @@ class DkimKeys:
         """RSA first; nothing if the domain has none. Raises BadConfig for a file that is no key."""
         keys = self._loaded.get(domain)
         if keys is None:
-            keys = self._loaded[domain] = self._read(domain)
+            keys = self._read(domain)
+            if keys:  # a domain without keys may get some at any time
+                self._loaded[domain] = keys
         return keys
 
     def _read(self, domain: str) -> Sequence[dkim.SigningKey]:

@@ -52,13 +52,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Yes. alias None: it is to be created under `parent`, with the keyed recipients attached."""
+    """Yes. alias None: it is to be created under `parent`, with the recipients of `attach`."""
 
     account: Account
     alias: Alias | None
     parent: Parent | None
     targets: tuple[Target, ...]
     by_regex: bool = False
+    attach: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,9 @@ def _create(
         by_network and facts.usage.new_aliases_by_network >= by_network
     ):
         return Deny("NEWALIAS", Reason.NEW_ALIAS_LIMIT)
-    return Deliver(account, None, parent, targets, by_regex)
+    # Whom the keys name is attached; who receives instead of nobody is not (spec 12.1 row 7).
+    attach = tuple(target for target in facts.keyed if target.verified)[:MAX_COPIES]
+    return Deliver(account, None, parent, targets, by_regex, attach)
 
 
 def matches(pattern: str | None, base: str) -> bool:

@@ -54,7 +54,7 @@ class AliasMaker:
             "handle": parent.id if parent.kind is ParentKind.HANDLE else None,
             "extension": storable(extension, 254) if extension else None,
             "description": _description(verdict),
-            "recipients": [target.id for target in verdict.targets] if inquiry.keys else [],
+            "recipients": [target.id for target in verdict.attach],
             "subjects": _subjects(inquiry),
         }
         try:

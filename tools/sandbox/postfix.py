@@ -62,7 +62,7 @@ class Instance:
             "maillog_file": str(self.maillog),
             "maillog_file_prefixes": str(self.folder),
             "inet_interfaces": "127.0.0.1",
-            "inet_protocols": "ipv4",
+            "inet_protocols": "all",  # XCLIENT knows only addresses of these
             "alias_maps": "",
             "alias_database": "",
             "smtpd_relay_restrictions": "permit_mynetworks permit_sasl_authenticated defer_unauth_destination",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dkim
 
+from tools.sandbox.process import Trouble
 from tools.sandbox.zone import ANYBODY, NEIGHBOURS, SELECTOR, Neighbour
 
 _QUEUED = re.compile(r"queued as (\S+)")
@@ -113,7 +114,7 @@ class Mailer:
 
         sender: envelope sender, '' for the null sender. content: None for a sample message.
         source: local address to connect from; None: the neighbour's. client: address to pretend by XCLIENT.
-        signed: None: if the sender's domain signs.
+        signed: None: if the sender's domain signs. Raises OSError, smtplib.SMTPException when the conversation breaks.
         """
         neighbour = neighbour_of(sender)
         content = with_crlf(content if content is not None else sample(sender, recipients))
@@ -128,7 +129,9 @@ class Mailer:
             if client is not None:
                 session.ehlo()
                 prefix = "IPV6:" if ":" in client else ""
-                self._say(session, f"XCLIENT ADDR={prefix}{client} NAME=[UNAVAILABLE]")
+                reply = self._say(session, f"XCLIENT ADDR={prefix}{client} NAME=[UNAVAILABLE]")
+                if not reply.accepted:
+                    raise Trouble(f"the server does not let us pretend to be somebody else: {reply}")
             session.ehlo()
             return self._transaction(session, sender, recipients, content)
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 from uuid import UUID
 
 from mailrelay import log, metrics
@@ -15,6 +16,7 @@ from mailrelay.core.address import (
     parse_address,
     split_extension,
 )
+from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId, Alias, AliasId, Facts, Reason
 from mailrelay.core.inquiry import Inquiry, inquire
@@ -27,10 +29,25 @@ from mailrelay.core.reply import ACCEPTED, Reply
 from mailrelay.core.screen import day_number, is_operator, question
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.letter import Letter, open_letter
-from mailrelay.flows.ports import AliasMaker, Clock, LedgerPort, ReadFacts, ReadReport
+from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
 from mailrelay.flows.rules import Rules
 
 _NO_ALIAS = UUID(int=0)
+
+
+class AliasMaker(Protocol):
+    """Creates the alias that mail asked for, as `verdict` allows. Doing it twice is harmless. Raises Unavailable.
+
+    extension: raw text after the first `+` of the recipient, None if there is none.
+    """
+
+    async def __call__(self, inquiry: Inquiry, verdict: Deliver, extension: str | None) -> None: ...
+
+
+class ReadReport(Protocol):
+    """What a delivery report says, None if the message is none. Never raises."""
+
+    def __call__(self, content: bytes) -> Bounce | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,25 +4,39 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mailrelay import metrics
 from mailrelay.core import loop, verp
 from mailrelay.core.address import Address
 from mailrelay.core.compose import Letterhead, Signer, transparent
+from mailrelay.core.dkim import SigningKey
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Alias, Reason
 from mailrelay.core.ledger import Closing, Envelope, Opening, OutboundId, Tally
-from mailrelay.core.plan import Copy, Refused
+from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.screen import day_number
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.letter import Letter
-from mailrelay.flows.ports import LedgerPort, SigningKeys, Submit
+from mailrelay.flows.ports import LedgerPort
 from mailrelay.flows.rules import Rules
 
 # What Postfix' own listener may say for good about one destination (RFC 3463): a bad address or mailbox, or too large.
 # Every other 5xx of it is a mistake in its configuration: the mail waits until that is mended.
 _PERMANENT = (" 5.1.", " 5.2.", " 5.3.4 ")
 _REMEMBERED = 10_000
+
+
+class Submit(Protocol):
+    """Queues one copy for the outside world. Raises Unavailable."""
+
+    async def __call__(self, copy: Copy) -> Handed | Refused: ...
+
+
+class SigningKeys(Protocol):
+    """The keys to sign with for a domain; none if it has none."""
+
+    def __call__(self, domain: str) -> Sequence[SigningKey]: ...
 
 
 @dataclass(frozen=True, slots=True)

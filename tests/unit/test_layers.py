@@ -11,9 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mailrelay"
 
 # Small modules at the top that everybody but core and wire may use. They lean on core and on each other at most.
-LEAVES = {"batch", "config", "endpoint", "health", "keyring", "log", "metrics", "notify"}
-# Two files for one task: putting the parts together.
-WIRING = {"runtime", "wiring"}
+LEAVES = {"batch", "config", "endpoint", "health", "keyring", "log", "metrics", "notify", "signing"}
 
 # layer -> layers that it may import, besides itself
 ARROWS: Mapping[str, set[str]] = {
@@ -73,8 +71,6 @@ def layer(module: str) -> str | None:
     if module == "mailrelay":
         return None
     name = module.split(".")[1]
-    if name in WIRING:
-        return "wiring"
     if name.startswith("cli_"):
         return "cli"
     return "leaves" if name in LEAVES else name

@@ -1,6 +1,5 @@
-"""What all mail roles of a process share: settings, keys, database, memory."""
+"""What the mail roles of a process share: rules, database, ledger, memory."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,14 +22,12 @@ from mailrelay.core.screen import Keys, Surroundings
 from mailrelay.flows.cache import FactsCache
 from mailrelay.flows.memory import Memory
 from mailrelay.flows.rules import Identity, Rules
-from mailrelay.keyring import DkimKeys, read_secret
+from mailrelay.keyring import read_secret
 from mailrelay.store import directory
 from mailrelay.store.changes import Follower
 from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
 from mailrelay.store.ledger import Ledger
-
-_RETRY_SECONDS = 1.0
 
 
 def utc_now() -> datetime:
@@ -80,8 +77,6 @@ class Runtime:
         self.database = Database(
             config.database.dsn, config.database.connections, config.database.timeout_seconds, name
         )
-        self.dkim = DkimKeys(config.dkim)
-        self.dkim(config.service.domain)  # a damaged key shows now rather than with the first mail
         self.rules = _rules(config)
         self.ledger = BatchedLedger(Ledger(self.database))
         reader = FactsReader(self.database, config.service.catch_all)
@@ -94,36 +89,18 @@ class Runtime:
             cache,
         )
         self.follower = Follower(config.database.dsn, self._restored, self.memory.changed, self.memory.lost)
-        self._following: asyncio.Task[None] | None = None
 
     async def read_facts(self, inquiry: Inquiry) -> Facts:
         """Facts from the database, several inquiries a round trip."""
         return await self._facts.ask(inquiry)
 
-    async def start(self, stopping: asyncio.Event) -> None:
-        """Wait for the database, then know domains and bans. Returns early when `stopping` is set."""
-        await self.database.open()
-        self._following = asyncio.create_task(self.follower.run(), name="changes")
-        connected = asyncio.create_task(self.follower.connected.wait())
-        stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait((connected, stopped), return_when=asyncio.FIRST_COMPLETED)
-        connected.cancel()
-        stopped.cancel()
-
     async def _restored(self) -> None:
         await self.database.refresh()
         await self.memory.reload()
 
-    async def stop(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-        await self.database.close()
-
     def reload(self, config: Config) -> None:
         """Take over what can change while running: texts, limits, operator, trusted networks, keys."""
         fresh = _rules(config)
-        self.dkim.forget()
         self.rules.replies = fresh.replies
         self.rules.limits = fresh.limits
         self.rules.message_octets = fresh.message_octets
@@ -132,10 +109,6 @@ class Runtime:
         realm = replace(fresh.around.realm, shared=known.realm.shared, custom=known.realm.custom)
         self.rules.around = replace(fresh.around, realm=realm, bans=known.bans, organisation=known.organisation)
         self.config = config
-
-    def health(self) -> dict[str, str]:
-        """For /healthz; called in other threads."""
-        return {"database": "ok" if self.follower.connected.is_set() else "away, or changes are not announced"}
 
 
 def _rules(config: Config) -> Rules:

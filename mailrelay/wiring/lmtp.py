@@ -1,0 +1,79 @@
+"""The LMTP role: delivery of forwarded mail."""
+
+import secrets
+from collections.abc import Mapping
+
+from mailrelay.clients.submit import Submitter
+from mailrelay.config import Config
+from mailrelay.core.bounce import Bounce
+from mailrelay.flows.deliver import Delivery
+from mailrelay.flows.handover import Dispatcher
+from mailrelay.servers.lmtp import LmtpServer
+from mailrelay.signing import DkimKeys
+from mailrelay.store.newalias import AliasMaker
+from mailrelay.wire import report
+from mailrelay.wiring.runtime import Runtime, utc_now
+
+# Postfix keeps a connection for reuse; it has its own time-outs for commands.
+_IDLE_SECONDS = 300.0
+
+
+class LmtpRole:
+    """Takes mail from Postfix' queue and hands copies back. Raises BadConfig for a damaged DKIM key."""
+
+    def __init__(self, config: Config, runtime: Runtime) -> None:
+        self._endpoint = config.lmtp.listen
+        self._dkim = DkimKeys(config.dkim)
+        self._dkim(config.service.domain)  # a damaged key shows now rather than with the first mail
+        self._submitter = Submitter(
+            config.submit.address,
+            config.service.hostname,
+            config.submit.connections,
+            config.submit.timeout_seconds,
+        )
+        dispatcher = Dispatcher(
+            runtime.rules, runtime.ledger, self._submitter.submit, self._dkim, lambda: secrets.randbits(64)
+        )
+        delivery = Delivery(
+            runtime.rules,
+            runtime.read_facts,
+            runtime.ledger,
+            AliasMaker(runtime.database),
+            dispatcher,
+            read_report,
+            utc_now,
+            config.lmtp.timeout_seconds,
+        )
+        self._server = LmtpServer(
+            delivery,
+            hostname=config.service.hostname,
+            message_octets=config.limits.message_octets,
+            sessions=config.lmtp.sessions,
+            timeout_seconds=_IDLE_SECONDS,
+        )
+
+    async def start(self) -> None:
+        await self._server.start(self._endpoint)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+        self._submitter.close()
+
+    def reload(self, config: Config) -> None:
+        """Read the signing keys again."""
+        self._dkim.forget()
+        self._server.message_octets = config.limits.message_octets
+
+    def health(self) -> Mapping[str, str]:
+        return {"re-injection": self._submitter.trouble or "ok"}
+
+
+def read_report(content: bytes) -> Bounce | None:
+    """What a delivery report says about the one copy that its return path names."""
+    status = report.delivery_status(content)
+    if status is None:
+        return None
+    entries = sorted(status.recipients, key=lambda entry: entry.action != "failed")
+    if not entries:
+        return Bounce(failed=False, status="", text="")
+    return Bounce(entries[0].action == "failed", entries[0].status, entries[0].diagnostic_code)

@@ -103,3 +103,32 @@ def test_taken_ports_are_named(world: World, tmp_path_factory: pytest.TempPathFa
     other.note()
     with pytest.raises(Trouble, match=r"taken by other programs: .*\(smtp\)"):
         building.up(other.places.root, lambda text: None)
+
+
+@pytest.mark.parametrize("trouble", ["lmtp", "database", "submission"])
+def test_mail_waits_out_trouble_and_arrives_once(world: World, trouble: str) -> None:
+    mail = world.message()
+    down = {
+        "lmtp": lambda: world.without_role("lmtp"),
+        "database": world.without_database,
+        "submission": world.without_submission,
+    }[trouble]
+    # While the database is away only aliases that were just used are known: be one.
+    world.send("news@shop.example", "shop@alias.example", content=world.message().content)
+    with down():
+        dispatch = world.send("news@shop.example", "shop@alias.example", content=mail.content)
+        assert dispatch.accepted
+        wait_until(lambda: f"{dispatch.queue_id}: to=" in world.sandbox.postfix.log_text(), "Postfix to try")
+        assert world.arrivals(containing=mail.message_id) == []
+    world.arrived(containing=mail.message_id)
+    world.settle()
+    world.arrived(containing=mail.message_id)
+    assert world.outcomes(dispatch.queue_id) == [("shop@alias.example", "delivered", "")]
+
+
+def test_mail_that_the_outside_defers_stays_queued(world: World) -> None:
+    world.cli("alias", "add", "slow@alias.example", "--to", "later@inbox.example")
+    world.send("news@shop.example", "slow@alias.example")
+    wait_until(lambda: "451 4.3.0 <later@inbox.example>" in world.sandbox.postfix.log_text(), "the outside to defer")
+    assert world.sandbox.postfix.queued() == 1
+    world.drop_queue()

@@ -146,9 +146,7 @@ def _populate(sandbox: Sandbox) -> None:
         cli("domain", "add", SHARED_DOMAIN, "--shared")
     if CUSTOM_DOMAIN not in domains:
         cli("domain", "add", CUSTOM_DOMAIN, "--account", ACCOUNT, "--verified", "--catch-all")
-    local, _, domain = DEMO_ALIAS.partition("@")
-    held = f"select local_part from alias join domain on domain.id = domain_id where domain.name = '{domain}'"
-    if local not in _column(sandbox, held):
+    if DEMO_ALIAS not in _column(sandbox, "select local_part || '@' || domain from alias"):
         cli("alias", "add", DEMO_ALIAS, "--to", MAILBOX, "--account", ACCOUNT)
     if "token" not in kept:
         kept["token"] = cli("--json", "token", "add", ACCOUNT, "--name", "quickstart").json()["token"]

@@ -26,7 +26,6 @@ from tools.sandbox.sandbox import ROLES, Sandbox
 
 _FOLDER = CHECKOUT / "var" / "bench"
 _OTHERS = (systems.PLAIN, systems.TWO_PASSES, systems.CLASSIC_SET_UP)
-_FEWEST_ALIASES = 20_000  # the policy measurement asks for each but once
 _SIZES = (4096, 102400)
 
 
@@ -84,8 +83,8 @@ def _count(text: str) -> int:
 
 
 def _aliases(text: str) -> int:
-    if (value := int(text)) < _FEWEST_ALIASES:
-        raise argparse.ArgumentTypeError(f"at least {_FEWEST_ALIASES}")
+    if (value := int(text)) < policy.ALIASES_NEEDED:
+        raise argparse.ArgumentTypeError(f"at least {policy.ALIASES_NEEDED}")
     return value
 
 

@@ -8,7 +8,7 @@ from statistics import median
 
 from tools.benchmark.maillog import Audit, audit
 from tools.benchmark.population import Population
-from tools.benchmark.processes import cpu_seconds, machine_seconds
+from tools.benchmark.processes import Watch
 from tools.benchmark.systems import System
 from tools.benchmark.traffic import Batch, Sink, Source
 from tools.sandbox.process import Trouble, wait_until
@@ -91,11 +91,9 @@ class Meter:
         return found
 
     def _run(self, system: System, messages: int, octets: int) -> Run:
-        log_before = _size(system.postfix.maillog)
-        roots = {**system.roots(), "sink": self.sink.pid}
-        count_before, cpu_before = self.sink.count(), cpu_seconds(roots)
-        machine_before, own_before = machine_seconds(), time.process_time()
+        log_before, count_before = _size(system.postfix.maillog), self.sink.count()
         batch = Batch(messages, octets, self.people.pattern(self._block(system)))
+        watch = Watch({**system.roots(), "sink": self.sink.pid})
         began = time.monotonic()
         source = Source(system.port, batch, self.folder / "smtp-source.log")
         try:
@@ -106,15 +104,12 @@ class Meter:
             raise Trouble(f"{system.title}: {error}; see {system.postfix.maillog}") from error
         finally:
             source.close()
-        used = {part: after - cpu_before[part] for part, after in cpu_seconds(roots).items()}
-        own = time.process_time() - own_before + source.cpu_seconds
-        foreign = machine_seconds() - machine_before - sum(used.values()) - own
+        used = watch.used()
         verdict = self._verdict(system, messages, log_before)
         if self.sink.count() != count_before + messages:
             raise Trouble(f"{system.title}: the sink took {self.sink.count() - count_before} of {messages} messages")
-        del used["sink"]
-        cpu_ms = {part: spent * 1000 / messages for part, spent in used.items()}
-        return Run(seconds, messages / seconds, cpu_ms, max(0.0, foreign), verdict.deferred, verdict.warnings)
+        cpu_ms = {part: spent * 1000 / messages for part, spent in used.parts.items() if part != "sink"}
+        return Run(seconds, messages / seconds, cpu_ms, used.foreign, verdict.deferred, verdict.warnings)
 
     def _block(self, system: System) -> int:
         """Every run of a system is for aliases that it has not seen, and for the same ones in each system."""

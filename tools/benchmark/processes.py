@@ -80,7 +80,36 @@ def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
     raise Trouble("processes come and go too fast to be counted")
 
 
-def machine_seconds() -> float:
+@dataclass(frozen=True, slots=True)
+class Used:
+    """CPU seconds: of each part, and of programs that have nothing to do with the measurement."""
+
+    parts: dict[str, float]
+    foreign: float
+
+
+class Watch:
+    """Measures from the moment it is made. roots: pid of each part."""
+
+    def __init__(self, roots: Mapping[str, int]) -> None:
+        self._roots = dict(roots)
+        self._parts = cpu_seconds(roots)
+        self._machine, self._own = _machine_seconds(), _own_seconds()
+
+    def used(self) -> Used:
+        """What was used since then. Children of ours that still run and are no part count as foreign."""
+        parts = {name: after - self._parts[name] for name, after in cpu_seconds(self._roots).items()}
+        ours = sum(parts.values()) + _own_seconds() - self._own
+        return Used(parts, max(0.0, _machine_seconds() - self._machine - ours))
+
+
+def _own_seconds() -> float:
+    """Of this process and its children that ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _machine_seconds() -> float:
     """What all processors together have worked since the machine was started, for whomever."""
     user, nice, system, _, _, irq, softirq, *_ = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS

@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import subprocess
 import time
 from dataclasses import dataclass
@@ -41,8 +40,6 @@ class Source:
         argv = ["smtp-source", "-s", str(SESSIONS), "-m", str(batch.messages), "-l", str(batch.octets), "-N"]
         argv += ["-f", SENDER, "-t", batch.recipient, "-M", "mx.shop.example", f"127.0.0.1:{port}"]
         self._log = log
-        self._before = _children_seconds()
-        self.cpu_seconds = 0.0  # known when it has ended
         with log.open("wb") as output:
             self._process = subprocess.Popen(mortal(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
@@ -56,13 +53,6 @@ class Source:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        self.cpu_seconds = _children_seconds() - self._before
-
-
-def _children_seconds() -> float:
-    """CPU time of all our children that ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 class Sink:

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection, Error
 from psycopg.conninfo import make_conninfo
 
 from mailrelay import log, metrics
+from mailrelay.core.errors import Unavailable
 
 _RETRY_SECONDS = 1.0
 # A host that vanished without a word is noticed within a minute.
@@ -20,6 +21,7 @@ class Follower:
 
     restored: called after each connect, before the first change; what was missed in between is unknown, so it reloads.
     changed: called with the payload's two halves, such as `alias` and `shop@in.example`. lost: the connection broke.
+    Either may raise: then everything is read again on a new connection.
     """
 
     dsn: str
@@ -33,8 +35,11 @@ class Follower:
         while True:
             try:
                 await self._follow()
-            except (Error, OSError) as error:
+            except (Error, OSError, Unavailable) as error:
                 log.logger().warning("changes.lost", problem=" ".join(str(error).split()))
+            except Exception:
+                # Without this task the process would never again be told of changes, nor be healthy.
+                log.logger().exception("changes.failed")
             finally:
                 if self.connected.is_set():
                     self.connected.clear()

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
+from mailrelay.core.errors import Unavailable
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -12,12 +14,17 @@ Answer = TypeVar("Answer")
 class Batcher(Generic[Item, Answer]):
     """Collects single requests for a function that answers many at once.
 
-    run: gets 1 to `limit` items, returns their answers in the same order; what it raises, every caller gets.
+    run: gets 1 to `limit` items, returns their answers in the same order; one that is Unavailable is raised to its
+    caller. When run raises Unavailable, every caller gets it; when it raises anything else, the items are tried one by
+    one, so that one that breaks the statement harms nobody else.
     At most `lanes` calls of run are under way. A caller that is cancelled does not disturb the others.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], limit: int = 200, lanes: int = 1
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Unavailable]]],
+        limit: int = 200,
+        lanes: int = 1,
     ) -> None:
         self._run = run
         self._limit = limit
@@ -47,13 +54,21 @@ class Batcher(Generic[Item, Answer]):
             self._free_lanes += 1
 
     async def _answer(self, batch: Sequence[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
+        answers: Sequence[Answer | Exception]
         try:
             answers = await self._run([item for item, _ in batch])
+            if len(answers) != len(batch):
+                raise RuntimeError(f"{len(answers)} answers for {len(batch)} questions")
         except Exception as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
+            if len(batch) > 1 and not isinstance(error, Unavailable):
+                for one in batch:
+                    await self._answer([one])
+                return
+            answers = [error] * len(batch)
         for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
                 future.set_result(answer)

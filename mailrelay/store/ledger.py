@@ -96,7 +96,9 @@ _END = f"""
         on conflict on constraint ledger_once do nothing
         returning ingress_key, rcpt
     ), counted as (
-        select q.* from q join fresh on fresh.ingress_key = q.key and fresh.rcpt = q.rcpt
+        select distinct on (q.key, q.rcpt) q.*
+        from q join fresh on fresh.ingress_key = q.key and fresh.rcpt = q.rcpt
+        order by q.key, q.rcpt, q.n
     ), aliases as (
         update alias
         set emails_blocked = alias.emails_blocked + s.n,
@@ -130,10 +132,10 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, openings: Sequence[Opening]) -> list[Opened]:
+    async def open(self, openings: Sequence[Opening]) -> list[Opened | Unavailable]:
         """Register copies before they are handed over. What was registered before comes back with its outcome.
 
-        Raises Unavailable, also when the same copy is being registered by somebody else at this moment.
+        Unavailable in place of an answer: the same copy is being registered by somebody else at this moment.
         """
         values = _entries([(opening.envelope, opening.recipient_id) for opening in openings])
         values["outbound"] = [signed(opening.outbound_id) for opening in openings]
@@ -141,12 +143,12 @@ class Ledger:
         values["type"] = [opening.type.value for opening in openings]
         values["mode"] = [opening.mode for opening in openings]
         rows = await self._database.rows(_OPEN, values)
-        opened = []
+        opened: list[Opened | Unavailable] = []
         for opening, (fresh, outbound_id, outcome) in zip(openings, rows, strict=True):
             if fresh:
                 opened.append(Opened(opening.outbound_id, None))
             elif outcome is None:
-                raise Unavailable("the same copy is being registered twice at once")
+                opened.append(Unavailable("the same copy is being registered twice at once"))
             else:
                 known = opening.outbound_id if outbound_id is None else unsigned(outbound_id)
                 opened.append(Opened(known, outcome))

@@ -5,7 +5,6 @@ outcome for every recipient that was accepted. Set MAILRELAY_KEEP_SANDBOX=1 to l
 """
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -43,9 +42,11 @@ def session_world() -> Iterator[World]:
         sandbox = building.up(folder, _say, _OVERRIDES, hasty=True)
         yield World(sandbox)
     finally:
-        (sandbox or Sandbox(folder)).stop()
-        if not os.environ.get("MAILRELAY_KEEP_SANDBOX"):
-            shutil.rmtree(folder)
+        sandbox = sandbox or Sandbox(folder)
+        if os.environ.get("MAILRELAY_KEEP_SANDBOX"):
+            sandbox.stop()
+        else:
+            sandbox.discard()
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_taken_ports_are_named(world: World, tmp_path_factory: pytest.TempPathFa
     other.note()
     with pytest.raises(Trouble, match=r"taken by other programs: .*\(smtp\)"):
         building.up(other.places.root, lambda text: None)
+    other.discard()
 
 
 @pytest.mark.parametrize("trouble", ["lmtp", "database", "submission"])

@@ -2,8 +2,12 @@
 
 import hashlib
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.sandbox.postfix import Instance
+from tools.sandbox.postgres import Cluster
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ELSEWHERE = Path("/var/lib/mailrelay-sandbox")
@@ -86,15 +90,23 @@ def prepare(root: Path) -> Places:
     else:
         ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
         run = ELSEWHERE / hashlib.sha256(str(root).encode()).hexdigest()[:12]
-        run.mkdir(exist_ok=True)
-        if not link.exists():
-            link.unlink(missing_ok=True)
+        if not link.is_symlink():
+            remove_run(run)  # left behind by a sandbox whose folder was deleted
             link.symlink_to(run)
+        run.mkdir(exist_ok=True)
     run.chmod(0o755)
     places = Places(root, run)
     for folder in (places.outside, places.log, places.control, places.product_state):
         folder.mkdir(exist_ok=True)
     return places
+
+
+def remove_run(run: Path) -> None:
+    """Delete the folder that other users enter, having ended what runs in it."""
+    if run.exists():
+        Instance(run / "postfix").stop()
+        Cluster(run / "postgres").stop()
+        shutil.rmtree(run)
 
 
 def enterable(root: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.sandbox import dns, ports, zone
-from tools.sandbox.places import CHECKOUT, Places, prepare
+from tools.sandbox.places import CHECKOUT, Places, prepare, remove_run
 from tools.sandbox.postfix import Instance
 from tools.sandbox.postgres import Cluster
 from tools.sandbox.process import Trouble, wait_until
@@ -170,6 +171,12 @@ class Sandbox:
         self.postfix.stop()
         self.supervised.stop()
         self.postgres.stop()
+
+    def discard(self) -> None:
+        """Stop everything and delete the folder, wherever its parts are."""
+        self.stop()
+        remove_run(self.places.run)
+        shutil.rmtree(self.places.root)
 
     def states(self) -> dict[str, str]:
         """Each part and how it is: `running`, `stopped`, or what a role complains about."""

@@ -85,7 +85,12 @@ class Supervisor:
 
     def _read_list(self) -> None:
         path = self._folder / "services.json"
-        status = path.stat()
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            log.error("%s is gone: ending everything", self._folder)
+            self.stopping, self._services = True, {}
+            return
         seen = (status.st_mtime_ns, status.st_ino)
         if seen != self._seen:
             self._services = {entry["name"]: Service(**entry) for entry in json.loads(path.read_text())}

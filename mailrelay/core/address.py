@@ -14,6 +14,7 @@ from mailrelay.core.errors import Malformed
 # RFC 5322 section 3.2.3, ASCII only
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _DOT_ATOM = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
+_UNQUOTED = re.compile(rf"[{_ATEXT}.]+")
 _CREATABLE = re.compile(r"[a-z0-9!#$%&'*/=?^_`{|}~\-]+(?:\.[a-z0-9!#$%&'*/=?^_`{|}~\-]+)*")
 # RFC 5321 section 4.1.3 leaves letters, digits and hyphens; underscores occur in host names of bounces' peers.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?")
@@ -81,6 +82,15 @@ def folded_mailbox(text: str) -> str:
         return f"{local}@{domain_name(domain)}" if at else domain
     except Malformed:
         return f"{local}@{domain}"
+
+
+def with_quotes(text: str) -> str:
+    """An address that lost its quotes, as Postfix' policy requests have it, with those that it needs."""
+    local, _, domain = text.rpartition("@")
+    if not local or not local.isascii() or _UNQUOTED.fullmatch(local):
+        return text
+    escaped = re.sub(r"([\"\\])", r"\\\1", local)
+    return f'"{escaped}"@{domain}'
 
 
 def parse_address(text: str) -> Address:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from mailrelay.config import Config
+from mailrelay.core.address import with_quotes
 from mailrelay.core.realm import Realm
 from mailrelay.core.screen import RcptRequest
 from mailrelay.endpoint import Endpoint
@@ -58,7 +59,7 @@ class PolicyRole:
 def _rcpt_request(request: PolicyRequest) -> RcptRequest:
     return RcptRequest(
         sender=request.sender,
-        rcpt=request.recipient,
+        rcpt=with_quotes(request.recipient),
         client=request.client_address,
         instance=request.instance,
         authenticated=bool(request.sasl_username),

@@ -41,6 +41,7 @@ class _Connection:
     writer: asyncio.StreamWriter
     extensions: frozenset[bytes] = frozenset()
     idle_since: float = 0.0
+    content_sent: bool = False  # in the transaction that is under way: whether it was queued is then open
 
     @classmethod
     async def open(cls, endpoint: Endpoint, hostname: str) -> "_Connection":
@@ -81,6 +82,7 @@ class _Connection:
 
     async def send(self, copy: Copy) -> Handed | Refused:
         """One mail transaction. The envelope goes out in one write, so that it costs one round trip."""
+        self.content_sent = False
         self.writer.write(self._envelope(copy))
         sender, rcpt, data = [await self._answer() for _ in range(3)]
         failed = next((answer for answer in (sender, rcpt) if answer.code != 250), None)
@@ -92,6 +94,7 @@ class _Connection:
             await self._reset()
             answer = failed or data
             return Refused(answer.code, answer.text)
+        self.content_sent = True
         for chunk in copy.content:
             self.writer.write(_stuffed(chunk))
         self.writer.write(b".\r\n")
@@ -167,7 +170,16 @@ class Submitter:
         return outcome
 
     async def _submit(self, copy: Copy) -> Handed | Refused:
-        connection = self._kept() or await _Connection.open(self.endpoint, self.hostname)
+        while (kept := self._kept()) is not None:
+            try:
+                return await self._send(kept, copy)
+            except (OSError, _Broken):
+                # The listener gave it up while it was idle, perhaps in this moment: no trouble, as nothing was queued.
+                if kept.content_sent:
+                    raise
+        return await self._send(await _Connection.open(self.endpoint, self.hostname), copy)
+
+    async def _send(self, connection: _Connection, copy: Copy) -> Handed | Refused:
         try:
             outcome = await connection.send(copy)
         except BaseException:

@@ -1,0 +1,178 @@
+"""Copies are handed over on kept connections, which the listener may give up at any time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from mailrelay.clients.submit import Submitter
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.plan import Copy, Handed, Refused
+from mailrelay.endpoint import Endpoint
+
+Session = Callable[["Listener", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def copy(number: int = 1) -> Copy:
+    return Copy(
+        sender="b-1@bounces.relay.example",
+        rcpt="me@inbox.example",
+        content=(b"Subject: %d\r\n\r\n.dot\r\n" % number,),
+        envelope_id="1",
+        eight_bit=False,
+        smtputf8=False,
+    )
+
+
+class Listener:
+    """Postfix' loopback smtpd. `sessions`: how each connection in turn goes, `behave` after the last."""
+
+    def __init__(self, *sessions: Session) -> None:
+        self.sessions = list(sessions)
+        self.connections = 0
+        self.taken: list[bytes] = []
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.append(writer)
+        session = self.sessions.pop(0) if self.sessions else behave
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            writer.write(b"220 mx.relay.example\r\n")
+            await session(self, reader, writer)
+        writer.close()
+
+
+async def commands(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say yes up to DATA."""
+    while True:
+        verb = (await reader.readuntil(b"\n"))[:4].upper()
+        writer.write(b"354 go on\r\n" if verb == b"DATA" else b"250 Ok\r\n")
+        if verb == b"DATA":
+            return
+
+
+async def transaction(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await commands(reader, writer)
+    listener.taken.append(await reader.readuntil(b"\r\n.\r\n"))
+    writer.write(b"250 2.0.0 Ok: queued as 4XyZ%d\r\n" % len(listener.taken))
+
+
+async def behave(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await transaction(listener, reader, writer)
+
+
+async def one_then_421(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As smtpd does when the next command takes it too long, 10 seconds under stress."""
+    await transaction(listener, reader, writer)
+    writer.write(b"421 4.4.2 mx.relay.example Error: timeout exceeded\r\n")
+
+
+async def one_then_silent_end(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As an smtpd that is killed when the next envelope has arrived."""
+    await transaction(listener, reader, writer)
+    await reader.readuntil(b"DATA\r\n")
+
+
+async def one_then_end_in_content(
+    listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await transaction(listener, reader, writer)
+    await commands(reader, writer)
+    await reader.readuntil(b"\r\n.\r\n")
+
+
+async def full_disk(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        verb = (await reader.readuntil(b"\n"))[:4].upper()
+        answers = {
+            b"MAIL": b"452 4.3.1 Insufficient system storage\r\n",
+            b"RCPT": b"503 5.5.1 Error: need MAIL command\r\n",
+            b"DATA": b"503 5.5.1 Error: need RCPT command\r\n",
+        }
+        writer.write(answers.get(verb, b"250 Ok\r\n"))
+
+
+@asynccontextmanager
+async def submitting(listener: Listener, connections: int = 2) -> AsyncIterator[Submitter]:
+    server = await asyncio.start_server(listener.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    submitter = Submitter(Endpoint.parse(f"127.0.0.1:{port}"), "mx.relay.example", connections, 20.0)
+    try:
+        yield submitter
+    finally:
+        submitter.close()
+        server.close()
+        for writer in listener.writers:
+            writer.close()
+
+
+async def test_a_connection_is_kept_and_dots_are_stuffed() -> None:
+    listener = Listener()
+    async with submitting(listener) as submitter:
+        assert await submitter.submit(copy(1)) == Handed("4XyZ1")
+        assert await submitter.submit(copy(2)) == Handed("4XyZ2")
+    assert listener.connections == 1
+    assert listener.taken[1] == b"Subject: 2\r\n\r\n..dot\r\n.\r\n"
+
+
+@pytest.mark.parametrize("session", [one_then_421, one_then_silent_end])
+async def test_a_kept_connection_that_was_given_up_is_replaced_at_once(session: Session) -> None:
+    listener = Listener(session)
+    async with submitting(listener) as submitter:
+        assert await submitter.submit(copy(1)) == Handed("4XyZ1")
+        assert await submitter.submit(copy(2)) == Handed("4XyZ2")
+        assert submitter.trouble == ""
+    assert listener.connections == 2
+
+
+async def test_every_kept_connection_may_have_been_given_up() -> None:
+    listener = Listener(one_then_421, one_then_silent_end, one_then_421)
+    async with submitting(listener, connections=3) as submitter:
+        await asyncio.gather(*(submitter.submit(copy(number)) for number in (1, 2, 3)))
+        assert await submitter.submit(copy(4)) == Handed("4XyZ4")
+    assert len(listener.taken) == 4
+
+
+async def test_content_that_may_have_been_queued_is_not_sent_again() -> None:
+    listener = Listener(one_then_end_in_content)
+    async with submitting(listener) as submitter:
+        await submitter.submit(copy(1))
+        with pytest.raises(Unavailable):
+            await submitter.submit(copy(2))
+        assert listener.connections == 1
+        assert submitter.trouble
+        assert await submitter.submit(copy(3)) == Handed("4XyZ2")
+        assert submitter.trouble == ""
+
+
+async def test_a_full_disk_is_an_answer_and_the_connection_stays_in_step() -> None:
+    listener = Listener(full_disk)
+    async with submitting(listener) as submitter:
+        for _ in range(3):
+            refused = await submitter.submit(copy())
+            assert isinstance(refused, Refused)
+            assert refused.code == 452
+    assert listener.connections == 1
+
+
+async def test_a_new_connection_that_breaks_is_trouble() -> None:
+    async def hang_up(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\n")
+
+    listener = Listener(hang_up)
+    async with submitting(listener) as submitter:
+        with pytest.raises(Unavailable):
+            await submitter.submit(copy())
+        assert listener.connections == 1
+        assert await submitter.submit(copy()) == Handed("4XyZ1")
+
+
+async def test_callers_wait_for_a_free_connection() -> None:
+    listener = Listener()
+    async with submitting(listener, connections=2) as submitter:
+        await asyncio.gather(*(submitter.submit(copy(number)) for number in range(20)))
+    assert len(listener.taken) == 20
+    assert listener.connections <= 2

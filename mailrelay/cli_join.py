@@ -1,0 +1,136 @@
+"""The adopt and release commands, without the configuration: cli.py reads that and calls these functions."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mailrelay.clients.joinmemory import MemoryFile
+from mailrelay.clients.postconf import PostfixFolder
+from mailrelay.core.joining import Joining
+from mailrelay.flows import join
+from mailrelay.flows.join import Change
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--postfix-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("/etc/postfix"),
+        show_default=True,
+        metavar="DIR",
+        help="Configuration folder of the Postfix instance.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Show what would change, and stop."),
+    click.option("--yes", is_flag=True, help="Do not ask."),
+    click.option("--reload", is_flag=True, help="Run `postfix reload` afterwards."),
+)
+
+
+def join_options(command: _Command) -> _Command:
+    """The options that adopt and release share: postfix_dir, dry_run, yes, reload."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_adopt(
+    wanted: Joining, *, state_dir: Path, postfix_dir: Path, dry_run: bool, yes: bool, reload: bool, as_json: bool = False
+) -> int:
+    """Join the Postfix in postfix_dir. Returns the exit code: 0, or 1 if it is refused or declined.
+
+    Raises Conflict, BadConfig; changes nothing then.
+    """
+    postfix = PostfixFolder(postfix_dir)
+    memories = MemoryFile(state_dir, postfix.directory)
+    change = join.adoption(wanted, postfix, memories)
+    if change.problems:
+        return _refused(change, as_json=as_json)
+    return _finish(change, postfix, memories, dry_run=dry_run, yes=yes, reload=reload, as_json=as_json)
+
+
+def run_release(
+    wanted: Joining | None,
+    *,
+    state_dir: Path,
+    postfix_dir: Path,
+    dry_run: bool,
+    yes: bool,
+    reload: bool,
+    as_json: bool = False,
+) -> int:
+    """Take out of the Postfix in postfix_dir what run_adopt put there. wanted: None if there is no configuration."""
+    postfix = PostfixFolder(postfix_dir)
+    memories = MemoryFile(state_dir, postfix.directory)
+    change = join.release(wanted, postfix, memories)
+    return _finish(change, postfix, memories, dry_run=dry_run, yes=yes, reload=reload, as_json=as_json)
+
+
+def _finish(
+    change: Change, postfix: PostfixFolder, memories: MemoryFile, *, dry_run: bool, yes: bool, reload: bool, as_json: bool
+) -> int:
+    for remark in change.remarks:
+        click.echo(f"note: {remark}", err=True)
+    if not as_json:
+        click.echo(change.diff, nl=False)
+    applied = not dry_run
+    if change.changes and applied and not yes:
+        if as_json:
+            # A program reads stdout: show the person who is asked what it is about.
+            click.echo(change.diff, nl=False, err=True)
+        applied = _confirmed(postfix.directory)
+    if applied:
+        join.carry_out(change, postfix, memories)
+    if as_json:
+        click.echo(_rendered(change, applied=applied and change.changes))
+    if not change.changes:
+        click.echo(f"{postfix.directory}: nothing to change", err=True)
+        return 0
+    if not applied:
+        return 0 if dry_run else 1
+    return _reload(postfix, reload=reload)
+
+
+def _confirmed(directory: str) -> bool:
+    if not sys.stdin.isatty():
+        click.echo("nobody to ask: nothing was changed; give --yes to go ahead", err=True)
+        return False
+    return click.confirm(f"Change {directory} like this?", err=True)
+
+
+def _reload(postfix: PostfixFolder, *, reload: bool) -> int:
+    if not reload:
+        click.echo(f"done; now run: postfix -c {postfix.directory} reload", err=True)
+        return 0
+    objection = postfix.reload()
+    if objection:
+        click.echo(f"done, but Postfix did not reload: {objection}", err=True)
+        return 1
+    return 0
+
+
+def _refused(change: Change, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(_rendered(change, applied=False))
+    for text in (*(f"note: {remark}" for remark in change.remarks), *(f"refused: {p}" for p in change.problems)):
+        click.echo(text, err=True)
+    return 1
+
+
+def _rendered(change: Change, *, applied: bool) -> str:
+    problems = [
+        {"parameter": p.parameter, "value": p.value, "reason": p.reason, "remedy": p.remedy} for p in change.problems
+    ]
+    data = {
+        "directory": change.directory,
+        "changes": change.changes,
+        "applied": applied,
+        "diff": change.diff,
+        "problems": problems,
+        "remarks": list(change.remarks),
+    }
+    return json.dumps(data, indent=2)

@@ -1,0 +1,79 @@
+"""Keeps what an adoption must remember in a JSON file, one for each Postfix instance."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from mailrelay.clients.atomicfile import replace_file
+from mailrelay.core.errors import BadConfig
+from mailrelay.core.releasing import Files, Memory
+
+_VERSION = 1
+
+
+class MemoryFile:
+    """The memory about one Postfix configuration folder.
+
+    folder: where such files are kept; it is made when needed. Readable by root only, as main.cf may hold passwords.
+    """
+
+    def __init__(self, folder: Path, postfix_directory: str) -> None:
+        # /etc/postfix-out -> etc-postfix%2Dout: no two folders share a name.
+        name = quote(postfix_directory.strip("/"), safe="/").replace("-", "%2D").replace("/", "-")
+        self.path = folder / f"joined-{name}.json"
+
+    def load(self) -> Memory | None:
+        """None if there is none. Raises BadConfig if the file is not one of ours."""
+        try:
+            data = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise BadConfig((f"{self.path}: cannot be read: {error}",)) from error
+        try:
+            return _memory(data)
+        except (KeyError, TypeError, ValueError) as error:
+            text = "is no record of an adoption; move it away and only elements known to be ours are taken out"
+            raise BadConfig((f"{self.path}: {text}",)) from error
+
+    def save(self, memory: Memory) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(self.path, json.dumps(_data(memory), indent=1).encode(), mode=0o600)
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _data(memory: Memory) -> dict[str, Any]:
+    return {
+        "version": _VERSION,
+        "directory": memory.directory,
+        "original": _files_data(memory.original),
+        "versions": [_files_data(files) for files in memory.versions],
+        "units": {name: [list(unit) for unit in units] for name, units in memory.units.items()},
+    }
+
+
+def _memory(data: dict[str, Any]) -> Memory:
+    if data["version"] != _VERSION or not data["versions"]:
+        raise ValueError("unknown version")
+    return Memory(
+        directory=str(data["directory"]),
+        original=_files(data["original"]),
+        versions=tuple(_files(item) for item in data["versions"]),
+        units={name: tuple(tuple(unit) for unit in units) for name, units in data["units"].items()},
+    )
+
+
+def _files_data(files: Files) -> dict[str, str]:
+    # main.cf need not be UTF-8.
+    return {
+        "main.cf": base64.b64encode(files.main).decode("ascii"),
+        "master.cf": base64.b64encode(files.master).decode("ascii"),
+    }
+
+
+def _files(data: dict[str, str]) -> Files:
+    return Files(base64.b64decode(data["main.cf"], validate=True), base64.b64decode(data["master.cf"], validate=True))

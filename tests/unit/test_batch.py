@@ -54,7 +54,7 @@ async def test_what_arrives_meanwhile_goes_out_together() -> None:
     tasks += await ask_all(batcher, [2, 3, 4])
     run.gate.set()
     assert await asyncio.gather(*tasks) == [2, 4, 6, 8]
-    assert run.calls == [[1, 2, 3, 4]]
+    assert run.calls == [[1], [2, 3, 4]]
 
 
 async def test_a_batch_has_a_limit_and_order() -> None:

@@ -141,14 +141,24 @@ ensure_python() {
     echo "$now" >"$stamp"
 }
 
-# pip_install ARGUMENTS: once more with a compiler if there was none and a package had to be built.
+# pip_install ARGUMENTS: once more with a compiler if a package had to be built and there was none.
 pip_install() {
-    local pip=(.venv/bin/python -m pip --disable-pip-version-check install -qq --no-input)  # -qq: errors only
-    "${pip[@]}" "$@" && return
-    if command -v gcc >/dev/null || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        die "pip could not install the Python packages (see above)"
+    local log
+    log=$(mktemp)
+    if pip_quietly "$@" >"$log" 2>&1; then
+        rm -f "$log"
+        return
     fi
-    say "once more, with a compiler"
-    (export DEBIAN_FRONTEND=noninteractive; apt_get update; apt_get install --no-remove gcc g++ libffi-dev python3-dev)
-    "${pip[@]}" "$@" || die "pip could not install the Python packages (see above)"
+    if ! command -v gcc >/dev/null && grep -qiE 'failed to build|failed building|gcc' "$log" && command -v apt-get >/dev/null; then
+        say "a package has to be compiled: installing a compiler"
+        (export DEBIAN_FRONTEND=noninteractive; apt_get update; apt_get install --no-remove gcc g++ libffi-dev python3-dev)
+        pip_quietly "$@" >"$log" 2>&1 && rm -f "$log" && return
+    fi
+    tail -n 30 "$log" >&2
+    rm -f "$log"
+    die "pip could not install the Python packages (see above)"
+}
+
+pip_quietly() {
+    .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input "$@"
 }

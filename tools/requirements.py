@@ -5,6 +5,7 @@ python -m tools.requirements --check    needs neither; tells what does not fit a
 """
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -80,6 +81,8 @@ def _line_problems(path: Path) -> Iterator[str]:
 
 
 def _tracked() -> list[str]:
+    if shutil.which("git") is None:
+        return []  # then it is no checkout either
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     return [Path(line).name for line in done.stdout.splitlines()]
 

@@ -15,6 +15,8 @@ from mailrelay.endpoint import Endpoint
 
 # Postfix' listener closes a connection that was idle for smtpd_timeout (300 s); we are earlier.
 _IDLE_SECONDS = 60.0
+# RFC 5321 section 4.5.3.2.6: whoever gives up waiting for the last answer too early makes duplicates.
+_LAST_ANSWER_SECONDS = 600.0
 _QUEUED_AS = re.compile(rb"queued as ([A-Za-z0-9]+)")
 _LINE_LIMIT = 8192
 
@@ -80,8 +82,11 @@ class _Connection:
             if line[3:4] != b"-":
                 return _Answer(int(line[:3]), tuple(lines))
 
-    async def send(self, copy: Copy) -> Handed | Refused:
-        """One mail transaction. The envelope goes out in one write, so that it costs one round trip."""
+    async def send(self, copy: Copy, deadline: asyncio.Timeout) -> Handed | Refused:
+        """One mail transaction. The envelope goes out in one write, so that it costs one round trip.
+
+        deadline: moved when the content goes out.
+        """
         self.content_sent = False
         self.writer.write(self._envelope(copy))
         sender, rcpt, data = [await self._answer() for _ in range(3)]
@@ -95,6 +100,7 @@ class _Connection:
             answer = failed or data
             return Refused(answer.code, answer.text)
         self.content_sent = True
+        deadline.reschedule(asyncio.get_running_loop().time() + _LAST_ANSWER_SECONDS)
         for chunk in copy.content:
             self.writer.write(_stuffed(chunk))
         self.writer.write(b".\r\n")
@@ -141,7 +147,10 @@ def _stuffed(chunk: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Submitter:
-    """A pool of connections; when all are busy, callers wait: that is the back-pressure."""
+    """A pool of connections; when all are busy, callers wait: that is the back-pressure.
+
+    timeout_seconds: for everything up to the content, the wait for a free connection included.
+    """
 
     endpoint: Endpoint
     hostname: str
@@ -159,29 +168,28 @@ class Submitter:
 
         After Unavailable the copy may have been queued all the same: nobody can know.
         """
-        async with self._slots:
-            try:
-                async with asyncio.timeout(self.timeout_seconds):
-                    outcome = await self._submit(copy)
-            except (OSError, TimeoutError, _Broken) as error:
-                self.trouble = f"{self.endpoint}: {error or type(error).__name__}"
-                raise Unavailable(f"re-injection at {self.trouble}") from error
+        try:
+            async with asyncio.timeout(self.timeout_seconds) as deadline, self._slots:
+                outcome = await self._submit(copy, deadline)
+        except (OSError, TimeoutError, _Broken) as error:
+            self.trouble = f"{self.endpoint}: {error or type(error).__name__}"
+            raise Unavailable(f"re-injection at {self.trouble}") from error
         self.trouble = ""
         return outcome
 
-    async def _submit(self, copy: Copy) -> Handed | Refused:
+    async def _submit(self, copy: Copy, deadline: asyncio.Timeout) -> Handed | Refused:
         while (kept := self._kept()) is not None:
             try:
-                return await self._send(kept, copy)
+                return await self._send(kept, copy, deadline)
             except (OSError, _Broken):
                 # The listener gave it up while it was idle, perhaps in this moment: no trouble, as nothing was queued.
                 if kept.content_sent:
                     raise
-        return await self._send(await _Connection.open(self.endpoint, self.hostname), copy)
+        return await self._send(await _Connection.open(self.endpoint, self.hostname), copy, deadline)
 
-    async def _send(self, connection: _Connection, copy: Copy) -> Handed | Refused:
+    async def _send(self, connection: _Connection, copy: Copy, deadline: asyncio.Timeout) -> Handed | Refused:
         try:
-            outcome = await connection.send(copy)
+            outcome = await connection.send(copy, deadline)
         except BaseException:
             connection.close()
             raise

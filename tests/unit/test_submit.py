@@ -96,10 +96,12 @@ async def full_disk(listener: Listener, reader: asyncio.StreamReader, writer: as
 
 
 @asynccontextmanager
-async def submitting(listener: Listener, connections: int = 2) -> AsyncIterator[Submitter]:
+async def submitting(
+    listener: Listener, connections: int = 2, timeout_seconds: float = 20.0
+) -> AsyncIterator[Submitter]:
     server = await asyncio.start_server(listener.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    submitter = Submitter(Endpoint.parse(f"127.0.0.1:{port}"), "mx.relay.example", connections, 20.0)
+    submitter = Submitter(Endpoint.parse(f"127.0.0.1:{port}"), "mx.relay.example", connections, timeout_seconds)
     try:
         yield submitter
     finally:
@@ -176,3 +178,36 @@ async def test_callers_wait_for_a_free_connection() -> None:
         await asyncio.gather(*(submitter.submit(copy(number)) for number in range(20)))
     assert len(listener.taken) == 20
     assert listener.connections <= 2
+
+
+async def test_a_slow_last_answer_is_waited_for() -> None:
+    """As long as the listener wants (RFC 5321 section 4.5.3.2.6): giving up would make a duplicate."""
+    content_came, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await commands(reader, writer)
+        await reader.readuntil(b"\r\n.\r\n")
+        content_came.set()
+        await answer.wait()
+        writer.write(b"250 2.0.0 Ok: queued as 4XyZslow\r\n")
+        await behave(listener, reader, writer)
+
+    async with submitting(Listener(slow), connections=1, timeout_seconds=0.1) as submitter:
+        handing = asyncio.create_task(submitter.submit(copy()))
+        await content_came.wait()
+        with pytest.raises(Unavailable):  # the only connection is busy
+            await submitter.submit(copy())
+        assert not handing.done()
+        answer.set()
+        assert await handing == Handed("4XyZslow")
+
+
+async def test_a_listener_that_is_stuck_before_the_content_is_trouble() -> None:
+    async def stuck(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"DATA\r\n")
+        await reader.read()
+
+    async with submitting(Listener(stuck), connections=1, timeout_seconds=0.05) as submitter:
+        with pytest.raises(Unavailable):
+            await submitter.submit(copy())
+        assert submitter.trouble

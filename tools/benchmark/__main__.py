@@ -15,6 +15,7 @@ from tools.benchmark import footprint, policy, population, profiling, systems
 from tools.benchmark.mail import Meter, Series
 from tools.benchmark.population import Population
 from tools.benchmark.product import Product
+from tools.benchmark.quiet import Patience
 from tools.benchmark.report import Report
 from tools.benchmark.systems import SrsDaemon, System
 from tools.benchmark.traffic import SESSIONS, Sink
@@ -68,6 +69,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--large-messages", type=_count, default=400, metavar="N", help="of 100 KB in a run (400)")
     parser.add_argument("--repeat", type=_count, default=3, metavar="N", help="runs of each; the median counts (3)")
     parser.add_argument("--aliases", type=_aliases, default=100_000, metavar="N", help="in the tables (100000)")
+    parser.add_argument(
+        "--patience", type=float, default=0.0, metavar="SECONDS", help="spent on waiting for a quiet machine (0)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument(
         "--profile", choices=ROLES, help="run the role under cProfile, measure mailrelay alone, and show its hot spots"
@@ -118,16 +122,17 @@ def _measure(options: argparse.Namespace) -> Report:
     per_block = max(options.messages, options.large_messages)
     people = Population(options.aliases, per_block)
     say("setting up")
+    patience = Patience(options.patience)
     product = Product(_FOLDER, people, options.profile, say)
     report = Report({"aliases": people.aliases, "accounts": population.ACCOUNTS, "sessions": SESSIONS})
     if options.verb in ("all", "memory"):
         say("memory")
         report.footprints += footprint.idle(product)
     if options.verb in ("all", "mail"):
-        _measure_mail(options, product, people, report)
+        _measure_mail(options, product, people, patience, report)
     if options.verb in ("all", "policy"):
         say("policy service")
-        report.answers += policy.measure(product, people, say)
+        report.answers += policy.measure(product, people, patience, say)
     if options.profile:
         product.start(())  # it writes its figures when it ends
         report.remarks.append(f"{options.profile} ran under cProfile: its figures and all rates are far from the truth")
@@ -135,12 +140,14 @@ def _measure(options: argparse.Namespace) -> Report:
     return report
 
 
-def _measure_mail(options: argparse.Namespace, product: Product, people: Population, report: Report) -> None:
+def _measure_mail(
+    options: argparse.Namespace, product: Product, people: Population, patience: Patience, report: Report
+) -> None:
     with ExitStack() as stack:
         sink = Sink(ports.pick(1)[0])
         stack.callback(sink.close)
         found = [product.join(sink.port)] if options.profile else _all_systems(product, people, sink.port, stack)
-        meter = Meter(people, sink, product.sandbox.places.log, say)
+        meter = Meter(people, sink, product.sandbox.places.log, say, patience)
         batches = list(zip((options.messages, options.large_messages), _SIZES, strict=True))
         say("warming up")
         meter.warm_up(found, [(max(SESSIONS, messages // 5), octets) for messages, octets in batches])

@@ -9,6 +9,7 @@ from statistics import median
 from tools.benchmark.maillog import Audit, audit
 from tools.benchmark.population import Population
 from tools.benchmark.processes import Watch
+from tools.benchmark.quiet import Patience
 from tools.benchmark.systems import System
 from tools.benchmark.traffic import Batch, Sink, Source
 from tools.sandbox.process import Trouble, wait_until
@@ -69,6 +70,7 @@ class Meter:
     sink: Sink
     folder: Path
     say: Callable[[str], None]
+    patience: Patience
     _next_block: dict[str, int] = field(default_factory=dict)
 
     def warm_up(self, systems: Sequence[System], batches: Sequence[tuple[int, int]]) -> None:
@@ -82,13 +84,20 @@ class Meter:
         found = [Series(system, octets, messages) for system in systems]
         for number in range(1, repeat + 1):
             for series in found:
-                run = self._run(series.system, messages, octets)
+                run = self._quiet_run(series.system, messages, octets)
                 series.runs.append(run)
                 self.say(
                     f"  {octets / 1024:3.0f} KB, {number}/{repeat}  {series.system.title:<36} "
                     f"{run.rate:6.1f}/s  {run.total_ms:6.2f} ms CPU"
                 )
         return found
+
+    def _quiet_run(self, system: System, messages: int, octets: int) -> Run:
+        while True:
+            self.patience.wait(system.roots())
+            run = self._run(system, messages, octets)
+            if not self.patience.again(run.foreign_seconds / run.seconds, run.seconds, self.say):
+                return run
 
     def _run(self, system: System, messages: int, octets: int) -> Run:
         log_before, count_before = _size(system.postfix.maillog), self.sink.count()

@@ -10,6 +10,7 @@ from tools.benchmark.population import DOMAIN, Population
 from tools.benchmark.processes import Watch
 from tools.benchmark.product import Product
 from tools.benchmark.questions import Client, requests
+from tools.benchmark.quiet import Patience
 
 _WARM_UP = 500
 _CACHED_ALIASES = 2_000
@@ -49,7 +50,7 @@ class Answers:
         return Round(**{**figures, "foreign_share": max(one.foreign_share for one in self.rounds)})
 
 
-def measure(product: Product, people: Population, say: Callable[[str], None]) -> list[Answers]:
+def measure(product: Product, people: Population, patience: Patience, say: Callable[[str], None]) -> list[Answers]:
     """With an empty cache, then with a full one. The product's policy role is started anew."""
     product.start(tuple(product.pids()))
     client = Client(product.sandbox.memory.ports["policy"])
@@ -57,17 +58,23 @@ def measure(product: Product, people: Population, say: Callable[[str], None]) ->
     random.Random(11).shuffle(addresses)
     fresh = iter(requests(addresses[:ALIASES_NEEDED]))
     client.as_fast_as_possible(list(islice(fresh, _WARM_UP)))
-    uncached = _rounds(product, client, fresh, False, say)
+    uncached = _rounds(product, client, fresh, False, patience, say)
     known = list(islice(fresh, _CACHED_ALIASES))
     client.as_fast_as_possible(known)
-    return [_rounds(product, client, cycle(known), True, say), uncached]
+    return [_rounds(product, client, cycle(known), True, patience, say), uncached]
 
 
 def _rounds(
-    product: Product, client: Client, asked: Iterator[bytes], cached: bool, say: Callable[[str], None]
+    product: Product,
+    client: Client,
+    asked: Iterator[bytes],
+    cached: bool,
+    patience: Patience,
+    say: Callable[[str], None],
 ) -> Answers:
     found = []
     for number in range(1, ROUNDS + 1):
+        patience.wait(product.pids())
         one = _round(product, client, asked, _FAST_QUESTIONS[cached])
         found.append(one)
         say(

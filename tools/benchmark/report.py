@@ -12,12 +12,12 @@ from tools.benchmark.footprint import IDLE, Footprint
 from tools.benchmark.mail import Series
 from tools.benchmark.policy import ROUNDS, Answers
 from tools.benchmark.questions import CONNECTIONS
+from tools.benchmark.quiet import NOISE
 from tools.benchmark.systems import PLAIN, PRODUCT
 from tools.sandbox.postgres import binaries
 from tools.sandbox.process import run
 
 _MB = 1 << 20
-_NOISE = 0.10  # of one processor; more than this taken by others makes the figures doubtful
 # Design section 7, relative to the plain relay: octets -> (messages a second, CPU).
 _MAIL_TARGETS = {4096: (0.36, 3.8), 102400: (0.45, 3.0)}
 _CACHED_TARGET, _UNCACHED_TARGET, _P99_TARGET, _MEMORY_TARGET = 15_000.0, 3_000.0, 0.005, 200.0
@@ -79,7 +79,7 @@ class Report:
         return [
             f"{what}: other programs used {share:.0%} of a processor in the worst run"
             for what, share in shares.items()
-            if share > _NOISE
+            if share > NOISE
         ]
 
     def text(self) -> str:

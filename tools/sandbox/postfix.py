@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.sandbox.process import Trouble, run, start_time, wait_until
+from tools.sandbox.process import Trouble, run, start_time, wait_until, working_folder
 
 STOCK_MAIN = Path("/usr/share/postfix/main.cf.debian")
 STOCK_MASTER = Path("/usr/share/postfix/master.cf.dist")
@@ -91,10 +91,9 @@ class Instance:
         """The master process, None if it does not run."""
         try:
             pid = int((self.queue / "pid" / "master.pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        return pid if b"master" in command and start_time(pid) is not None else None
+        return pid if start_time(pid) is not None and working_folder(pid) == self.queue.resolve() else None
 
     def postconf(self, *arguments: str) -> str:
         return run(["postconf", "-c", str(self.etc), *arguments])

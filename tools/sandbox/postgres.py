@@ -6,7 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from tools.sandbox.process import Trouble, run, start_time, wait_until
+from tools.sandbox.process import Trouble, run, start_time, wait_until, working_folder
 
 _SETTINGS = """
 # The sandbox's own settings.
@@ -17,6 +17,7 @@ log_min_duration_statement = 1000
 """
 # Nothing is lost when a process is killed; only the machine's own crash could hurt, and a sandbox may forget that.
 _HASTY = "fsync = off\nfull_page_writes = off\n"
+_COLUMN, _ROW = "\x1f", "\x1e"  # ASCII's own separators, as values hold every other character
 
 
 def binaries() -> Path:
@@ -54,9 +55,7 @@ class Cluster:
             pid = int((self.data / "postmaster.pid").read_text().split()[0])
         except (OSError, ValueError, IndexError):
             return None
-        if start_time(pid) is None or b"postgres" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return None
-        return pid
+        return pid if start_time(pid) is not None and working_folder(pid) == self.data.resolve() else None
 
     def create(self) -> None:
         """Make the cluster if it is not there."""
@@ -97,17 +96,20 @@ class Cluster:
 
     def create_database(self, name: str) -> bool:
         """True if it was not there."""
-        known = self.query("select datname from pg_database").split()
-        if name in known:
+        if [name] in self.rows("select datname from pg_database"):
             return False
         self._run("createdb", "-h", str(self.folder), name)
         return True
 
-    def query(self, sql: str, database: str = "postgres") -> str:
+    def query(self, sql: str, database: str = "postgres", *options: str) -> str:
         """What psql prints for a statement: a line per row, columns separated by `|`."""
-        return self._run(
-            "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-d", database, "-c", sql
-        )
+        where = ("-h", str(self.folder), "-d", database)
+        return self._run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", *options, *where, "-c", sql)
+
+    def rows(self, sql: str, database: str = "postgres") -> list[list[str]]:
+        """Rows of a statement, each value as psql writes it: `t` for true, nothing for null."""
+        text = self.query(sql, database, "-F", _COLUMN, "-R", _ROW).removesuffix("\n")
+        return [row.split(_COLUMN) for row in text.split(_ROW)] if text else []
 
     def _try_start(self) -> bool:
         try:

@@ -84,7 +84,7 @@ _FACTS = """
             ) k where a.id is null and q.keys <> '' and k.number = any (string_to_array(q.keys, ',')::bigint[])
             union all select p.default_recipient_id, 1, null where p.default_recipient_id is not null
             union all select acc.default_recipient_id, 2, null
-        ) c join recipient r on r.id = c.id
+        ) c join recipient r on r.id = c.id and r.account_id = acc.id
     ) t on acc.id is not null
     left join lateral (
         select array[

@@ -1,0 +1,286 @@
+"""The people of the mail specification's test cases (section 12), and the looks that many of those tests take.
+
+User U (`u1`) has recipients r1 (verified, default), r2 (verified) and r3 (unverified); aliases a1, off, gone and both;
+the domains MINE (catch-all) and RX (expression `^prefix`). Tests that change what belongs to an account make a person
+of their own. After each test nothing may have told anybody's mailbox to anybody else.
+"""
+
+import functools
+import itertools
+import re
+import smtplib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.system.world import World
+from tools.sandbox import ports, show
+from tools.sandbox.process import run, wait_until
+from tools.sandbox.sender import Reply, neighbour_of
+
+SHARED, MINE, RX = "alias.example", "mine.example", "rx.example"
+R1, R2, R3 = "real@inbox.example", "second@inbox2.example", "third@inbox3.example"
+NEWS = "news@shop.example"
+
+ACCEPTED = "250"
+UNKNOWN = "550 5.1.1 Address does not exist"
+TEMPORARY = "451 4.3.0 Temporary look-up failure"
+
+_AROUND_TEXT = re.compile(r"<[^\n]*>: Recipient address rejected: ")
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An account. mailbox: its default recipient."""
+
+    account: int
+    name: str
+    mailbox: str
+
+
+@dataclass(slots=True)
+class Scenario:
+    """What the tests do with the world. said: every reply of the public smtpd, for the look for leaks."""
+
+    world: World
+    u: Person
+    said: list[Reply] = field(default_factory=list)
+    mailboxes: set[str] = field(default_factory=lambda: {R1, R2, R3})
+
+    # --- the database ----------------------------------------------------------------------------------------------
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Carry out one statement on the product's database."""
+        with psycopg.connect(self.world.sandbox.dsn, autocommit=True) as connection:
+            cursor = connection.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, statement: str, *values: Any) -> Any:
+        """The one value of a one-row statement."""
+        ((found,),) = self.sql(statement, *values)
+        return found
+
+    def person(self, mailbox: str | None = None, verified: bool = True, **columns: Any) -> Person:
+        """A new account with one recipient. columns: of the account."""
+        number = next(_numbers)
+        name, mailbox = f"person{number}", mailbox or f"private.{number}@inbox.example"
+        with psycopg.connect(self.world.sandbox.dsn) as connection:
+            account = _inserted(connection, "account", {"name": name, **columns})
+            recipient = _recipient(connection, account, mailbox, verified)
+            connection.execute("update account set default_recipient_id = %s where id = %s", (recipient, account))
+        self.mailboxes.add(mailbox)
+        return Person(account, name, mailbox)
+
+    def recipient(self, person: Person, mailbox: str, verified: bool = True) -> int:
+        """One more recipient."""
+        self.mailboxes.add(mailbox)
+        with psycopg.connect(self.world.sandbox.dsn) as connection:
+            return _recipient(connection, person.account, mailbox, verified)
+
+    def alias(self, person: Person, *mailboxes: str, domain: str = SHARED, **columns: Any) -> str:
+        """A new alias with these recipients attached, known or new ones. columns: of the alias."""
+        address = f"{columns.pop('local_part', f'alias{next(_numbers)}')}@{domain}"
+        values = {"account_id": person.account, "local_part": address.partition("@")[0], "domain": domain, **columns}
+        known = dict(self.sql("select address, id from recipient where account_id = %s", person.account))
+        recipients = [known[box] if box in known else self.recipient(person, box) for box in mailboxes]
+        with psycopg.connect(self.world.sandbox.dsn) as connection:
+            alias = _inserted(connection, "alias", values)
+            for order, recipient in enumerate(recipients):
+                connection.execute(
+                    "insert into alias_recipient (alias_id, recipient_id, created_at)"
+                    " values (%s, %s, now() + %s * interval '1 microsecond')",
+                    (alias, recipient, order),
+                )
+        return address
+
+    def domain(self, person: Person, **columns: Any) -> str:
+        """A new verified domain of a person; returns when Postfix takes it for ours."""
+        name = f"domain{next(_numbers)}.example"
+        with psycopg.connect(self.world.sandbox.dsn) as connection:
+            values = {"name": name, "account_id": person.account, "verified_at": "now", **columns}
+            _inserted(connection, "domain", values)
+        self.await_domain(name)
+        return name
+
+    def await_domain(self, name: str) -> None:
+        """Return when Postfix takes a domain for ours. An smtpd remembers answers, so each question is a new one."""
+        wait_until(
+            lambda: not self.answer(f"probe{next(_numbers)}+@{name}").startswith("454"), f"{name} to be served here"
+        )
+
+    def set_alias(self, address: str, column: str, value: Any) -> None:
+        local, _, domain = address.partition("@")
+        self.sql(f"update alias set {column} = %s where local_part = %s and domain = %s", value, local, domain)
+
+    def of_alias(self, address: str, columns: str) -> tuple[Any, ...]:
+        """Columns of an alias row; fails if there is none."""
+        (row,) = self.sql(f"select {columns} from alias where local_part || '@' || domain = %s", address)
+        return row
+
+    def alias_exists(self, address: str) -> bool:
+        return bool(self.sql("select from alias where local_part || '@' || domain = %s", address))
+
+    # --- the dialogue ----------------------------------------------------------------------------------------------
+
+    def ask(self, sender: str, *rcpts: str, client: str | None = None) -> list[str]:
+        """What RCPT says to each recipient of a transaction that ends there: `250`, or code and text."""
+        with smtplib.SMTP(
+            *self.world.sandbox.mailer.smtp,
+            local_hostname="mx.outside.example",
+            source_address=(neighbour_of(sender).address, 0),
+            timeout=60,
+        ) as session:
+            session.command_encoding = "utf-8"
+            if client is not None:
+                session.ehlo()
+                self._say(session, f"XCLIENT ADDR={'IPV6:' if ':' in client else ''}{client}", 220)
+            session.ehlo()
+            utf8 = "" if "".join([sender, *rcpts]).isascii() else " SMTPUTF8"
+            self._say(session, f"MAIL FROM:<{sender}>{utf8}", 250)
+            return [plain(self._say(session, f"RCPT TO:<{rcpt}>")) for rcpt in rcpts]
+
+    def answer(self, rcpt: str, sender: str = NEWS, client: str | None = None) -> str:
+        """What RCPT says to one recipient."""
+        return self.ask(sender, rcpt, client=client)[0]
+
+    def answers(self, expected: str, rcpt: str, sender: str = NEWS, client: str | None = None) -> None:
+        """Wait until RCPT says so: a change reaches the policy role a moment after it is made."""
+        last = ""
+
+        def so() -> bool:
+            nonlocal last
+            last = self.answer(rcpt, sender, client)
+            return last.startswith(expected) if expected != ACCEPTED else last == ACCEPTED
+
+        wait_until(so, f"{expected!r} for {rcpt}", 15)
+
+    def _say(self, session: smtplib.SMTP, command: str, expected: int | None = None) -> Reply:
+        code, text = session.docmd(command)
+        reply = Reply(command, code, text.decode(errors="replace"))
+        self.said.append(reply)
+        assert expected in (None, code), str(reply)
+        return reply
+
+    # --- what became of it -----------------------------------------------------------------------------------------
+
+    def becomes(self, queue_id: str, expected: Sequence[tuple[str, str, str]]) -> None:
+        """Wait until the ledger says so: (recipient, outcome, reason) of each row."""
+        wait_until(
+            lambda: [row[1] for row in self.world.outcomes(queue_id)] == [row[1] for row in sorted(expected)],
+            f"{expected} instead of {self.world.outcomes(queue_id)}",
+        )
+        assert sorted(self.world.outcomes(queue_id)) == sorted(expected)
+
+    def eventually(self, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+        wait_until(condition, what, seconds)
+
+    @contextmanager
+    def submission_with(self, *options: str) -> Iterator[None]:
+        """The loopback listener behaves differently within the block. options: `name=value` for its smtpd."""
+        postfix, port = self.world.sandbox.postfix, self.world.sandbox.memory.ports["submit"]
+        master = postfix.etc / "master.cf"
+        before = master.read_bytes()
+        for option in options:
+            postfix.postconf("-P", f"127.0.0.1:{port}/inet/{option}")
+        self._restart_submission()
+        try:
+            yield
+        finally:
+            master.write_bytes(before)
+            self._restart_submission()
+
+    def _restart_submission(self) -> None:
+        """Reload, and end kept connections: an old smtpd would finish those under the old rules."""
+        postfix, port = self.world.sandbox.postfix, self.world.sandbox.memory.ports["submit"]
+        postfix.reload()
+        wait_until(lambda: ports.answers(port), "the submission listener to open")
+        with self.world.without_role("lmtp"):
+            pass
+
+    def drop_mail(self, recipient: str) -> None:
+        """Take a message for this recipient out of Postfix' queue."""
+        etc = str(self.world.sandbox.postfix.etc)
+        listed = run(["postqueue", "-c", etc, "-j"])
+        for line in listed.splitlines():
+            if f'"address": "{recipient}"' in line:
+                found = re.search(r'"queue_id": "(\w+)"', line)
+                assert found is not None
+                run(["postsuper", "-c", etc, "-d", found[1]])
+
+    # --- leaks -----------------------------------------------------------------------------------------------------
+
+    def check_leaks(self, already: set[str]) -> None:
+        """No mailbox in anything said to senders, nor in a message that went to somebody else."""
+        replies = [*self.said, *_replies(self.world)]
+        for mailbox in self.mailboxes:
+            needle = mailbox.lower()
+            told = [str(reply) for reply in replies if needle in reply.text.lower()]
+            assert not told, f"{mailbox} was told to a sender: {told}"
+        for path in sorted(self.world.sandbox.places.outside.glob("[0-9]*.eml")):
+            if path.name in already:
+                continue
+            message = show.read(path)
+            owners = {recipient.lower() for recipient in message.recipients}
+            content = message.content.lower()
+            leaked = [box for box in self.mailboxes if box.lower() not in owners and box.lower().encode() in content]
+            assert not leaked, f"{path.name} for {owners} names {leaked}"
+
+
+def plain(reply: Reply) -> str:
+    """`250`, or code, enhanced code and the text without what Postfix puts around it."""
+    return ACCEPTED if reply.accepted else f"{reply.code} {_AROUND_TEXT.sub('', reply.text)}"
+
+
+def _replies(world: World) -> Iterator[Reply]:
+    for dispatch in world.dispatches:
+        yield from (dispatch.sender, *dispatch.recipients)
+        if dispatch.data is not None:
+            yield dispatch.data
+
+
+def _inserted(connection: "psycopg.Connection[Any]", table: str, values: dict[str, Any]) -> int:
+    columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+    statement = f"insert into {table} ({columns}) values ({marks}) returning id"
+    row = connection.execute(statement.encode(), list(values.values())).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _recipient(connection: "psycopg.Connection[Any]", account: int, mailbox: str, verified: bool) -> int:
+    values = {"account_id": account, "address": mailbox, "verified_at": "now" if verified else None}
+    return _inserted(connection, "recipient", values)
+
+
+@functools.cache
+def _user_u(world: World) -> Person:
+    """User U of spec section 12, made once for the session by the commands an operator has."""
+    cli = world.cli
+    account = cli("account", "add", "u1", "--recipient", R1, "--verified")["id"]
+    cli("recipient", "add", R2, "--account", "u1", "--verified")
+    cli("recipient", "add", R3, "--account", "u1")
+    cli("domain", "add", MINE, "--account", "u1", "--verified", "--catch-all")
+    cli("domain", "add", RX, "--account", "u1", "--verified")
+    cli("domain", "set", RX, "--regex", "^prefix")
+    for name in ("a1", "off", "gone"):
+        cli("alias", "add", f"{name}@{SHARED}", "--account", "u1")
+    cli("alias", "pause", f"off@{SHARED}")
+    cli("alias", "delete", f"gone@{SHARED}")
+    cli("alias", "add", f"both@{SHARED}", "--to", R1, R2, "--account", "u1")
+    person = Person(account, "u1", R1)
+    for name in (MINE, RX):
+        Scenario(world, person).await_domain(name)
+    return person
+
+
+@pytest.fixture(name="scenario")
+def provide_scenario(world: World) -> Iterator[Scenario]:
+    """The world with user U in it, looked over for leaks after the test. Test modules import it by this name."""
+    already = {path.name for path in world.sandbox.places.outside.glob("[0-9]*.eml")}
+    scenario = Scenario(world, _user_u(world))
+    yield scenario
+    scenario.check_leaks(already)

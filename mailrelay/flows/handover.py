@@ -68,6 +68,8 @@ class Dispatcher:
     random_id: Callable[[], int]
     # Copies that Postfix has and the ledger does not know of yet, because the database went away in between.
     _unrecorded: dict[OutboundId, Closing] = field(default_factory=dict)
+    # Hand-overs go on when nobody waits for them any more; a further try joins the one that is under way.
+    _under_way: dict[OutboundId, asyncio.Task[Closing]] = field(default_factory=dict)
 
     async def dispatch(
         self, letter: Letter, envelope: Envelope, alias: Alias | None, destinations: Sequence[Destination], org: str
@@ -111,18 +113,30 @@ class Dispatcher:
         )
         opened = await self.ledger.open(opening)
         if opened.settled:
+            self._unrecorded.pop(opened.outbound_id, None)
             return None
         if destination.banned:
             return Closing(opened.outbound_id, "failed", Reason.DESTINATION_BANNED)
         known = self._unrecorded.get(opened.outbound_id)
         if known is not None:
             return known
-        copy = self._compose(letter, envelope, alias, destination, opened.outbound_id)
-        metrics.DECISION_SECONDS.observe(time.perf_counter() - letter.began)
-        closing = await self._hand_over(copy, opened.outbound_id)
-        if len(self._unrecorded) < _REMEMBERED:
-            self._unrecorded[closing.outbound_id] = closing
-        return closing
+        task = self._under_way.get(opened.outbound_id)
+        if task is None:
+            copy = self._compose(letter, envelope, alias, destination, opened.outbound_id)
+            metrics.DECISION_SECONDS.observe(time.perf_counter() - letter.began)
+            task = asyncio.create_task(self._hand_over(copy, opened.outbound_id))
+            self._under_way[opened.outbound_id] = task
+            task.add_done_callback(lambda done: self._handed_over(opened.outbound_id, done))
+        # Whoever gave up in the middle could not know whether Postfix has the copy.
+        return await asyncio.shield(task)
+
+    def _handed_over(self, outbound_id: OutboundId, task: asyncio.Task[Closing]) -> None:
+        del self._under_way[outbound_id]
+        if task.cancelled() or task.exception() is not None:
+            return
+        if len(self._unrecorded) >= _REMEMBERED:
+            del self._unrecorded[next(iter(self._unrecorded))]
+        self._unrecorded[outbound_id] = task.result()
 
     def _compose(
         self, letter: Letter, envelope: Envelope, alias: Alias | None, destination: Destination, outbound_id: OutboundId

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.rows import TupleRow
 
-from mailrelay.core.address import parse_address
+from mailrelay.core.address import Address
 from mailrelay.core.facts import (
     NOBODY,
     Account,
@@ -24,6 +24,7 @@ from mailrelay.core.facts import (
     Usage,
 )
 from mailrelay.core.inquiry import Inquiry
+from mailrelay.core.ledger import storable
 from mailrelay.store.database import Database
 
 # Each look-up is lateral, so that it stays an index probe per address however large the tables are.
@@ -129,12 +130,13 @@ class FactsReader:
             "shared": [i.shared for i in inquiries],
             "custom": [i.custom for i in inquiries],
             "label": [i.label for i in inquiries],
-            "sender": [i.sender for i in inquiries],
-            "author": [i.author for i in inquiries],
-            "sender_org": [i.sender_org or "-" for i in inquiries],
+            # Clients write what they like; a NUL or an octet that is no UTF-8 would spoil the question for others.
+            "sender": [storable(i.sender) for i in inquiries],
+            "author": [storable(i.author) for i in inquiries],
+            "sender_org": [storable(i.sender_org) or "-" for i in inquiries],
             "network": [i.network or "-" for i in inquiries],
             "keys": [",".join(map(str, i.keys)) for i in inquiries],
-            "sender_domains": [",".join(i.sender_domains) for i in inquiries],
+            "sender_domains": [storable(",".join(i.sender_domains), 8000) for i in inquiries],
             "catch_all": self.catch_all,
         }
         rows = await self.database.rows(_FACTS, values)
@@ -177,9 +179,11 @@ def _parent(row: TupleRow) -> Parent | None:
 
 def _target(item: Sequence[Any]) -> Target:
     identity, address, verified, unverified_since, failing_since, _ = item
+    # Checked when it was stored, less strictly than what strangers write: some providers gave out `a..b@`.
+    local, _, domain = address.rpartition("@")
     return Target(
         RecipientId(identity),
-        parse_address(address),
+        Address(local, domain.lower()),
         verified,
         datetime.fromtimestamp(unverified_since, UTC),
         None if failing_since is None else datetime.fromtimestamp(failing_since, UTC),

@@ -69,10 +69,12 @@ class PostfixFolder:
         """The files as postconf writes them with the additions, and what it then warns of that is new."""
         with self._copy(files) as copy:
             known = self._warnings(copy)
-            lines = [f"{key}={line}" for key, line in additions.services.items()]
-            self._postconf(copy, "-M", *lines)
-            self._postconf(copy, "-e", *(f"{name} = {value}" for name, value in additions.values.items()))
-            _settle(copy)
+            # One by one: postconf adds several in an order that differs from run to run.
+            for key, line in additions.services.items():
+                self._postconf(copy, "-M", f"{key}={line}")
+            for name, value in additions.values.items():
+                self._postconf(copy, "-e", f"{name} = {value}")
+                _settle(copy)
             new = tuple(text for text in self._warnings(copy) if text not in known)
             main, master = ((copy / name).read_bytes() for name in _NAMES)
         return Files(main, master), new

@@ -57,7 +57,7 @@ def questions(expanded: Mapping[str, str], domains: Sequence[str]) -> list[tuple
     for parameter in (*_DOMAIN_LISTS, "virtual_mailbox_domains"):
         asked += [(table, domain) for table in _tables(expanded[parameter]) for domain in domains]
     for table in _tables(expanded["transport_maps"]):
-        asked += [(table, key) for domain in domains for key in _transport_keys(domain)]
+        asked += [(table, key) for domain in domains for key in (domain, _probe(domain))]
     return list(dict.fromkeys(asked))
 
 
@@ -81,6 +81,12 @@ def remarks(wanted: Joining, facts: Facts) -> tuple[str, ...]:
     for domain in wanted.domains:
         if _lists("virtual_mailbox_domains", domain, facts):
             found.append(f"virtual_mailbox_domains already holds {domain}: from now on mailrelay gets its mail")
+    for table in _tables(facts.expanded["transport_maps"]):
+        found += [
+            f"{table} of transport_maps has {domain}: from now on mailrelay gets its mail"
+            for domain in wanted.domains
+            if (table, domain) in facts.answers and (table, _probe(domain)) not in facts.answers
+        ]
     for service in _listeners(facts):
         if service.options.get(RECIPIENT_RESTRICTIONS) and service.name.rpartition(":")[2] in ("smtp", "smtpd", "25"):
             check = " ".join(joining.units(wanted)[RECIPIENT_RESTRICTIONS])
@@ -195,13 +201,13 @@ def _elsewhere(wanted: Joining, facts: Facts) -> Iterator[Problem]:
 
 
 def _routed(wanted: Joining, facts: Facts) -> Iterator[Problem]:
-    for table in _tables(facts.expanded["transport_maps"]):
+    value = facts.expanded["transport_maps"]
+    for table in _tables(value):
         for domain in wanted.domains:
-            answers = [facts.answers.get((table, key)) for key in _transport_keys(domain)]
-            for answer in filter(None, answers):
-                reason = f"{table} sends the mail for {domain} to {answer}"
-                yield Problem("transport_maps", facts.expanded["transport_maps"], reason, f"take {domain} out of it")
-                break
+            answer = facts.answers.get((table, _probe(domain)))
+            if answer is not None:
+                reason = f"{table} comes first and sends every address of {domain} to {answer}"
+                yield Problem("transport_maps", value, reason, f"take {domain} out of it")
 
 
 def _hidden(wanted: Joining, facts: Facts) -> Iterator[Problem]:
@@ -306,6 +312,10 @@ def _lists(parameter: str, domain: str, facts: Facts) -> bool:
     return named or any((table, domain) in facts.answers for table in _tables(value))
 
 
-def _transport_keys(domain: str) -> tuple[str, str]:
-    """What is looked up before a table that knows the domain alone is asked, see transport(5)."""
-    return domain, f"postmaster@{domain}"
+def _probe(domain: str) -> str:
+    """An address that no table names, so that only a pattern can match it.
+
+    Tables are asked for the whole address, one after the other, before any is asked for the domain (transport(5)).
+    Ours answers for the whole address, therefore a table that has the domain does not matter.
+    """
+    return f"mailrelay-probe@{domain}"

@@ -1,0 +1,536 @@
+"""What adopt adds to a Postfix, what makes it refuse, and how everything is found again at the release."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mailrelay.core import joincheck, joining, maincf, releasing
+from mailrelay.core.errors import Conflict
+from mailrelay.core.joining import Additions, Facts, Joining, Service
+from mailrelay.core.releasing import Files, Memory
+from mailrelay.flows import join
+
+WANTED = Joining(
+    policy="127.0.0.1:10031",
+    socketmap="127.0.0.1:10032",
+    lmtp="127.0.0.1:10024",
+    submit="127.0.0.1:10025",
+    message_octets=30_000_000,
+    domains=("alias.example",),
+)
+CHECK = "check_policy_service inet:127.0.0.1:10031"
+DEFAULTS = {
+    "virtual_mailbox_domains": "$virtual_mailbox_maps",
+    "virtual_mailbox_maps": "",
+    "transport_maps": "",
+    "smtpd_recipient_restrictions": "",
+}
+SMTP = Service("smtp", "inet", "smtpd", {})
+STOCK = Facts(
+    version="3.7.11",
+    table_types=frozenset({"hash", "socketmap"}),
+    parameters=frozenset(re.findall(r"-o (\w+)=", " ".join(joining.services(WANTED).values()))),
+    raw=DEFAULTS,
+    expanded={
+        **dict.fromkeys(joincheck.EXPANDED, ""),
+        "mydestination": "mx.relay.example, localhost",
+        "mynetworks": "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128",
+        "smtpd_relay_restrictions": "permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination",
+        "inet_protocols": "all",
+        "mail_version": "3.7.11",
+        "message_size_limit": "10240000",
+        "default_destination_rate_delay": "0s",
+        "default_transport_rate_delay": "0s",
+    },
+    references={},
+    services=(SMTP, Service("smtp", "unix", "smtp", {})),
+    files={},
+    answers={},
+)
+
+
+def with_(**expanded: str) -> Facts:
+    """The stock Postfix with other settings."""
+    raw = {name: expanded.get(name, value) for name, value in STOCK.raw.items()}
+    return replace(STOCK, raw=raw, expanded={**STOCK.expanded, **expanded})
+
+
+def refused(facts: Facts, wanted: Joining = WANTED) -> list[str]:
+    return [problem.parameter for problem in joincheck.problems(wanted, facts)]
+
+
+# What is added
+
+
+def test_a_stock_postfix_gets_three_values_and_three_services() -> None:
+    added = joining.additions(WANTED, STOCK)
+    assert added.values == {
+        "virtual_mailbox_domains": "$virtual_mailbox_maps, socketmap:inet:127.0.0.1:10032:domain",
+        "transport_maps": "socketmap:inet:127.0.0.1:10032:transport",
+        "smtpd_recipient_restrictions": CHECK,
+    }
+    assert list(added.services) == ["mailrelay/unix", "127.0.0.1:10025/inet", "mailrelay-cleanup/unix"]
+
+
+def test_virtual_mailboxes_of_the_host_get_company() -> None:
+    added = joining.additions(WANTED, with_(virtual_mailbox_maps="hash:/a hash:/b"))
+    assert added.values["virtual_mailbox_maps"] == "hash:/a hash:/b socketmap:inet:127.0.0.1:10032:recipient"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", CHECK),
+        ("permit_mynetworks", f"permit_mynetworks, {CHECK}"),
+        ("permit_mynetworks reject_unlisted_recipient", f"permit_mynetworks reject_unlisted_recipient {CHECK}"),
+        (
+            "permit_mynetworks, reject_unauth_destination, permit",
+            f"permit_mynetworks, reject_unauth_destination, {CHECK}, permit",
+        ),
+        (
+            "reject_unauth_destination, check_x x:y, reject_unauth_destination,reject_rbl_client x",
+            f"reject_unauth_destination, check_x x:y, reject_unauth_destination, {CHECK},reject_rbl_client x",
+        ),
+        ("permit_mynetworks, permit", f"permit_mynetworks, {CHECK}, permit"),
+        ("reject", f"{CHECK}, reject"),
+        ("warn_if_reject reject, defer", f"warn_if_reject reject, {CHECK}, defer"),
+        ("permit_mynetworks, $ours, permit", f"permit_mynetworks, $ours, {CHECK}, permit"),
+        ("permit_mynetworks, class, permit", f"permit_mynetworks, class, {CHECK}, permit"),
+        ("sleep 1, ${closing}", f"sleep 1, {CHECK}, ${{closing}}"),
+    ],
+)
+def test_the_check_stands_behind_the_relay_check_or_before_the_end(value: str, expected: str) -> None:
+    references = {
+        "ours": "reject_unauth_destination, reject_unknown_sender_domain",
+        "class": "reject_unauth_destination",
+        "closing": "permit_sasl_authenticated, reject",
+    }
+    facts = replace(with_(smtpd_recipient_restrictions=value), references=references)
+    unit = joining.units(WANTED)["smtpd_recipient_restrictions"]
+    assert joining.restricted(value, unit, facts) == expected
+    assert joining.reachable(expected, unit, facts)
+
+
+def test_options_that_this_postfix_does_not_know_are_left_out() -> None:
+    line = joining.services(WANTED, frozenset({"syslog_name", "lmtp_send_xforward_command"}))["mailrelay/unix"]
+    assert [part.partition("=")[0] for part in line.split(" -o ")[1:]] == ["syslog_name", "lmtp_send_xforward_command"]
+
+
+def test_copies_may_be_two_fifths_larger_than_what_came_in() -> None:
+    entries = joining.services(WANTED)
+    assert "-o message_size_limit=42000000" in entries["127.0.0.1:10025/inet"]
+    assert "-o message_size_limit=42000000" in entries["mailrelay-cleanup/unix"]
+
+
+def test_the_files_for_joining_by_hand_say_the_same() -> None:
+    folder = Path(__file__).parents[2] / "conf" / "postfix"
+    usual = replace(WANTED, message_octets=26_214_400)
+    master = maincf.master_meaning((folder / "master.cf").read_bytes())
+    assert master == {key: line.split() for key, line in joining.services(usual).items()}
+    main = maincf.main_meaning((folder / "main.cf").read_bytes())
+    assert main == {name: maincf.texts(value) for name, value in joining.additions(usual, STOCK).values.items()}
+
+
+# What is refused
+
+
+def test_a_stock_postfix_is_welcome() -> None:
+    assert joincheck.problems(WANTED, STOCK) == ()
+    assert joincheck.remarks(WANTED, STOCK) == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "permit_mynetworks", "permit, reject_unauth_destination", "warn_if_reject reject_unauth_destination, permit"],
+)
+def test_an_open_relay_is_refused(value: str) -> None:
+    facts = with_(smtpd_relay_restrictions=value, smtpd_recipient_restrictions="permit_mynetworks")
+    assert refused(facts) == ["smtpd_relay_restrictions"]
+
+
+@pytest.mark.parametrize(
+    "value", ["permit_mynetworks, reject_unauth_destination", "permit_mynetworks, reject", "trusted"]
+)
+def test_either_list_may_hold_the_relay_check(value: str) -> None:
+    facts = with_(
+        smtpd_relay_restrictions="", smtpd_recipient_restrictions=value, smtpd_restriction_classes="trusted, other"
+    )
+    classes = {"trusted": "permit_mynetworks, reject_unauth_destination", "other": ""}
+    assert refused(replace(facts, references=classes)) == []
+
+
+def test_a_listener_that_is_an_open_relay_by_its_own_options_is_refused() -> None:
+    open_ = Service("2525", "inet", "smtpd", {"smtpd_relay_restrictions": "permit", "mynetworks": "0.0.0.0/0"})
+    inside = Service("127.0.0.1:10026", "inet", "smtpd", {"smtpd_relay_restrictions": "permit"})
+    assert refused(replace(STOCK, services=(SMTP, open_, inside))) == [
+        "master.cf: 2525/inet: smtpd_relay_restrictions",
+        "master.cf: 2525/inet: mynetworks",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0.0.0.0/0", "127.0.0.0/8, 64.0.0.0/7", "[::]/0", "[2000::]/3", "[::ffff:0.0.0.0]/96", "10.0.0.0/8 /list"],
+)
+def test_trusting_strangers_is_refused(value: str) -> None:
+    facts = replace(with_(mynetworks=value), files={"/list": "# all\n192.0.2.0/24\n0.0.0.0/1\n"})
+    assert refused(facts) == ["mynetworks"]
+
+
+def test_a_table_that_trusts_every_address_is_refused() -> None:
+    facts = with_(mynetworks="127.0.0.0/8, cidr:/all")
+    asked = joincheck.questions(facts.expanded, WANTED.domains)
+    assert refused(replace(facts, answers={question: "x" for question in asked if ":" not in question[1]})) == [
+        "mynetworks"
+    ]
+    assert refused(replace(facts, answers={("cidr:/all", "192.0.2.1"): "x"})) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["10.0.0.0/8, 172.16.0.0/12", "[fc00::]/7 [fe80::]/10", "192.0.2.0/24, !192.0.2.1", ""]
+)
+def test_private_networks_may_be_trusted(value: str) -> None:
+    assert refused(with_(mynetworks=value)) == []
+
+
+@pytest.mark.parametrize("key", ["policy", "socketmap", "lmtp", "submit"])
+@pytest.mark.parametrize("address", ["192.0.2.1:1000", "0.0.0.0:1000", "[2001:db8::1]:1000", "[::]:1000"])
+def test_addresses_that_others_reach_are_refused(key: str, address: str) -> None:
+    values = {name: getattr(WANTED, name) for name in WANTED.__dataclass_fields__}
+    assert len(refused(STOCK, Joining(**{**values, key: address}))) == 1
+
+
+def test_ipv6_loopback_is_loopback() -> None:
+    assert refused(STOCK, replace(WANTED, submit="[::1]:10025")) == []
+
+
+def test_sockets_beyond_a_chroot_are_refused() -> None:
+    wanted = replace(WANTED, policy="unix:/run/policy", submit="unix:/run/submit", lmtp="unix:/run/lmtp")
+    assert refused(STOCK, wanted) == ["policy.listen", "submit.address"]
+
+
+def test_an_address_family_that_postfix_does_not_speak_is_refused() -> None:
+    assert set(refused(with_(inet_protocols="ipv6"))) == {"inet_protocols"}
+    assert refused(with_(inet_protocols="ipv6, ipv4")) == []
+
+
+@pytest.mark.parametrize("name", ["10025", "127.0.0.1:10025", "localhost:10025", "0.0.0.0:10025"])
+def test_a_port_in_use_is_refused(name: str) -> None:
+    taken = Service(name, "inet", "smtpd", {})
+    assert refused(replace(STOCK, services=(SMTP, taken))) == [f"master.cf: {name}/inet"]
+
+
+def test_a_port_of_another_address_or_of_a_well_known_name() -> None:
+    elsewhere = Service("192.0.2.1:10025", "inet", "smtpd", {})
+    assert refused(replace(STOCK, services=(SMTP, elsewhere))) == []
+    assert refused(STOCK, replace(WANTED, submit="127.0.0.1:25")) == ["master.cf: smtp/inet"]
+
+
+def test_one_port_for_two_things_is_refused() -> None:
+    assert refused(STOCK, replace(WANTED, submit=WANTED.lmtp)) == ["submit.address"]
+
+
+@pytest.mark.parametrize("name", ["mailrelay", "mailrelay-cleanup"])
+def test_a_foreign_service_of_our_name_is_refused(name: str) -> None:
+    assert refused(replace(STOCK, services=(SMTP, Service(name, "unix", "pipe", {})))) == [f"master.cf: {name}/unix"]
+
+
+@pytest.mark.parametrize("parameter", ["mydestination", "relay_domains", "virtual_alias_domains"])
+def test_domains_that_postfix_serves_itself_are_refused(parameter: str) -> None:
+    assert refused(with_(**{parameter: "localhost, Alias.Example"})) == [parameter]
+    assert refused(replace(with_(**{parameter: "/list"}), files={"/list": "alias.example\n"})) == [parameter]
+    answers = {("hash:/x", "alias.example"): "anything"}
+    assert refused(replace(with_(**{parameter: "proxy:hash:/x"}), answers=answers)) == [parameter]
+    assert refused(with_(**{parameter: "localhost, other.alias.example, !alias.example"})) == []
+
+
+def test_a_transport_that_would_win_over_ours_is_refused() -> None:
+    facts = with_(transport_maps="regexp:/x")
+    questions = joincheck.questions(facts.expanded, WANTED.domains)
+    assert ("regexp:/x", "mailrelay-probe@alias.example") in questions
+    assert refused(replace(facts, answers={("regexp:/x", "mailrelay-probe@alias.example"): "smtp:[192.0.2.1]"})) == [
+        "transport_maps"
+    ]
+
+
+@pytest.mark.parametrize(("version", "parameters"), [("3.3.9", ["mail_version"]), ("3.4.0", []), ("3.10-20250101", [])])
+def test_old_postfix_is_refused(version: str, parameters: list[str]) -> None:
+    assert refused(replace(STOCK, version=version)) == parameters
+
+
+def test_postfix_without_socketmap_is_refused() -> None:
+    assert refused(replace(STOCK, table_types=frozenset({"hash"}))) == ["transport_maps"]
+
+
+def test_a_list_whose_end_hides_our_check_is_refused() -> None:
+    facts = replace(
+        with_(smtpd_recipient_restrictions="$all"),
+        references={"all": "permit_mynetworks, reject_unauth_destination, permit"},
+    )
+    assert refused(facts) == ["smtpd_recipient_restrictions"]
+
+
+def test_all_reasons_come_at_once_with_value_and_way_out() -> None:
+    facts = with_(mynetworks="0.0.0.0/0", smtpd_relay_restrictions="permit", relay_domains="alias.example")
+    texts = [str(problem) for problem in joincheck.problems(WANTED, facts)]
+    assert texts == [
+        "smtpd_relay_restrictions = permit: neither this nor smtpd_recipient_restrictions refuses foreign recipients: "
+        "the host would be an open relay; put reject_unauth_destination before any permit",
+        "mynetworks = 0.0.0.0/0: 0.0.0.0/0 trusts strangers, who could relay mail through the host; "
+        "list only networks of your own",
+        "relay_domains = alias.example: Postfix itself would take the mail for alias.example "
+        "and not know its addresses; take alias.example out of relay_domains",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        (with_(virtual_mailbox_domains="alias.example"), "virtual_mailbox_domains"),
+        (
+            replace(with_(transport_maps="hash:/x"), answers={("hash:/x", "alias.example"): "smtp:y"}),
+            "hash:/x of transport_maps has alias.example",
+        ),
+        (with_(message_size_limit="0"), "message_size_limit"),
+        (with_(default_destination_rate_delay="1s"), "mailrelay_destination_rate_delay"),
+        (with_(transport_maps="socketmap:inet:127.0.0.1:9999:transport"), "earlier adoption"),
+        (replace(STOCK, services=(replace(SMTP, options={"smtpd_recipient_restrictions": "reject"}),)), CHECK),
+    ],
+)
+def test_what_is_odd_but_safe_is_remarked(facts: Facts, word: str) -> None:
+    assert word in " ".join(joincheck.remarks(WANTED, facts))
+
+
+# Adopting and releasing
+
+
+class Host:
+    """A Postfix folder in memory, with as much of postconf as the tests need."""
+
+    directory = "/etc/postfix"
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.objection = ""
+        self.fails_after = 99  # files replaced before the power goes
+
+    def read(self) -> Files:
+        return self.files
+
+    def defaults(self, names: tuple[str, ...]) -> dict[str, str]:
+        return DEFAULTS
+
+    def facts(self, files: Files, domains: tuple[str, ...]) -> Facts:
+        said = {name: " ".join(found) for name, found in maincf.main_meaning(files.main).items()}
+        expanded = {**STOCK.expanded, **{name: value for name, value in said.items() if name in STOCK.expanded}}
+        return replace(STOCK, raw={name: said.get(name, DEFAULTS[name]) for name in joining.LISTS}, expanded=expanded)
+
+    def edited(self, files: Files, additions: Additions) -> tuple[Files, tuple[str, ...]]:
+        main = maincf.ended(files.main)
+        for name, value in additions.values.items():
+            line = f"{name} = {value}\n".encode()
+            places = [entry for entry in maincf.parameters(main) if entry.key == name]
+            for entry in reversed(places):
+                main = main[: entry.start] + line + maincf.drop(main, entry)[entry.start :]
+            main += b"" if places else line
+        master = maincf.ended(files.master) + "".join(f"{line}\n" for line in additions.services.values()).encode()
+        return Files(main, master), ()
+
+    def replace(self, expected: Files, new: Files, *, master_first: bool) -> None:
+        assert self.files == expected
+        for name in ("master", "main") if master_first else ("main", "master"):
+            if self.fails_after == 0:
+                raise PowerCut
+            self.fails_after -= 1
+            self.files = replace(self.files, **{name: getattr(new, name)})
+
+    def check(self) -> str:
+        return self.objection
+
+
+class PowerCut(Exception):
+    """The host stops."""
+
+
+class Notes:
+    """A memory file in memory."""
+
+    def __init__(self) -> None:
+        self.memory: Memory | None = None
+
+    def load(self) -> Memory | None:
+        return self.memory
+
+    def save(self, memory: Memory) -> None:
+        self.memory = memory
+
+    def forget(self) -> None:
+        self.memory = None
+
+
+PLAIN = Files(b"# mine\nbiff = no\ntransport_maps =\n  hash:/t\n# tail", b"smtp inet n - y - - smtpd")
+
+
+def adopt(host: Host, notes: Notes, wanted: Joining = WANTED) -> join.Change:
+    change = join.adoption(wanted, host, notes)
+    join.carry_out(change, host, notes)
+    return change
+
+
+def release(host: Host, notes: Notes, wanted: Joining | None = None) -> join.Change:
+    change = join.release(wanted, host, notes)
+    join.carry_out(change, host, notes)
+    return change
+
+
+def test_release_brings_back_every_byte() -> None:
+    host, notes = Host(PLAIN), Notes()
+    assert adopt(host, notes).changes
+    assert b"mailrelay" in host.files.master
+    release(host, notes)
+    assert host.files == PLAIN
+    assert notes.memory is None
+
+
+def test_adopting_again_changes_nothing_and_remembers_the_same() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    files, memory = host.files, notes.memory
+    assert not adopt(host, notes).changes
+    assert (host.files, notes.memory) == (files, memory)
+
+
+def test_another_layout_of_what_we_added_is_left_alone() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    host.files = replace(host.files, main=host.files.main.replace(b"hash:/t, ", b"hash:/t,\n    "))
+    assert not adopt(host, notes).changes
+
+
+def test_new_addresses_replace_the_old_ones() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    moved = replace(WANTED, policy="127.0.0.1:20031", socketmap="127.0.0.1:20032", submit="127.0.0.1:20025")
+    assert adopt(host, notes, moved).changes
+    assert b"10031" not in host.files.main
+    assert b"10032" not in host.files.main
+    assert b"10025" not in host.files.master
+    assert host.files.main.count(b"20031") == 1
+    release(host, notes)
+    assert host.files == PLAIN
+
+
+def test_the_edits_of_the_admin_stay() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    main = (
+        host.files.main.replace(b"biff = no", b"biff = yes").replace(b"10031\n", b"10031, permit\n")
+        + b"soft_bounce = yes\n"
+    )
+    host.files = Files(main, host.files.master.replace(b"smtp inet n - y", b"smtp inet n - n") + b"# note\n")
+    release(host, notes)
+    assert host.files.main == (
+        b"# mine\nbiff = yes\ntransport_maps =\n  hash:/t\n# tail\n"
+        b"smtpd_recipient_restrictions = permit\nsoft_bounce = yes\n"
+    )
+    assert host.files.master == b"smtp inet n - n - - smtpd\n# note\n"
+
+
+def test_adopting_after_edits_keeps_them_for_the_release() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    host.files = replace(host.files, main=host.files.main + b"soft_bounce = yes\n")
+    adopt(host, notes, replace(WANTED, policy="127.0.0.1:20031"))
+    release(host, notes)
+    assert host.files == replace(PLAIN, main=PLAIN.main + b"\nsoft_bounce = yes\n")
+
+
+def test_a_service_of_ours_that_was_edited_still_goes() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    master = host.files.master.replace(b"smtpd_timeout=300s", b"smtpd_timeout=10s").replace(b"/mailrelay", b"/other")
+    host.files = replace(host.files, master=master)
+    release(host, notes)
+    assert host.files == PLAIN
+
+
+def test_without_memory_our_own_elements_still_go() -> None:
+    host, notes = Host(replace(PLAIN, main=PLAIN.main + b"\n", master=PLAIN.master + b"\n")), Notes()
+    before = host.files
+    adopt(host, notes)
+    notes.forget()
+    change = release(host, notes, WANTED)
+    assert releasing.same(host.files, before)
+    assert host.files.master == before.master
+    assert change.remarks != ()
+
+
+def test_adopting_without_memory_remembers_what_a_release_needs() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    notes.forget()
+    assert not adopt(host, notes).changes
+    release(host, notes)
+    assert b"10031" not in host.files.main
+    assert b"mailrelay" not in host.files.master
+
+
+@pytest.mark.parametrize("replaced", [0, 1])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_crash_on_the_way_in_can_be_released_or_adopted(replaced: int, again: bool) -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    host.fails_after = replaced
+    moved = replace(WANTED, policy="127.0.0.1:20031", submit="127.0.0.1:20025")
+    with pytest.raises(PowerCut):
+        adopt(host, notes, moved)
+    host.fails_after = 99
+    if again:
+        adopt(host, notes, moved)
+        assert b"127.0.0.1:20025" in host.files.master
+        assert b"10031" not in host.files.main
+    release(host, notes)
+    assert host.files == PLAIN
+
+
+@pytest.mark.parametrize("replaced", [0, 1])
+def test_a_crash_on_the_way_out_can_be_repeated(replaced: int) -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    host.fails_after = replaced
+    with pytest.raises(PowerCut):
+        release(host, notes)
+    host.fails_after = 99
+    release(host, notes)
+    assert host.files == PLAIN
+
+
+def test_what_postfix_objects_to_is_taken_back() -> None:
+    host, notes = Host(PLAIN), Notes()
+    host.objection = "fatal: bad"
+    with pytest.raises(Conflict, match="fatal: bad"):
+        adopt(host, notes)
+    assert host.files == PLAIN
+    assert notes.memory is None
+
+
+def test_a_refusal_changes_nothing_and_shows_no_diff() -> None:
+    host, notes = Host(replace(PLAIN, main=b"mynetworks = 0.0.0.0/0\n")), Notes()
+    change = join.adoption(WANTED, host, notes)
+    assert [problem.parameter for problem in change.problems] == ["mynetworks"]
+    assert (change.changes, change.diff, notes.memory) == (False, "", None)
+
+
+def test_the_diff_shows_both_files() -> None:
+    diff = join.adoption(WANTED, Host(PLAIN), Notes()).diff
+    assert "--- /etc/postfix/main.cf\n+++ /etc/postfix/main.cf (new)\n" in diff
+    assert "+transport_maps = hash:/t, socketmap:inet:127.0.0.1:10032:transport\n" in diff
+    assert "\\ No newline at end of file\n" in diff
+    assert "+++ /etc/postfix/master.cf (new)\n" in diff
+
+
+def test_meaning_counts_and_layout_does_not() -> None:
+    assert releasing.same(Files(b"a = 1, 2\n", b"x unix - -\n"), Files(b"# c\na =\n  1\n  2", b"x  unix -\n -"))
+    assert not releasing.same(Files(b"a = 1\n", b""), Files(b"a = 2\n", b""))

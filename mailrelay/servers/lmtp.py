@@ -111,9 +111,18 @@ class _Session(LMTP):
         if not self._rcpts:
             await self.push("503 5.5.1 Need RCPT command")
             return
+        if self._server.stopping:
+            await self._leave()
+            return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         with self._server.busy():
             await self._take()
+
+    async def _leave(self) -> None:
+        """Hang up before there is a message; Postfix keeps it and comes back."""
+        await self.push("421 4.3.2 Shutting down, try later")
+        if self.transport is not None:
+            self.transport.close()
 
     async def _take(self) -> None:
         mail = Mail(
@@ -179,6 +188,7 @@ class LmtpServer:
         self.message_octets = message_octets
         self.timeout_seconds = timeout_seconds
         self.sessions: set[_Session] = set()
+        self.stopping = False
         self._deliver = deliver
         self._sessions_max = sessions
         self._under_way: set[asyncio.Future[Any]] = set()
@@ -216,7 +226,8 @@ class LmtpServer:
             owed.set_result(None)
 
     async def stop(self, grace_seconds: float = 20.0) -> None:
-        """Take no new sessions, finish what is under way, hang up."""
+        """Take no new sessions and messages, finish what is under way, hang up."""
+        self.stopping = True
         if self._server is not None:
             self._server.close()
         if self._under_way:

@@ -10,17 +10,18 @@ import itertools
 import re
 import smtplib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.system.world import World
+from tests.system.world import Mail, World
 from tools.sandbox import ports, show
-from tools.sandbox.process import run, wait_until
-from tools.sandbox.sender import Reply, neighbour_of
+from tools.sandbox.process import Trouble, run, wait_until
+from tools.sandbox.sender import Dispatch, Reply, neighbour_of
+from tools.sandbox.show import Arrived
 
 SHARED, MINE, RX = "alias.example", "mine.example", "rx.example"
 R1, R2, R3 = "real@inbox.example", "second@inbox2.example", "third@inbox3.example"
@@ -41,6 +42,18 @@ class Person:
     account: int
     name: str
     mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that was accepted, and by what its copies are known."""
+
+    dispatch: Dispatch
+    message_id: bytes
+
+    @property
+    def queue_id(self) -> str:
+        return self.dispatch.queue_id
 
 
 @dataclass(slots=True)
@@ -166,14 +179,30 @@ class Scenario:
         assert expected in (None, code), str(reply)
         return reply
 
+    # --- mail ------------------------------------------------------------------------------------------------------
+
+    def send(self, *rcpts: str, sender: str = NEWS, mail: Mail | None = None, **options: Any) -> Sent:
+        """A message that is accepted for all recipients."""
+        mail = mail or self.world.message(sender=sender or "MAILER-DAEMON@shop.example")
+        dispatch = self.world.send(sender, *rcpts, content=mail.content, **options)
+        assert dispatch.accepted, (dispatch.recipients, dispatch.data)
+        return Sent(dispatch, mail.message_id)
+
+    def copies(self, sent: Sent, *mailboxes: str) -> list[Arrived]:
+        """Wait until all is delivered: one copy went to each of these mailboxes, and none to anybody else."""
+        if mailboxes:
+            self.world.arrived(len(mailboxes), containing=sent.message_id)
+        self.world.settle()
+        found = self.world.arrivals(containing=sent.message_id)
+        assert sorted(copy.recipients for copy in found) == sorted((mailbox,) for mailbox in mailboxes)
+        return sorted(found, key=lambda copy: mailboxes.index(copy.recipients[0]))
+
     # --- what became of it -----------------------------------------------------------------------------------------
 
     def becomes(self, queue_id: str, expected: Sequence[tuple[str, str, str]]) -> None:
         """Wait until the ledger says so: (recipient, outcome, reason) of each row."""
-        wait_until(
-            lambda: [row[1] for row in self.world.outcomes(queue_id)] == [row[1] for row in sorted(expected)],
-            f"{expected} instead of {self.world.outcomes(queue_id)}",
-        )
+        with suppress(Trouble):  # the assertion shows the difference
+            wait_until(lambda: sorted(self.world.outcomes(queue_id)) == sorted(expected), "the ledger")
         assert sorted(self.world.outcomes(queue_id)) == sorted(expected)
 
     def eventually(self, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

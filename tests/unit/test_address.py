@@ -14,12 +14,14 @@ from mailrelay.core.address import (
     Tag,
     classify,
     domain_name,
+    folded_mailbox,
     is_creatable,
     is_opaque_reverse,
     parents,
     parse_address,
     split_extension,
     stored_extension,
+    with_quotes,
 )
 from mailrelay.core.errors import Malformed
 
@@ -240,3 +242,37 @@ def test_opaque_reverse_addresses_are_recognised_in_either_case() -> None:
 )
 def test_parents_have_at_least_two_labels(domain: str, expected: tuple[str, ...]) -> None:
     assert parents(domain) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("a1@alias.example", "a1@alias.example"),
+        ("a..1@alias.example", "a..1@alias.example"),
+        pytest.param("a 1@alias.example", '"a 1"@alias.example', id="12.1-25"),
+        ('"a1"@alias.example', '"\\"a1\\""@alias.example'),
+        ("a\\@alias.example", '"a\\\\"@alias.example'),
+        ("a@b@alias.example", '"a@b"@alias.example'),
+        ("ñ 1@alias.example", "ñ 1@alias.example"),
+        ("@alias.example", "@alias.example"),
+        ("postmaster", "postmaster"),
+        ("", ""),
+    ],
+)
+def test_quotes_that_an_address_lost_come_back(text: str, quoted: str) -> None:
+    assert with_quotes(text) == quoted
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("News@SHOP.example.", "news@shop.example"),
+        ("x@Bücher.example", "x@xn--bcher-kva.example"),
+        ("x@[192.0.2.1]", "x@[192.0.2.1]"),
+        ("a@b@Shop.example", "a@b@shop.example"),
+        ("MAILER-DAEMON", "mailer-daemon"),
+        ("", ""),
+    ],
+)
+def test_a_sender_is_folded_for_comparing(text: str, folded: str) -> None:
+    assert folded_mailbox(text) == folded

@@ -6,37 +6,45 @@ import tempfile
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """Give `path` that content.
-
-    An existing file keeps its owner, mode and extended attributes, and a link its target. mode: what a file gets
-    instead, given as for chmod.
-    """
+def replace_file(path: Path, content: bytes) -> None:
+    """Give an existing file that content; it keeps owner, mode and extended attributes, and a link its target."""
     target = path.resolve()
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = Path(name)
+    temporary = _written(target.parent, content)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists():
-            _dress(temporary, target)
-        if mode is not None:
-            temporary.chmod(mode)
-        temporary.replace(target)
+        status = target.stat()
+        os.chown(temporary, status.st_uid, status.st_gid)
+        shutil.copystat(target, temporary)  # mode and extended attributes; the times are those of today
+        os.utime(temporary)
+        _put(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Give the file that content, readable by us alone. A link in its place is replaced, not followed."""
+    temporary = _written(path.parent, content)
+    try:
+        _put(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _written(folder: Path, content: bytes) -> Path:
+    """A new file, mode 0600, that is safe on the disk."""
+    descriptor, name = tempfile.mkstemp(prefix=".mailrelay-", dir=folder)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return Path(name)
+
+
+def _put(temporary: Path, target: Path) -> None:
+    temporary.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _dress(temporary: Path, target: Path) -> None:
-    status = target.stat()
-    os.chown(temporary, status.st_uid, status.st_gid)
-    shutil.copystat(target, temporary)  # mode and extended attributes; the times are those of today
-    os.utime(temporary)

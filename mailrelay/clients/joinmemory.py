@@ -2,15 +2,17 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mailrelay.clients.atomicfile import replace_file
+from mailrelay.clients.atomicfile import write_private
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.releasing import Files, Memory
 
 _VERSION = 1
+_WAY_OUT = "move it away, and a release takes out what the settings say is ours"
 
 
 class MemoryFile:
@@ -22,25 +24,35 @@ class MemoryFile:
     def __init__(self, folder: Path, postfix_directory: str) -> None:
         # /etc/postfix-out -> etc-postfix%2Dout: no two folders share a name.
         name = quote(postfix_directory.strip("/"), safe="/").replace("-", "%2D").replace("/", "-")
+        self._directory = postfix_directory
         self.path = folder / f"joined-{name}.json"
 
     def load(self) -> Memory | None:
         """None if there is none. Raises BadConfig if the file is not one of ours."""
         try:
-            data = json.loads(self.path.read_bytes())
+            memory = _memory(json.loads(self._read()))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise BadConfig((f"{self.path}: cannot be read: {error}",)) from error
-        try:
-            return _memory(data)
-        except (KeyError, TypeError, ValueError) as error:
-            text = "is no record of an adoption; move it away and only elements known to be ours are taken out"
-            raise BadConfig((f"{self.path}: {text}",)) from error
+        except OSError as error:
+            raise BadConfig((f"{self.path}: cannot be read: {error.strerror}",)) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadConfig((f"{self.path}: is no record of an adoption: {error}; {_WAY_OUT}",)) from error
+        if memory.directory != self._directory:
+            raise BadConfig((f"{self.path}: is about {memory.directory}, not {self._directory}; {_WAY_OUT}",))
+        return memory
+
+    def _read(self) -> bytes:
+        """Only what we wrote ourselves. The folder may belong to the user of the services, who must not be able to
+        put words into a master.cf, which is as good as being root."""
+        with os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                raise ValueError("others can write to it")
+            return stream.read()
 
     def save(self, memory: Memory) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(self.path, json.dumps(_data(memory), indent=1).encode(), mode=0o600)
+        write_private(self.path, json.dumps(_data(memory), indent=1).encode())
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ TERMINALS = frozenset({"permit", "reject", "defer"})
 
 # The mark by which our own services are known, also in the log.
 _SYSLOG_NAME = "${multi_instance_name?{$multi_instance_name}:{postfix}}/mailrelay"
-_MARK = b"/mailrelay"
+_MARK = re.compile(rb"syslog_name=\S*/mailrelay(?!\S)")
 _LOOPBACK = "127.0.0.0/8,[::1]/128"
 _REFERENCE = re.compile(r"\$(?:\{(\w+)\}|\((\w+)\)|(\w+))")
 _STALE = re.compile(r"socketmap:(?:inet:(?:127\.[\d.]+|\[::1\]|localhost):\d+|unix:[^:]+):(domain|recipient|transport)")
@@ -180,7 +180,7 @@ def services(wanted: Joining, known: frozenset[str] | None = None) -> Mapping[st
 
 def is_ours(key: str, text: bytes) -> bool:
     """Whether a master.cf entry is one that some adoption made."""
-    return _MARK in text and (
+    return _MARK.search(text) is not None and (
         key in ("mailrelay/unix", "mailrelay-cleanup/unix")
         or (key.endswith("/inet") and b"cleanup_service_name=mailrelay-cleanup" in text)
     )

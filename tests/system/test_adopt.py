@@ -283,6 +283,27 @@ def test_a_damaged_memory_is_named(host: Host) -> None:
         host.release()
 
 
+def test_a_memory_that_somebody_else_could_have_written_is_not_trusted(host: Host, tmp_path: Path) -> None:
+    host.adopt()
+    (memory,) = host.state.iterdir()
+    os.chown(memory, 65534, -1)
+    with pytest.raises(BadConfig, match="others can write"):
+        host.release()
+    os.chown(memory, 0, -1)
+    memory.rename(tmp_path / "elsewhere")
+    memory.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadConfig, match="cannot be read"):
+        host.release()
+
+
+def test_a_memory_about_another_folder_is_not_used(host: Host) -> None:
+    host.adopt()
+    (memory,) = host.state.iterdir()
+    memory.write_text(memory.read_text().replace(str(host.folder), "/etc/postfix"))
+    with pytest.raises(BadConfig, match="is about /etc/postfix"):
+        host.release()
+
+
 def test_a_folder_without_postfix_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match=r"main\.cf: cannot be read"):
         PostfixFolder(tmp_path).read()

@@ -477,6 +477,20 @@ def test_adopting_without_memory_remembers_what_a_release_needs() -> None:
     assert b"mailrelay" not in host.files.master
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"mailrelay unix - n n - - pipe user=x argv=/opt/mailrelay\n",
+        b"mailrelay unix - - n - - lmtp -o syslog_name=postfix/mailrelay2\n",
+        b"10026 inet n - n - - smtpd -o syslog_name=postfix/mailrelay\n",
+        b"other unix - - n - - lmtp -o syslog_name=postfix/mailrelay\n",
+    ],
+)
+def test_services_that_only_look_like_ours_stay(line: bytes) -> None:
+    host = Host(replace(PLAIN, master=line))
+    assert not release(host, Notes(), WANTED).changes
+
+
 @pytest.mark.parametrize("replaced", [0, 1])
 @pytest.mark.parametrize("again", [False, True])
 def test_a_crash_on_the_way_in_can_be_released_or_adopted(replaced: int, again: bool) -> None:

@@ -50,7 +50,7 @@ class Instance:
         self._make_folders()
         master = _master_with_port(STOCK_MASTER.read_text(), smtp_port)
         (self.etc / "master.cf").write_text(master)
-        main = STOCK_MAIN.read_text() + "".join(f"{key} = {value}\n" for key, value in self._settings(settings).items())
+        main = _main_with(STOCK_MAIN.read_text(), self._settings(settings))
         temporary = self.etc / "main.cf.new"
         temporary.write_text(main)
         temporary.rename(self.etc / "main.cf")
@@ -146,6 +146,19 @@ class Instance:
             run(["postfix", "-c", str(self.etc), verb])
         except Trouble as error:
             raise Trouble(f"{error}\n{self.log_text()[-2000:]}") from error
+
+
+def _main_with(stock: str, settings: Mapping[str, str]) -> str:
+    """The stock main.cf with these settings at its end, and not twice."""
+    kept: list[str] = []
+    dropping = False
+    for line in stock.splitlines(keepends=True):
+        name = line.partition("=")[0].strip()
+        if not line.startswith((" ", "\t", "#")):  # those go on with what was before them, or say nothing
+            dropping = name in settings
+        if not dropping or line.startswith("#"):
+            kept.append(line)
+    return "".join(kept) + "".join(f"{name} = {value}\n" for name, value in settings.items())
 
 
 def _master_with_port(stock: str, port: int) -> str:

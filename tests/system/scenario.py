@@ -210,12 +210,14 @@ class Scenario:
 
     @contextmanager
     def submission_with(self, *options: str) -> Iterator[None]:
-        """The loopback listener behaves differently within the block. options: `name=value` for its smtpd."""
+        """The loopback listener behaves differently within the block. options: `name = value` for its smtpd."""
         postfix, port = self.world.sandbox.postfix, self.world.sandbox.memory.ports["submit"]
         master = postfix.etc / "master.cf"
         before = master.read_bytes()
-        for option in options:
-            postfix.postconf("-P", f"127.0.0.1:{port}/inet/{option}")
+        more = "".join(f"    -o {{ {option} }}\n" for option in options)
+        text, found = re.subn(rf"(?m)^(127\.0\.0\.1:{port} .*\n(?:[ \t].*\n)*)", rf"\g<1>{more}", before.decode())
+        assert found == 1
+        master.write_text(text)
         self._restart_submission()
         try:
             yield

@@ -1,4 +1,4 @@
-"""adopt and release: the settings for what cli_join carries out."""
+"""adopt and release: the settings for what `joined` carries out."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from mailrelay.cli.app import App
-from mailrelay.cli_join import join_options, run_adopt, run_release
+from mailrelay.cli.joined import join_options, run_adopt, run_release
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.joining import Joining
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailrelay.cli_join import run_adopt, run_release
+from mailrelay.cli.joined import run_adopt, run_release
 from mailrelay.clients.joinmemory import MemoryFile
 from mailrelay.clients.postconf import PostfixFolder
 from mailrelay.core import maincf

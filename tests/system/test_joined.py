@@ -10,7 +10,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
-from mailrelay.cli_join import run_adopt
+from mailrelay.cli.joined import run_adopt
 from mailrelay.core.joining import Joining
 from tests.system import stand_ins
 from tests.system.private_postfix import private_postfix

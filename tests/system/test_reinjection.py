@@ -9,7 +9,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from mailrelay.cli_join import run_adopt
+from mailrelay.cli.joined import run_adopt
 from mailrelay.core.joining import Joining
 from tests.system import stand_ins
 from tests.system.private_postfix import private_postfix

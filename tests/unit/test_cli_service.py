@@ -11,7 +11,8 @@ import pytest
 from mailrelay.cli.root import run
 from mailrelay.core import dkim
 from mailrelay.core.errors import Unavailable
-from mailrelay.keyring import DkimKeys, read_secret
+from mailrelay.keyring import read_secret
+from mailrelay.signing import DkimKeys
 from mailrelay.store import manage_keys
 from mailrelay.store.manage_keys import SECRET_NAMES, DkimFolder, create
 

@@ -71,8 +71,6 @@ def layer(module: str) -> str | None:
     if module == "mailrelay":
         return None
     name = module.split(".")[1]
-    if name.startswith("cli_"):
-        return "cli"
     return "leaves" if name in LEAVES else name
 
 

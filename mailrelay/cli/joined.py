@@ -39,7 +39,14 @@ def join_options(command: _Command) -> _Command:
 
 
 def run_adopt(
-    wanted: Joining, *, state_dir: Path, postfix_dir: Path, dry_run: bool, yes: bool, reload: bool, as_json: bool = False
+    wanted: Joining,
+    *,
+    state_dir: Path,
+    postfix_dir: Path,
+    dry_run: bool,
+    yes: bool,
+    reload: bool,
+    as_json: bool = False,
 ) -> int:
     """Join the Postfix in postfix_dir. Returns the exit code: 0, or 1 if it is refused or declined.
 
@@ -71,7 +78,14 @@ def run_release(
 
 
 def _finish(
-    change: Change, postfix: PostfixFolder, memories: MemoryFile, *, dry_run: bool, yes: bool, reload: bool, as_json: bool
+    change: Change,
+    postfix: PostfixFolder,
+    memories: MemoryFile,
+    *,
+    dry_run: bool,
+    yes: bool,
+    reload: bool,
+    as_json: bool,
 ) -> int:
     for remark in change.remarks:
         click.echo(f"note: {remark}", err=True)

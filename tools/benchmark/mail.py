@@ -8,10 +8,10 @@ from statistics import median
 
 from tools.benchmark.maillog import Audit, audit
 from tools.benchmark.population import Population
-from tools.benchmark.processes import Watch
 from tools.benchmark.quiet import Patience
 from tools.benchmark.systems import System
 from tools.benchmark.traffic import Batch, Sink, Source
+from tools.benchmark.watch import Watch
 from tools.sandbox.process import Trouble, wait_until
 
 _LOG_SECONDS = 5.0
@@ -19,11 +19,15 @@ _LOG_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One batch through one system. cpu_ms: per message, by part. foreign_seconds: CPU that others used meanwhile."""
+    """One batch through one system.
+
+    cpu_ms: per message, by part; postfix_ms: the same of Postfix' programs. foreign_seconds: CPU that others used.
+    """
 
     seconds: float
     rate: float
     cpu_ms: dict[str, float]
+    postfix_ms: dict[str, float]
     foreign_seconds: float
     deferred: int
     warnings: tuple[str, ...]
@@ -55,6 +59,12 @@ class Series:
     def part_ms(self, part: str) -> float:
         """The same of one part."""
         return median(run.cpu_ms.get(part, 0.0) for run in self.runs)
+
+    @property
+    def postfix_ms(self) -> dict[str, float]:
+        """What a message costs in each of Postfix' programs, the median."""
+        programs = dict.fromkeys(program for run in self.runs for program in run.postfix_ms)
+        return {program: median(run.postfix_ms.get(program, 0.0) for run in self.runs) for program in programs}
 
     @property
     def foreign_share(self) -> float:
@@ -106,7 +116,7 @@ class Meter:
         began = time.monotonic()
         source = Source(system.port, batch, self.folder / "smtp-source.log")
         try:
-            self.sink.wait_for(count_before + messages, source)
+            self.sink.wait_for(count_before + messages, lambda: _tend(source, watch))
             seconds = time.monotonic() - began
             wait_until(system.postfix.empty, "its queue to empty")
         except Trouble as error:
@@ -118,7 +128,8 @@ class Meter:
         if self.sink.count() != count_before + messages:
             raise Trouble(f"{system.title}: the sink took {self.sink.count() - count_before} of {messages} messages")
         cpu_ms = {part: spent * 1000 / messages for part, spent in used.parts.items() if part != "sink"}
-        return Run(seconds, messages / seconds, cpu_ms, used.foreign, verdict.deferred, verdict.warnings)
+        postfix_ms = {program: spent * 1000 / messages for program, spent in used.programs["postfix"].items()}
+        return Run(seconds, messages / seconds, cpu_ms, postfix_ms, used.foreign, verdict.deferred, verdict.warnings)
 
     def _block(self, system: System) -> int:
         """Every run of a system is for aliases that it has not seen, and for the same ones in each system."""
@@ -141,6 +152,11 @@ class Meter:
         except Trouble as error:
             raise Trouble(f"{system.title}: {found[0].complaint(messages)}; see {system.postfix.maillog}") from error
         return found[0]
+
+
+def _tend(source: Source, watch: Watch) -> None:
+    source.check()
+    watch.look()
 
 
 def _size(file: Path) -> int:

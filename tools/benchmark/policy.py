@@ -7,10 +7,10 @@ from itertools import cycle, islice
 from statistics import median
 
 from tools.benchmark.population import DOMAIN, Population
-from tools.benchmark.processes import Watch
 from tools.benchmark.product import Product
 from tools.benchmark.questions import Client, requests
 from tools.benchmark.quiet import Patience
+from tools.benchmark.watch import Watch
 
 _WARM_UP = 500
 _CACHED_ALIASES = 2_000

@@ -1,12 +1,4 @@
-"""CPU time and memory of processes, from /proc.
-
-How CPU time is counted: a part of a system is a process and all its descendants (Postfix' master and its services,
-PostgreSQL's postmaster and its backends, a role). For each living process we take utime + stime and also cutime +
-cstime, which hold what its children had used when they ended and were waited for, and their children before them.
-Postfix' master, the postmaster and the SRS daemon wait for their children, so nothing is missed and nothing counted
-twice, as long as no process leaves its family. The kernel tells hundredths of a second for each process, rounded down;
-over a run of seconds and some dozen processes the roundings cancel out to well below one per cent.
-"""
+"""Processes and their memory, from /proc."""
 
 import os
 import re
@@ -16,22 +8,25 @@ from pathlib import Path
 
 from tools.sandbox.process import Trouble
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One line of /proc/PID/stat. ticks: of the process and of its children that are gone."""
+    """One line of /proc/PID/stat. CPU ticks: its own, and of children that ended and were waited for."""
 
     pid: int
+    name: str
     parent: int
-    ticks: int
+    own: int
+    inherited: int
 
     @classmethod
     def parse(cls, line: str) -> "Stat":
         # The name stands in brackets and may hold anything, brackets too.
-        fields = line.rpartition(")")[2].split()
-        return cls(int(line.partition(" ")[0]), int(fields[1]), sum(map(int, fields[11:15])))
+        head, _, rest = line.rpartition(") ")
+        pid, _, name = head.partition(" (")
+        fields = rest.split()
+        utime, stime, cutime, cstime = map(int, fields[11:15])
+        return cls(int(pid), name, int(fields[1]), utime + stime, cutime + cstime)
 
 
 def _scan() -> dict[int, Stat]:
@@ -64,8 +59,8 @@ def families(stats: Mapping[int, Stat], roots: Mapping[str, int]) -> dict[str, l
     return found
 
 
-def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
-    """What each part has used since it was started. roots: pid of each part.
+def living(roots: Mapping[str, int]) -> dict[str, list[Stat]]:
+    """The family of each root, the root first, as it is at one moment.
 
     A child that ends after its parent was read and before it is read itself would be missed, so we look until
     two looks in a row find the same processes.
@@ -75,44 +70,9 @@ def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
         found = families(_scan(), roots)
         pids = {name: sorted(stat.pid for stat in family) for name, family in found.items()}
         if pids == known:
-            return {name: sum(stat.ticks for stat in family) / _TICKS for name, family in found.items()}
+            return found
         known = pids
     raise Trouble("processes come and go too fast to be counted")
-
-
-@dataclass(frozen=True, slots=True)
-class Used:
-    """CPU seconds: of each part, and of programs that have nothing to do with the measurement."""
-
-    parts: dict[str, float]
-    foreign: float
-
-
-class Watch:
-    """Measures from the moment it is made. roots: pid of each part."""
-
-    def __init__(self, roots: Mapping[str, int]) -> None:
-        self._roots = dict(roots)
-        self._parts = cpu_seconds(roots)
-        self._machine, self._own = _machine_seconds(), _own_seconds()
-
-    def used(self) -> Used:
-        """What was used since then. Children of ours that still run and are no part count as foreign."""
-        parts = {name: after - self._parts[name] for name, after in cpu_seconds(self._roots).items()}
-        ours = sum(parts.values()) + _own_seconds() - self._own
-        return Used(parts, max(0.0, _machine_seconds() - self._machine - ours))
-
-
-def _own_seconds() -> float:
-    """Of this process and its children that ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-def _machine_seconds() -> float:
-    """What all processors together have worked since the machine was started, for whomever."""
-    user, nice, system, _, _, irq, softirq, *_ = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS
 
 
 @dataclass(frozen=True, slots=True)

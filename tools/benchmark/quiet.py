@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.benchmark.processes import Watch
+from tools.benchmark.watch import Watch
 
-NOISE = 0.15  # of one processor: with more than this taken by others, a figure is doubtful
+NOISE = 0.25  # of one processor: with more than this taken by others, a figure is doubtful
 _LOOK_SECONDS = 0.5
 
 

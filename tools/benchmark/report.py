@@ -155,6 +155,11 @@ def _mail_table(found: Sequence[Series]) -> str:
         lines.append(
             f"  {series.system.title:<36}{series.rate:>11.1f}{rate:>7}{series.cpu_ms:>9.2f}{cpu:>7}   {shares}"
         )
+    lines.append("  Postfix' programs, CPU ms")
+    for series in found:
+        programs = sorted(series.postfix_ms.items(), key=lambda item: -item[1])
+        shares = ", ".join(f"{program} {spent:.2f}" for program, spent in programs if spent >= 0.005)
+        lines.append(f"  {series.system.title:<36}   {shares}")
     return "\n".join(lines)
 
 
@@ -196,6 +201,7 @@ def _series_document(series: Series, plain: Series | None) -> dict[str, Any]:
         "cpu_ms": series.cpu_ms,
         **ratios,
         "cpu_ms_parts": {part: series.part_ms(part) for part in series.runs[0].cpu_ms},
+        "postfix_ms_programs": series.postfix_ms,
         "runs": [asdict(run) for run in series.runs],
     }
 

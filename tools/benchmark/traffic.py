@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -88,11 +89,11 @@ class Sink:
         except BlockingIOError:
             return b""
 
-    def wait_for(self, wanted: int, source: Source) -> None:
-        """Return as soon as it has so many. Raises Trouble when nothing more comes."""
+    def wait_for(self, wanted: int, meanwhile: Callable[[], None]) -> None:
+        """Return as soon as it has so many. Raises Trouble when nothing more comes. meanwhile: called often."""
         last, since = -1, time.monotonic()
         while (now := self.count()) < wanted:
-            source.check()
+            meanwhile()
             if now != last:
                 last, since = now, time.monotonic()
             elif time.monotonic() - since > _STUCK_SECONDS:

@@ -85,11 +85,12 @@ class Delivery:
             return [refusal] * len(mail.rcpts)
         letter = await open_letter(mail, self.clock())
         log.queue_id.set(letter.queue_id or "-")
-        # An address that is named twice is one recipient with one outcome.
-        unique = {rcpt.lower(): rcpt for rcpt in mail.rcpts}
+        # An address that is named twice, in whatever spelling, is one recipient with one outcome.
+        names = [_folded(rcpt) for rcpt in mail.rcpts]
+        unique = dict(zip(names, mail.rcpts, strict=True))
         replies = await asyncio.gather(*(self._recipient(letter, rcpt) for rcpt in unique.values()))
-        by_rcpt = dict(zip(unique, replies, strict=True))
-        return [by_rcpt[rcpt.lower()] for rcpt in mail.rcpts]
+        by_name = dict(zip(unique, replies, strict=True))
+        return [by_name[name] for name in names]
 
     async def _recipient(self, letter: Letter, rcpt: str) -> Reply:
         started = time.perf_counter()
@@ -185,7 +186,8 @@ class Delivery:
             facts, verdict = await self._look_up(letter, rcpt, place, replace(inquiry, keys=()))
         envelope = self._envelope(letter, rcpt, facts)
         if isinstance(verdict, Deny):
-            reply = self.rules.replies[verdict.reply]
+            # Mail that was accepted waits at a limit, however far away its end is (spec section 2.4).
+            reply = self.rules.replies["RATE" if verdict.reason is Reason.QUOTA else verdict.reply]
             if reply.temporary:
                 return _Done(reply, "deferred", verdict.reason, envelope.account_id, envelope.alias_id)
             return await self._end(envelope, verdict.reason, verdict)
@@ -244,6 +246,13 @@ class Delivery:
         blocked_by = denied.blocked_by if denied is not None else None
         await self.ledger.end(Ending(envelope, "discarded", reason, blocked_by=blocked_by))
         return _Done(ACCEPTED, "discarded", reason, envelope.account_id, envelope.alias_id)
+
+
+def _folded(rcpt: str) -> str:
+    try:
+        return parse_address(rcpt).folded
+    except BadAddress:
+        return rcpt
 
 
 def _allowed(alias: Alias, letter: Letter) -> bool:

@@ -1,6 +1,7 @@
 """Copies of one recipient: register, compose, hand to Postfix, record. Tried twice, a copy is still made once."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,9 @@ from mailrelay.flows.ports import LedgerPort
 from mailrelay.flows.rules import Rules
 
 # What Postfix' own listener may say for good about one destination (RFC 3463): a bad address or mailbox, or too large.
-# Every other 5xx of it is a mistake in its configuration: the mail waits until that is mended.
-_PERMANENT = (" 5.1.", " 5.2.", " 5.3.4 ")
+# Every other 5xx of it is a mistake in its configuration, as are 5.1.7 and 5.1.8, which are about the sender, a return
+# path of ours: the mail waits until that is mended.
+_PERMANENT = re.compile(r"5\.(1\.(?!7\b|8\b)|2\.|3\.4\b)")
 _REMEMBERED = 10_000
 
 
@@ -170,8 +172,7 @@ class Dispatcher:
         metrics.SUBMIT_SECONDS.observe(time.perf_counter() - started)
         if not isinstance(outcome, Refused):
             return Closing(outbound_id, "delivered", queue_id=outcome.queue_id)
-        text = f" {outcome.text} "
-        if 500 <= outcome.code < 600 and text.startswith(_PERMANENT):
+        if 500 <= outcome.code < 600 and _PERMANENT.match(outcome.text):
             return Closing(outbound_id, "failed", Reason.REFUSED_BY_POSTFIX, note=f"{outcome.code} {outcome.text}")
         # Only the codes: the words may name the destination, which has no place in a log.
         raise Unavailable(f"re-injection was answered {outcome.code} {outcome.text.partition(' ')[0]}")

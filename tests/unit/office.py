@@ -1,0 +1,176 @@
+"""Admission and delivery over the store in memory, furnished as spec section 12 has it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from ipaddress import ip_network
+
+from mailrelay.core import srs
+from mailrelay.core.address import parse_address
+from mailrelay.core.bans import Ban, BanBook, BanId, BanScope, BanType
+from mailrelay.core.bounce import Bounce
+from mailrelay.core.dkim import SigningKey
+from mailrelay.core.judge import DefaultLimits
+from mailrelay.core.plan import Mail
+from mailrelay.core.realm import Realm
+from mailrelay.core.reply import Replies
+from mailrelay.core.screen import Keys, RcptRequest, Surroundings
+from mailrelay.flows.admit import Admission
+from mailrelay.flows.cache import FactsCache
+from mailrelay.flows.deliver import Delivery
+from mailrelay.flows.handover import Dispatcher, SigningKeys
+from mailrelay.flows.rules import Identity, Rules
+from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
+
+KEY = bytes(range(32))
+SRS = srs.Scheme("srs.relay.example", (KEY,))
+CLIENT = "192.0.2.10"
+SENDER = "news@shop.example"
+MESSAGE = (
+    b"From: Example Shop <news@shop.example>\r\n"
+    b"To: a1@alias.example\r\n"
+    b"Subject: Your order 77\r\n"
+    b"Message-ID: <20260106.77@shop.example>\r\n"
+    b"\r\n"
+    b"Thank you.\r\n"
+)
+UNKNOWN = "550 5.1.1 Address does not exist"
+OK = "250 2.0.0 Ok"
+TEMP = "451 4.3.0 Temporary failure, try again"
+
+
+def organisation(domain: str) -> str:
+    """Good enough for `.example`."""
+    return ".".join(domain.split(".")[-2:])
+
+
+def no_keys(domain: str) -> Sequence[SigningKey]:
+    """Nothing is signed."""
+    return ()
+
+
+class Office:
+    """now: may be moved; bounce: what the reader of delivery reports finds in any message."""
+
+    def __init__(self, store: FakeStore | None = None, signing_keys: SigningKeys = no_keys) -> None:
+        self.now = NOW
+        self.bounce: Bounce | None = None
+        self.store = store or FakeStore(self.clock)
+        self.outside = Outside()
+        self.cache = FactsCache(1000, 300.0, lambda: self.now.timestamp())
+        self.cache.trusted = True
+        self.rules = Rules(
+            around=Surroundings(
+                Realm(
+                    frozenset({"relay.example", "bounces.relay.example", "srs.relay.example"}),
+                    "srs.relay.example",
+                    "bounces.relay.example",
+                ),
+                BanBook(),
+                Keys((KEY,), (KEY,), SRS),
+                (ip_network("127.0.0.0/8"),),
+                organisation,
+            ),
+            replies=Replies(),
+            limits=DefaultLimits(),
+            identity=Identity(
+                domain="relay.example",
+                bounce_domain="bounces.relay.example",
+                header_prefix="X-Mailrelay-",
+                sign_transparent=True,
+                operator=(parse_address("admin@inbox.example"),),
+            ),
+            message_octets=100_000,
+        )
+        self.admission = Admission(self.rules, self.cache, self.store.read_facts, self.store, self.clock)
+        self.dispatcher = Dispatcher(self.rules, self.store, self.outside, signing_keys, counter())
+        self.delivery = Delivery(
+            self.rules,
+            self.store.read_facts,
+            self.store,
+            self.store.make_alias,
+            self.dispatcher,
+            lambda content: self.bounce,
+            self.clock,
+        )
+
+    def clock(self) -> datetime:
+        return self.now
+
+    # -- Rows ------------------------------------------------------------------------------------------------------
+
+    def account(self, name: str, *mailboxes: str, **more: object) -> int:
+        """An account whose recipients are verified; the first is its default."""
+        number = self.store.insert("account", name=name, **more)
+        recipients = [self.recipient(number, mailbox) for mailbox in mailboxes]
+        if recipients:
+            self.store.update("account", number, default_recipient_id=recipients[0])
+        return number
+
+    def recipient(self, account: int, mailbox: str, verified: bool = True) -> int:
+        verified_at = NOW if verified else None
+        return self.store.insert("recipient", account_id=account, address=mailbox, verified_at=verified_at)
+
+    def alias(self, address: str, account: int = 1, recipients: Sequence[int] = (), **more: object) -> int:
+        local_part, _, domain = address.partition("@")
+        number = self.store.insert("alias", account_id=account, local_part=local_part, domain=domain, **more)
+        for recipient in recipients:
+            self.store.insert("alias_recipient", alias_id=number, recipient_id=recipient)
+        return number
+
+    def domain(self, name: str, account: int | None = None, **more: object) -> int:
+        """A shared domain, or a verified one of an account."""
+        number = self.store.insert("domain", name=name, account_id=account, verified_at=account and NOW, **more)
+        around = self.rules.around
+        shared = frozenset(row["name"] for row in self.store.rows("domain", account_id=None))
+        custom = frozenset(row["name"] for row in self.store.rows("domain") if row["account_id"])
+        realm = Realm(around.realm.service, around.realm.srs_domain, around.realm.bounce_domain, shared, custom)
+        self.rules.around = Surroundings(realm, around.bans, around.keys, around.trusted, around.organisation)
+        return number
+
+    def ban(self, kind: BanType, value: str, scope: BanScope = "both") -> int:
+        number = self.store.insert("ban", type=kind, value=value, scope=scope)
+        self.rules.around.bans.put(Ban(BanId(number), kind, value, scope, None))
+        return number
+
+    # -- Mail ------------------------------------------------------------------------------------------------------
+
+    async def ask(self, rcpt: str, sender: str = SENDER, client: str = CLIENT, instance: str = "i.1") -> str:
+        """What RCPT hears, asked as the policy server does; refusals are written when this returns."""
+        request = RcptRequest(sender, rcpt, client, instance, authenticated=False)
+        answer = self.admission.at_once(request)
+        if answer is None:
+            answer = await self.admission.by_database(request)
+        await self.admission.drain()
+        return answer
+
+    async def deliver(
+        self, *rcpts: str, sender: str = SENDER, content: bytes = MESSAGE, queue_id: str = "4XyZ12AbCd"
+    ) -> list[str]:
+        """The LMTP replies."""
+        mail = Mail(queue_id, sender, rcpts, content, CLIENT)
+        return [str(reply) for reply in await self.delivery(mail)]
+
+    def entries(self, rcpt: str | None = None) -> list[Row]:
+        """Rows of the ledger."""
+        return self.store.rows("ledger") if rcpt is None else self.store.rows("ledger", rcpt=rcpt)
+
+    def outcomes(self) -> list[tuple[str, str, str | None]]:
+        """(recipient, outcome, reason) of every row of the ledger, sorted."""
+        return sorted((row["rcpt"], row["outcome"], row["reason"] and str(row["reason"])) for row in self.entries())
+
+
+def new_office(signing_keys: SigningKeys = no_keys) -> Office:
+    """The fixture of spec section 12: account 1 is U with recipients 1 to 3, of which the third is not verified."""
+    office = Office(signing_keys=signing_keys)
+    office.account("johndoe", "real@inbox.example", "second@inbox2.example")
+    office.recipient(1, "third@inbox3.example", verified=False)
+    office.domain("alias.example")
+    office.domain("own.example", 1, catch_all=True)
+    office.domain("rx.example", 1, auto_create_regex="^prefix")
+    office.store.insert("username", account_id=1, name="u1")
+    office.alias("a1@alias.example")
+    office.alias("off@alias.example", state="inactive")
+    office.alias("gone@alias.example", state="deleted")
+    office.alias("gone2@own.example", state="deleted")
+    office.alias("both@alias.example", recipients=(1, 2))
+    return office

@@ -72,6 +72,8 @@ class Dispatcher:
     _unrecorded: dict[OutboundId, Closing] = field(default_factory=dict)
     # Hand-overs go on when nobody waits for them any more; a further try joins the one that is under way.
     _under_way: dict[OutboundId, asyncio.Task[Closing]] = field(default_factory=dict)
+    # Copies that are being recorded: tries that joined record them as well, but one of them counts.
+    _recording: set[OutboundId] = field(default_factory=set)
 
     async def dispatch(
         self, letter: Letter, envelope: Envelope, alias: Alias | None, destinations: Sequence[Destination], org: str
@@ -97,7 +99,12 @@ class Dispatcher:
         return Tally(envelope.account_id, envelope.alias_id, org, envelope.size_octets * copies)
 
     async def _record(self, closings: Sequence[Closing], tally: Tally | None) -> None:
-        await self.ledger.close(closings, tally)
+        first = {closing.outbound_id for closing in closings} & self._unrecorded.keys() - self._recording
+        self._recording |= first
+        try:
+            await self.ledger.close(closings, tally if first else None)
+        finally:
+            self._recording -= first
         for closing in closings:
             self._unrecorded.pop(closing.outbound_id, None)
 

@@ -27,6 +27,7 @@ from mailrelay.flows.rules import Rules
 # path of ours: the mail waits until that is mended.
 _PERMANENT = re.compile(r"5\.(1\.(?!7\b|8\b)|2\.|3\.4\b)")
 _REMEMBERED = 10_000
+_CHUNK = 500
 
 
 class Submit(Protocol):
@@ -107,6 +108,15 @@ class Dispatcher:
             self._recording -= first
         for closing in closings:
             self._unrecorded.pop(closing.outbound_id, None)
+
+    async def catch_up(self) -> None:
+        """Record what could not be recorded before. Raises Unavailable.
+
+        Postfix asks again only after minutes, and this process may not live so long. Their counters stay behind.
+        """
+        late = list(self._unrecorded.values())
+        for at in range(0, len(late), _CHUNK):
+            await self._record(late[at : at + _CHUNK], None)
 
     async def _copy(
         self, letter: Letter, envelope: Envelope, alias: Alias | None, destination: Destination

@@ -3,9 +3,11 @@
 import secrets
 from collections.abc import Mapping
 
+from mailrelay import log
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
 from mailrelay.core.bounce import Bounce
+from mailrelay.core.errors import Unavailable
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.servers.lmtp import LmtpServer
@@ -31,15 +33,16 @@ class LmtpRole:
             config.submit.connections,
             config.submit.timeout_seconds,
         )
-        dispatcher = Dispatcher(
+        self._dispatcher = Dispatcher(
             runtime.rules, runtime.ledger, self._submitter.submit, self._dkim, lambda: secrets.randbits(64)
         )
+        runtime.on_restored.append(self._dispatcher.catch_up)
         delivery = Delivery(
             runtime.rules,
             runtime.read_facts,
             runtime.ledger,
             AliasMaker(runtime.database),
-            dispatcher,
+            self._dispatcher,
             read_report,
             utc_now,
             config.lmtp.timeout_seconds,
@@ -57,6 +60,10 @@ class LmtpRole:
 
     async def stop(self) -> None:
         await self._server.stop()
+        try:
+            await self._dispatcher.catch_up()
+        except Unavailable as error:
+            log.logger().warning("lmtp.unrecorded", problem=str(error))
         self._submitter.close()
 
     def reload(self, config: Config) -> None:

@@ -1,7 +1,7 @@
 """What the mail roles of a process share: rules, database, ledger, memory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -88,6 +88,7 @@ class Runtime:
             lambda ban_id: directory.read_ban(self.database, ban_id),
             cache,
         )
+        self.on_restored: list[Callable[[], Awaitable[None]]] = []  # for roles that wait for the database
         self.follower = Follower(config.database.dsn, self._restored, self.memory.changed, self.memory.lost)
 
     async def read_facts(self, inquiry: Inquiry) -> Facts:
@@ -97,6 +98,8 @@ class Runtime:
     async def _restored(self) -> None:
         await self.database.refresh()
         await self.memory.reload()
+        for catch_up in self.on_restored:
+            await catch_up()
 
     def reload(self, config: Config) -> None:
         """Take over what can change while running: texts, limits, operator, trusted networks, keys."""

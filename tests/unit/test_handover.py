@@ -127,6 +127,30 @@ async def test_a_copy_whose_record_failed_is_not_made_again(moment: str) -> None
     assert flow._unrecorded == {}  # what is never forgotten fills the memory
 
 
+async def test_what_was_not_recorded_can_be_recorded_without_a_further_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process, after a restart, must find the row settled."""
+    monkeypatch.setattr(handover, "_CHUNK", 2)
+    store, outside = FakeStore(), Outside()
+    flow = dispatcher(store, outside)
+
+    def away(moment: str, operation: str) -> None:
+        if (moment, operation) == ("before", "close"):
+            raise Unavailable("the database went away")
+
+    store.trouble = away
+    mails = [await letter(number) for number in (1, 2, 3)]
+    for mail in mails:
+        with pytest.raises(Unavailable):
+            await dispatch(flow, mail)
+    with pytest.raises(Unavailable):
+        await flow.catch_up()
+    store.trouble = lambda moment, operation: None
+    await flow.catch_up()
+    successor = dispatcher(store, outside)
+    assert [(await dispatch(successor, mail)).done for mail in mails] == [True] * 3
+    assert len(outside.copies) == 3
+
+
 async def test_the_memory_of_what_was_not_recorded_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of mail that Postfix gave up meanwhile nobody asks again: it must not keep others out."""
     monkeypatch.setattr(handover, "_REMEMBERED", 2)

@@ -41,6 +41,30 @@ def _network(value: object) -> IPv4Network | IPv6Network:
     return ip_network(str(value))
 
 
+def _dsn(value: str) -> str:
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = conninfo_to_dict(value)
+    except Exception as error:  # whose words may repeat a password
+        raise ValueError("is no PostgreSQL connection string") from error
+    if parts.get("password"):
+        raise ValueError("holds a password: put it into a file and name that with passfile=")
+    return value
+
+
+def _reply_key(key: str) -> str:
+    if key not in DEFAULT_TEXTS:
+        raise ValueError(f"is no reply; known are {', '.join(sorted(DEFAULT_TEXTS))}")
+    return key
+
+
+def _reply_text(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or not 1 <= len(text) <= 200:
+        raise ValueError("must be one line of 1 to 200 ASCII characters")
+    return text
+
+
 Listen = Annotated[Endpoint, BeforeValidator(_endpoint)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Mailbox = Annotated[Address, BeforeValidator(_mailbox)]
@@ -80,21 +104,9 @@ class Service(_Section):
 class Database(_Section):
     """Where PostgreSQL is. No password belongs here: use a peer login, `passfile=` or PGPASSFILE."""
 
-    dsn: str
+    dsn: Annotated[str, AfterValidator(_dsn)]
     connections: Annotated[int, Field(ge=1, le=100)] = 4
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
-
-    @model_validator(mode="after")
-    def _no_password(self) -> "Database":
-        from psycopg.conninfo import conninfo_to_dict
-
-        try:
-            parts = conninfo_to_dict(self.dsn)
-        except Exception as error:
-            raise ValueError(f"dsn is no PostgreSQL connection string: {error}") from error
-        if parts.get("password"):
-            raise ValueError("dsn holds a password: put it into a file and name that with passfile=")
-        return self
 
 
 class Policy(_Section):
@@ -158,17 +170,8 @@ class Config(_Section):
     api: Api = Api()
     worker: Worker = Worker()
     limits: Limits = Limits()
-    replies: dict[str, str] = {}
+    replies: dict[Annotated[str, AfterValidator(_reply_key)], Annotated[str, AfterValidator(_reply_text)]] = {}
     log: Log = Log()
-
-    @model_validator(mode="after")
-    def _known_replies(self) -> "Config":
-        for key, text in self.replies.items():
-            if key not in DEFAULT_TEXTS:
-                raise ValueError(f"replies.{key} is no reply; known are {', '.join(sorted(DEFAULT_TEXTS))}")
-            if not text.isascii() or not text.isprintable() or not 1 <= len(text) <= 200:
-                raise ValueError(f"replies.{key} must be one line of 1 to 200 ASCII characters")
-        return self
 
 
 def path_from(option: Path | None) -> Path:
@@ -193,7 +196,7 @@ def load(path: Path) -> Config:
 
 
 def _problem(path: Path, item: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "settings"
+    where = ".".join(str(part) for part in item["loc"] if part != "[key]") or "settings"
     return f"{path}: {where}: {_WORDS.get(item['type'], item['msg']).removeprefix('Value error, ')}"
 
 

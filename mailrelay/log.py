@@ -31,7 +31,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], style: Litera
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # whatever standard error is by then
         cache_logger_on_first_use=True,
     )
     # Libraries only speak when something is wrong. aiosmtpd would otherwise write every command, and the pool each of

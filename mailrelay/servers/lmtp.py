@@ -7,6 +7,7 @@ parser builds a syntax tree for each and raises on foreign input.
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +44,8 @@ class _Session(LMTP):
             timeout=server.timeout_seconds,
             loop=asyncio.get_running_loop(),
         )
+        # aiosmtpd allows every command 512 octets once the client has said LHLO; Postfix takes senders of 2000.
+        self.command_size_limits = defaultdict(lambda: _Session.command_size_limit)
         self._server = server
         self._forwarded: dict[str, str] = {}
         self._sender: str | None = None
@@ -156,7 +159,8 @@ class _Session(LMTP):
             except asyncio.LimitOverrunError as error:
                 piece = await self._reader.read(error.consumed)
             before = (before + piece[-2:])[-2:]
-            if size_octets <= self._server.message_octets:  # the piece that exceeds it is kept, to be seen
+            # Stuffed dots add a third at most. What is still too large without them must be seen to be.
+            if size_octets <= self._server.message_octets * 3 // 2:
                 pieces.append(piece)
             size_octets += len(piece)
         content = b"".join(pieces).removesuffix(_END)

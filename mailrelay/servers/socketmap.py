@@ -33,14 +33,16 @@ class SocketmapSession(asyncio.Protocol):
             self._transport.close()
             return
         for lookup in lookups:
-            self._transport.write(socketmap.encode(self._reply(lookup)))
+            self._transport.write(self._reply(lookup))
 
-    def _reply(self, lookup: socketmap.Lookup) -> socketmap.Reply:
+    def _reply(self, lookup: socketmap.Lookup) -> bytes:
         try:
             reply = self._answer(lookup)
+            encoded = socketmap.encode(reply)  # which refuses what is not printable, such as an odd key sent back
         except Exception:
             log.logger().exception("socketmap.failed")
             reply = socketmap.Temp("temporary failure")
+            encoded = socketmap.encode(reply)
         name = lookup.map if lookup.map in _MAPS else "other"
         metrics.SOCKETMAP_ANSWERS.labels(name, type(reply).__name__.lower()).inc()
-        return reply
+        return encoded

@@ -1,6 +1,8 @@
 """The LMTP role: delivery of forwarded mail."""
 
+import asyncio
 import secrets
+import time
 from collections.abc import Mapping
 
 from mailrelay import log
@@ -18,6 +20,9 @@ from mailrelay.wiring.runtime import Runtime, utc_now
 
 # Postfix keeps a connection for reuse; it has its own time-outs for commands.
 _IDLE_SECONDS = 300.0
+# With the 20 seconds that the server takes at most, less than TimeoutStopSec of the unit.
+_LAST_RECORD_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
 
 
 class LmtpRole:
@@ -60,11 +65,21 @@ class LmtpRole:
 
     async def stop(self) -> None:
         await self._server.stop()
-        try:
-            await self._dispatcher.catch_up()
-        except Unavailable as error:
-            log.logger().warning("lmtp.unrecorded", problem=str(error))
+        await self._catch_up()
         self._submitter.close()
+
+    async def _catch_up(self) -> None:
+        """What only this process knows would go out again after a restart: worth waiting for the database."""
+        patience = time.monotonic() + _LAST_RECORD_SECONDS
+        while True:
+            try:
+                await self._dispatcher.catch_up()
+                return
+            except Unavailable as error:
+                if time.monotonic() > patience:
+                    log.logger().warning("lmtp.unrecorded", problem=str(error))
+                    return
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def reload(self, config: Config) -> None:
         """Read the signing keys again."""

@@ -261,6 +261,17 @@ class Books:
         """Return paths outside that no copy of this stream owns."""
         return {self._return_path(message) for message in self.arrived} - {entry.outbound_id for entry in self.entries}
 
+    def story(self, blows: Sequence[Blow]) -> Iterator[str]:
+        """The blows and the duplicates between them, for people; seconds since the first blow."""
+        zero = min((blow.began for blow in blows), default=0.0)
+        lines = [(blow.began - zero, f"to {blow.ended - zero:7.2f} {blow.target}") for blow in blows]
+        entries = {entry.outbound_id: entry for entry in self.entries}
+        for outbound_id, count in self.duplicates().items():
+            entry = entries[outbound_id]
+            what = f"{entry.queue_id} to {entry.rcpt}: {count} too many"
+            lines.append((entry.began - zero, f"to {entry.ended - zero:7.2f} {what}"))
+        return (f"{began:7.2f} {what}" for began, what in sorted(lines))
+
     def unexplained(self, blows: Sequence[Blow]) -> dict[OutboundId, int]:
         """Duplicates beyond those of the blows that fell between the registration of a copy and its record."""
         entries = {entry.outbound_id: entry for entry in self.entries}

@@ -90,7 +90,7 @@ class _Connection:
         self.content_sent = False
         self.writer.write(self._envelope(copy))
         sender, rcpt, data = [await self._answer() for _ in range(3)]
-        failed = next((answer for answer in (sender, rcpt) if answer.code != 250), None)
+        failed = next((answer for answer in (sender, rcpt) if answer.code // 100 != 2), None)
         if failed is not None or data.code != 354:
             if data.code == 354:
                 # RFC 2920 section 3.1: DATA was accepted although nobody is left; end it empty.
@@ -172,7 +172,7 @@ class Submitter:
             async with asyncio.timeout(self.timeout_seconds) as deadline, self._slots:
                 outcome = await self._submit(copy, deadline)
         except (OSError, TimeoutError, _Broken) as error:
-            self.trouble = f"{self.endpoint}: {error or type(error).__name__}"
+            self.trouble = f"{self.endpoint}: {str(error) or type(error).__name__}"
             raise Unavailable(f"re-injection at {self.trouble}") from error
         self.trouble = ""
         return outcome

@@ -13,7 +13,7 @@ POLICY_SECONDS = Histogram("mailrelay_policy_seconds", "Time to answer one polic
 CACHE_LOOKUPS = Counter("mailrelay_cache_lookups", "Look-ups in the facts cache.", ["result"])
 # Who asks what of the socketmap? map: domain, recipient, transport, other; result: ok, notfound, temp, perm.
 SOCKETMAP_ANSWERS = Counter("mailrelay_socketmap_answers", "Socketmap answers.", ["map", "result"])
-# What became of the recipients that Postfix handed over? outcome: the ledger's, plus deferred and rejected.
+# What became of the recipients that Postfix handed over? outcome: the ledger's, plus deferred.
 RECIPIENTS = Counter("mailrelay_recipients", "Recipients by outcome.", ["outcome", "reason"])
 # How long do facts, decision and composition take, without the hand-over?
 DECISION_SECONDS = Histogram("mailrelay_decision_seconds", "From DATA to the first hand-over.", buckets=_SLOW)

@@ -13,12 +13,12 @@ MAX_HOPS = 50  # spec section 9.1
 _QUEUE_ID = re.compile(rb"\(Postfix(?:, from userid \d+)?\).*?\bid ([0-9A-Za-z]{6,20})\b", re.DOTALL)
 
 
-def structural_refusal(content: bytes, limit_octets: int, replies: Replies) -> Reply | None:
+def structural_refusal(content: bytes, limit_octets: int, replies: Replies) -> tuple[Reply, Reason] | None:
     """What no recipient can have, whoever it is (spec section 2.3 rows 3 and 4)."""
     if len(content) > limit_octets:
-        return replies.too_large(limit_octets)
+        return replies.too_large(limit_octets), Reason.TOO_LARGE
     if content.count(b"\n") != content.count(b"\r\n") or content.count(b"\r") != content.count(b"\r\n"):
-        return replies["BARE"]
+        return replies["BARE"], Reason.BARE_NEWLINE
     return None
 
 

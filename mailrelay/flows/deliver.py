@@ -78,25 +78,24 @@ class Delivery:
     async def __call__(self, mail: Mail) -> Sequence[Reply]:
         """One reply per recipient, in their order (RFC 2033 section 4.2)."""
         log.queue_id.set(mail.queue_id or "-")
-        refusal = structural_refusal(mail.content, self.rules.message_octets, self.rules.replies)
-        if refusal is not None:
-            log.logger().info("mail.refused", reply=str(refusal), recipients=len(mail.rcpts))
-            metrics.RECIPIENTS.labels("rejected", "structure").inc(len(mail.rcpts))
-            return [refusal] * len(mail.rcpts)
         letter = await open_letter(mail, self.clock())
         log.queue_id.set(letter.queue_id or "-")
         # An address that is named twice, in whatever spelling, is one recipient with one outcome.
         names = [_folded(rcpt) for rcpt in mail.rcpts]
         unique = dict(zip(names, mail.rcpts, strict=True))
-        replies = await asyncio.gather(*(self._recipient(letter, rcpt) for rcpt in unique.values()))
+        refusal = structural_refusal(mail.content, self.rules.message_octets, self.rules.replies)
+        replies = await asyncio.gather(*(self._recipient(letter, rcpt, refusal) for rcpt in unique.values()))
         by_name = dict(zip(unique, replies, strict=True))
         return [by_name[name] for name in names]
 
-    async def _recipient(self, letter: Letter, rcpt: str) -> Reply:
+    async def _recipient(self, letter: Letter, rcpt: str, refusal: tuple[Reply, Reason] | None) -> Reply:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self.timeout_seconds):
-                done = await self._deliver(letter, rcpt)
+                if refusal is not None:
+                    done = await self._reject(letter.envelope(rcpt), *refusal)
+                else:
+                    done = await self._deliver(letter, rcpt)
         except (Unavailable, TimeoutError) as error:
             log.logger().warning("recipient.unavailable", problem=str(error) or "time-out")
             done = _Done(self.rules.replies["TEMP"], "deferred")
@@ -126,7 +125,7 @@ class Delivery:
         try:
             rcpt = parse_address(text)
         except BadAddress as error:
-            return _Done(self.rules.replies[error.fault.value], "rejected", Reason.SYNTAX)
+            return await self._reject(letter.envelope(text), self.rules.replies[error.fault.value], Reason.SYNTAX)
         technical = await self._technical(letter, rcpt, place)
         return technical if technical is not None else await self._alias(letter, rcpt, place)
 
@@ -240,6 +239,11 @@ class Delivery:
     def _envelope(letter: Letter, rcpt: Address, facts: Facts) -> Envelope:
         account_id = facts.account.id if facts.account is not None else None
         return letter.envelope(str(rcpt), account_id, facts.alias.id if facts.alias is not None else None)
+
+    async def _reject(self, envelope: Envelope, reply: Reply, reason: Reason) -> _Done:
+        """Refuse for good what waiting does not mend. Postfix had accepted it, so the books tell its end."""
+        await self.ledger.end(Ending(envelope, "failed", reason))
+        return _Done(reply, "failed", reason)
 
     async def _end(self, envelope: Envelope, reason: Reason, denied: Deny | None = None) -> _Done:
         """Take the mail and send nothing; the row says why (spec section 2.4)."""

@@ -187,15 +187,18 @@ async def test_what_is_no_address_is_refused(office: Office, rcpt: str, reply: s
 
 
 @pytest.mark.parametrize(
-    ("content", "reply"),
+    ("content", "reply", "reason"),
     [
-        (b"x" * 100_001 + b"\r\n", "552 5.3.4 Message is larger than 100000 bytes"),
-        (MESSAGE + b"bare\nline\r\n", "550 5.6.0 Bare CR or LF in the message"),
+        (b"x" * 100_001 + b"\r\n", "552 5.3.4 Message is larger than 100000 bytes", "too_large"),
+        (MESSAGE + b"bare\nline\r\n", "550 5.6.0 Bare CR or LF in the message", "bare_newline"),
     ],
 )
-async def test_what_nobody_can_have_is_refused_for_everybody(office: Office, content: bytes, reply: str) -> None:
-    assert await office.deliver("a1@alias.example", "unknown@alias.example", content=content) == [reply] * 2
-    assert office.entries() == []
+async def test_what_nobody_can_have_is_refused_for_everybody(
+    office: Office, content: bytes, reply: str, reason: str
+) -> None:
+    rcpts = ["a1@alias.example", "unknown@alias.example"]
+    assert await office.deliver(*rcpts, content=content) == [reply] * 2
+    assert office.outcomes() == [(rcpt, "failed", reason) for rcpt in rcpts]
 
 
 # -- Several recipients --------------------------------------------------------------------------------------------
@@ -213,6 +216,7 @@ async def test_recipients_stand_alone() -> None:
     assert [reply[:3] for reply in replies] == ["250", "250", "250", "250", "501", "451", "250", "250"]
     assert office.outside.rcpts == [ADMIN, "other@inbox.example", REAL]
     assert office.outcomes() == [
+        ("a b@alias.example", "failed", "syntax"),
         ("a1@alias.example", "delivered", None),
         ("both@alias.example", "discarded", "blocked_sender"),
         ("off@alias.example", "discarded", "alias_inactive"),

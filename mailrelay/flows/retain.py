@@ -15,6 +15,8 @@ from mailrelay.core.facts import Reason
 from mailrelay.core.retention import OUTCOMES, Batch, Kind, cutoffs, imbalance
 
 _TICK_SECONDS = 60.0
+# After a restart of the server its first answer is about a connection that is no more; the next one tells the truth.
+_RETRY_SECONDS = 5.0
 # Counting may take this part of the time, so that a ledger of millions of rows a day is counted less often.
 _COUNTING_SHARE = 0.05
 _BATCHES_A_LINE = 20
@@ -58,6 +60,7 @@ class Retention:
             metrics.DATABASE_ERRORS.inc()
             log.logger().warning("retention.postponed", problem=str(error))
             self.health = "database away"
+            return _RETRY_SECONDS
         except Exception:
             log.logger().exception("retention.failed")
             self.health = "failing, see the log"

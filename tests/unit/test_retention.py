@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from mailrelay.config import Worker
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.retention import OUTCOMES, Batch, Kind, cutoffs, imbalance
+from mailrelay.flows import retain
 from mailrelay.flows.retain import Retention
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -161,6 +162,24 @@ async def test_with_the_database_away_the_round_goes_on_and_says_so() -> None:
     retention = await run(store)
     assert retention.health == "database away"
     assert sample("mailrelay_database_errors_total") == errors + 1
+
+
+async def test_a_database_that_is_back_is_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retain, "_RETRY_SECONDS", 0.0)
+
+    class Restarted(MemoryStore):
+        async def lead(self) -> bool:
+            try:
+                return await super().lead()
+            except Unavailable:
+                self.stop.clear()
+                raise
+
+    store = Restarted(asyncio.Event(), leads=[Unavailable("database: AdminShutdown"), True])
+    retention = Retention(store, Worker(), lambda: NOON)
+    async with asyncio.timeout(20):  # less than the minute between rounds
+        await retention.run(store.stop)
+    assert retention.health == "ok"
 
 
 async def test_a_bug_is_told_but_does_not_end_the_worker() -> None:

@@ -87,6 +87,7 @@ class Service(_Section):
     header_prefix: Annotated[str, Field(pattern=r"^X-[A-Za-z0-9-]+-$", max_length=40)] = "X-Mailrelay-"
     forward_mode: Literal["rewrite", "transparent", "auto"] = "rewrite"
     sign_transparent: bool = True
+    foreign_domains: tuple[Domain, ...] = ()  # subdomains of shared domains that are served elsewhere
     catch_all: str | None = None  # account that gets unknown addresses of shared domains
 
     @model_validator(mode="before")

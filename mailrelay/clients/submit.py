@@ -15,6 +15,7 @@ from mailrelay.endpoint import Endpoint
 
 # Postfix' listener closes a connection that was idle for smtpd_timeout (300 s); we are earlier.
 _IDLE_SECONDS = 60.0
+_KEPT_SECONDS = 60.0
 # RFC 5321 section 4.5.3.2.6: whoever gives up waiting for the last answer too early makes duplicates.
 _LAST_ANSWER_SECONDS = 600.0
 _QUEUED_AS = re.compile(rb"queued as ([A-Za-z0-9]+)")
@@ -42,6 +43,7 @@ class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     extensions: frozenset[bytes] = frozenset()
+    opened_at: float = 0.0
     idle_since: float = 0.0
     content_sent: bool = False  # in the transaction that is under way: whether it was queued is then open
 
@@ -51,7 +53,7 @@ class _Connection:
             reader, writer = await asyncio.open_unix_connection(endpoint.path, limit=_LINE_LIMIT)
         else:
             reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, limit=_LINE_LIMIT)
-        connection = cls(reader, writer)
+        connection = cls(reader, writer, opened_at=asyncio.get_running_loop().time())
         try:
             await connection._greet(hostname)
         except BaseException:
@@ -193,10 +195,13 @@ class Submitter:
         except BaseException:
             connection.close()
             raise
-        if isinstance(outcome, Refused) and outcome.code == 421:
+        now = asyncio.get_running_loop().time()
+        # One that was reloaded lives on with its old settings as long as we hold it.
+        spent = now - connection.opened_at > _KEPT_SECONDS or (isinstance(outcome, Refused) and outcome.code == 421)
+        if spent:
             connection.close()
         else:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = now
             self._idle.append(connection)
         return outcome
 

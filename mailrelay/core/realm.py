@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mailrelay.core.address import domain_name
+from mailrelay.core.address import domain_name, parents
 from mailrelay.core.errors import Malformed
 
 
@@ -57,6 +57,7 @@ class Realm:
     bounce_domain: str
     shared: frozenset[str] = field(default=frozenset())
     custom: frozenset[str] = field(default=frozenset())
+    foreign: frozenset[str] = field(default=frozenset())  # below a shared domain, but the host's own affair
 
     def locate(self, domain: str) -> Place | None:
         """Where a folded domain belongs; None: not ours. The longest shared domain wins (spec section 1.2)."""
@@ -66,6 +67,8 @@ class Realm:
             return Custom(domain)
         if domain in self.service:
             return ServiceDomain(domain)
+        if self.foreign and not self.foreign.isdisjoint(parents(domain)):
+            return None
         label, _, rest = domain.partition(".")
         if rest in self.shared:
             return Subdomain(label, rest)

@@ -56,7 +56,7 @@ class Admission:
                     return None  # only good news is cached; anything else deserves current facts
                 self.cache.count_answer(facts)
                 _HIT.inc()
-                return self._accept()
+                return self._accept_alias(request)
 
     async def by_database(self, request: RcptRequest) -> str:
         """The answer from current facts; from old ones or a temporary refusal while the database is away."""
@@ -83,7 +83,7 @@ class Admission:
                 verdict = self._judge(question, facts)
                 if not isinstance(verdict, Deny):
                     self._remember(inquiry, facts, verdict, epoch)
-                    return self._accept()
+                    return self._accept_alias(request)
                 return self._refuse(request, self.rules.replies[verdict.reply], verdict.reason, facts, verdict)
             case _:
                 return self.at_once(request) or DUNNO
@@ -114,6 +114,11 @@ class Admission:
     def _accept(self) -> str:
         _ACCEPTED.inc()
         return DUNNO
+
+    def _accept_alias(self, request: RcptRequest) -> str:
+        if not request.sender and request.instance:
+            self._null_senders.accepted(request)
+        return self._accept()
 
     def _reply(self, refusal: Refusal) -> Reply:
         if refusal.ban is not None and refusal.reply == "BANNED":
@@ -189,7 +194,7 @@ def _instance_key(request: RcptRequest) -> IngressKey:
 
 
 class _Instances:
-    """The first recipient of each null-sender transaction, for as long as such a transaction may last."""
+    """The first accepted recipient of each null-sender transaction, as long as such a transaction may last."""
 
     _LIMIT = 4096
 
@@ -197,11 +202,11 @@ class _Instances:
         self._first: dict[str, str] = {}
 
     def is_further(self, request: RcptRequest) -> bool:
-        """True from the second recipient on. Asking twice about one recipient is harmless."""
-        first = self._first.get(request.instance)
-        if first is None:
-            if len(self._first) >= self._LIMIT:
-                del self._first[next(iter(self._first))]
-            self._first[request.instance] = request.rcpt
-            return False
-        return first != request.rcpt
+        """True if another recipient of this transaction was accepted before."""
+        return self._first.get(request.instance, request.rcpt) != request.rcpt
+
+    def accepted(self, request: RcptRequest) -> None:
+        """Remember the first recipient that was accepted."""
+        if len(self._first) >= self._LIMIT:
+            del self._first[next(iter(self._first))]
+        self._first.setdefault(request.instance, request.rcpt)

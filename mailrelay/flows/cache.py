@@ -66,14 +66,16 @@ class FactsCache:
         """Remember facts that were asked for in `epoch`; if something changed since then, they are not kept."""
         account = facts.account
         allowance = 0 if account is None else _allowance(account, facts, limits)
-        if account is None or allowance <= 0 or not self._limit or epoch != self.epoch:
+        if account is None or not self._limit or epoch != self.epoch:
             return
         key = (inquiry.base, inquiry.domain)
         self._drop(key)
-        self._entries[key] = _Entry(facts, account.id, inquiry.sender, self._monotonic() + self._seconds)
+        # Without an allowance they only serve while the database is away.
+        until = self._monotonic() + self._seconds if allowance > 0 else 0.0
+        self._entries[key] = _Entry(facts, account.id, inquiry.sender, until)
         owner = self._owners.setdefault(account.id, _Owner())
         owner.keys.add(key)
-        owner.answers_left = owner.answers_left or allowance
+        owner.answers_left = owner.answers_left or max(0, allowance)
         if len(self._entries) > self._limit:
             self._drop(next(iter(self._entries)))
 

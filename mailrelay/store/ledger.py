@@ -35,7 +35,8 @@ _OPEN = f"""
     select fresh.outbound_id is not null, l.outbound_id, l.outcome
     from q left join fresh on fresh.outbound_id = q.outbound_id
     left join lateral (
-        select outbound_id, outcome from ledger
+        -- A copy that was given up with the queue, and is tried after all, is open again.
+        select outbound_id, case reason when 'expired_in_queue' then 'queued' else outcome end as outcome from ledger
         where fresh.outbound_id is null
           and ledger.ingress_key = q.key and ledger.rcpt = q.rcpt and ledger.recipient_id = q.recipient_id
     ) l on true
@@ -51,7 +52,8 @@ _CLOSE = """
             as t(account_id, alias_id, org, octets)
     ), entries as (
         update ledger set outcome = c.outcome, reason = nullif(c.reason, ''), finished_at = now()
-        from c where ledger.outbound_id = c.id and ledger.outcome = 'queued'
+        from c
+        where ledger.outbound_id = c.id and (ledger.outcome = 'queued' or ledger.reason = 'expired_in_queue')
     ), sent as (
         update outbound
         set outbound_queue_id = nullif(c.queue_id, ''), bounce_text = coalesce(nullif(c.note, ''), bounce_text)

@@ -128,6 +128,8 @@ class _Process:
                 role.reload(config)
         except BadConfig as error:
             log.logger().error("serve.reload_refused", problems=list(error.problems))
+        except Exception:
+            log.logger().exception("serve.reload_failed")
         else:
             log.configure(config.log.level, config.log.format)
             log.logger().info("serve.reloaded")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from publicsuffixlist import PublicSuffixList
 
@@ -35,6 +35,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@cache
 def organisational_domains() -> OrganisationalDomain:
     """By the public suffix list that the library ships; remembers the domains asked for last."""
     suffixes = PublicSuffixList()
@@ -97,9 +98,9 @@ class Runtime:
 
     async def _restored(self) -> None:
         await self.database.refresh()
-        await self.memory.reload()
         for catch_up in self.on_restored:
             await catch_up()
+        await self.memory.reload()  # last: from here on the cache is trusted
 
     def reload(self, config: Config) -> None:
         """Take over what can change while running: texts, limits, operator, trusted networks, keys."""
@@ -125,6 +126,8 @@ def _rules(config: Config) -> Rules:
         service=frozenset({service.domain, service.bounce_domain, service.srs_domain}),
         srs_domain=service.srs_domain,
         bounce_domain=service.bounce_domain,
+        # Users' names give subdomains of shared domains; the host's own name is often one, too.
+        foreign=frozenset({service.hostname, *service.foreign_domains}),
     )
     around = Surroundings(realm, BanBook(), keys, service.trusted_networks, organisational_domains())
     return Rules(

@@ -152,10 +152,12 @@ def test_the_quarter_is_the_accounts_whatever_the_address() -> None:
     assert cache.stale(about("b2")) is FACTS
 
 
-def test_who_has_used_a_quarter_is_not_cached() -> None:
+def test_who_has_used_a_quarter_is_only_known_while_the_database_is_away() -> None:
     cache = new_cache()
-    keep(cache, facts(usage=Usage(messages=2)))
-    assert len(cache) == 0
+    busy = facts(usage=Usage(messages=2))
+    keep(cache, busy)
+    assert cache.fresh(about()) is None
+    assert cache.stale(about()) is busy
 
 
 def test_without_a_limit_there_is_no_quarter() -> None:

@@ -1,14 +1,18 @@
 """The benchmark's own honesty: CPU time is neither lost nor counted twice, and no message vanishes from the books."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from tools.benchmark.mail import Run, Series
 from tools.benchmark.maillog import audit
 from tools.benchmark.population import Population
 from tools.benchmark.processes import Memory, Stat, families, total
 from tools.benchmark.report import Target
+from tools.benchmark.systems import PLAIN, System
 from tools.benchmark.watch import ENDED, programs_of
+from tools.sandbox.postfix import Instance
 from tools.sandbox.process import Trouble
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -111,3 +115,13 @@ def test_a_bound_is_met_when_it_is_touched() -> None:
     assert not Target("rate", 0.359, 0.36, at_least=True).met
     assert Target("CPU", 3.8, 3.8, at_least=False).met
     assert not Target("CPU", 3.81, 3.8, at_least=False).met
+
+
+def test_disturbed_runs_count_only_where_there_is_no_other() -> None:
+    def ran(rate: float, foreign_seconds: float) -> Run:
+        return Run(10.0, rate, {"postfix": 1000 / rate}, {"smtpd": 1.0}, foreign_seconds, 0, ())
+
+    system = System(PLAIN, 25, Instance(Path("/nonexistent")), dict)
+    series = Series(system, 4096, 2000, [ran(100, 9.0), ran(400, 0.5), ran(500, 1.0), ran(50, 12.0)])
+    assert (series.rate, len(series.quiet)) == (450, 2)
+    assert Series(system, 4096, 2000, [ran(100, 9.0), ran(50, 12.0)]).cpu_ms == 15.0

@@ -8,7 +8,7 @@ from statistics import median
 
 from tools.benchmark.maillog import Audit, audit
 from tools.benchmark.population import Population
-from tools.benchmark.quiet import Patience
+from tools.benchmark.quiet import NOISE, Patience
 from tools.benchmark.systems import System
 from tools.benchmark.traffic import Batch, Sink, Source
 from tools.benchmark.watch import Watch
@@ -36,10 +36,15 @@ class Run:
     def total_ms(self) -> float:
         return sum(self.cpu_ms.values())
 
+    @property
+    def foreign_share(self) -> float:
+        """How much of the machine others took: 1 is one processor, all the time."""
+        return self.foreign_seconds / self.seconds
+
 
 @dataclass(slots=True)
 class Series:
-    """All runs of one system with one size of message."""
+    """All runs of one system with one size of message. The figures are of its quiet runs, if it has any."""
 
     system: System
     octets: int
@@ -47,29 +52,33 @@ class Series:
     runs: list[Run] = field(default_factory=list)
 
     @property
+    def quiet(self) -> list[Run]:
+        """The runs that other programs did not disturb."""
+        return [run for run in self.runs if run.foreign_share <= NOISE]
+
+    @property
+    def _counted(self) -> list[Run]:
+        return self.quiet or self.runs
+
+    @property
     def rate(self) -> float:
         """Messages a second, the median."""
-        return median(run.rate for run in self.runs)
+        return median(run.rate for run in self._counted)
 
     @property
     def cpu_ms(self) -> float:
         """CPU time of all processes for a message, the median."""
-        return median(run.total_ms for run in self.runs)
+        return median(run.total_ms for run in self._counted)
 
     def part_ms(self, part: str) -> float:
         """The same of one part."""
-        return median(run.cpu_ms.get(part, 0.0) for run in self.runs)
+        return median(run.cpu_ms.get(part, 0.0) for run in self._counted)
 
     @property
     def postfix_ms(self) -> dict[str, float]:
         """What a message costs in each of Postfix' programs, the median."""
-        programs = dict.fromkeys(program for run in self.runs for program in run.postfix_ms)
-        return {program: median(run.postfix_ms.get(program, 0.0) for run in self.runs) for program in programs}
-
-    @property
-    def foreign_share(self) -> float:
-        """How much of the machine others took in the worst run: 1 is one processor, all the time."""
-        return max(run.foreign_seconds / run.seconds for run in self.runs)
+        programs = dict.fromkeys(program for run in self._counted for program in run.postfix_ms)
+        return {program: median(run.postfix_ms.get(program, 0.0) for run in self._counted) for program in programs}
 
 
 @dataclass(slots=True)
@@ -106,7 +115,7 @@ class Meter:
         while True:
             self.patience.wait(system.roots())
             run = self._run(system, messages, octets)
-            if not self.patience.again(run.foreign_seconds / run.seconds, run.seconds, self.say):
+            if not self.patience.again(run.foreign_share, run.seconds, self.say):
                 return run
 
     def _run(self, system: System, messages: int, octets: int) -> Run:

@@ -74,12 +74,16 @@ class Report:
 
     def noise(self) -> list[str]:
         """What other programs took from us."""
-        shares = {f"{one.octets // 1024} KB, {one.system.title}": one.foreign_share for one in self.mail}
-        shares |= {f"policy service, {_kind(one)}": one.median.foreign_share for one in self.answers}
-        return [
-            f"{what}: other programs used {share:.0%} of a processor in the worst run"
-            for what, share in shares.items()
-            if share > NOISE
+        found = [
+            f"{one.octets // 1024} KB, {one.system.title}: {len(one.quiet)} of {len(one.runs)} runs were quiet, "
+            f"other programs used up to {max(run.foreign_share for run in one.runs):.0%} of a processor"
+            for one in self.mail
+            if len(one.quiet) < len(one.runs)
+        ]
+        return found + [
+            f"policy service, {_kind(one)}: other programs used up to {one.median.foreign_share:.0%} of a processor"
+            for one in self.answers
+            if one.median.foreign_share > NOISE
         ]
 
     def text(self) -> str:

@@ -101,6 +101,15 @@ class Service(_Section):
             }
         return data
 
+    @model_validator(mode="after")
+    def _operator_elsewhere(self) -> "Service":
+        own = {self.domain, self.bounce_domain, self.srs_domain}
+        if back := [str(mailbox) for mailbox in self.operator if mailbox.domain in own]:
+            raise ValueError(
+                f"operator: {', '.join(back)} is at a domain of the service itself, which has no mailboxes"
+            )
+        return self
+
 
 class Database(_Section):
     """Where PostgreSQL is. No password belongs here: use a peer login, `passfile=` or PGPASSFILE."""
@@ -203,5 +212,6 @@ def _problem(path: Path, item: Mapping[str, Any]) -> str:
 
 _WORDS = {
     "missing": "is missing and has no default",
+    "too_short": "needs at least one entry",
     "extra_forbidden": "is not a setting; see conf/mailrelay.yaml for the known ones",
 }

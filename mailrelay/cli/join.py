@@ -21,7 +21,11 @@ def adopt(ctx: click.Context, /, **options: Any) -> None:
     app = ctx.ensure_object(App)
     shared, custom = app.run(read_domains)
     domains = tuple(sorted(shared | custom | app.service.domains))
-    ctx.exit(run_adopt(_joining(app, domains), state_dir=app.config.state, as_json=app.json, **options))
+    ctx.exit(
+        run_adopt(
+            _joining(app, domains, tuple(sorted(shared))), state_dir=app.config.state, as_json=app.json, **options
+        )
+    )
 
 
 @click.command()
@@ -41,7 +45,7 @@ def release(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(run_release(wanted, state_dir=state, as_json=app.json, **options))
 
 
-def _joining(app: App, domains: tuple[str, ...]) -> Joining:
+def _joining(app: App, domains: tuple[str, ...], shared: tuple[str, ...] = ()) -> Joining:
     config = app.config
     return Joining(
         policy=str(config.policy.listen),
@@ -50,4 +54,6 @@ def _joining(app: App, domains: tuple[str, ...]) -> Joining:
         submit=str(config.submit.address),
         message_octets=config.limits.message_octets,
         domains=domains,
+        shared=shared,
+        foreign=(config.service.hostname, *config.service.foreign_domains),
     )

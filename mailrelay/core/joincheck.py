@@ -70,7 +70,19 @@ def files(expanded: Mapping[str, str]) -> list[str]:
 def problems(wanted: Joining, facts: Facts) -> tuple[Problem, ...]:
     """Every reason at once; none means that joining is safe."""
     found: list[Problem] = []
-    for check in (_old, _not_loopback, _protocol, _open_relay, _networks, _taken, _port, _elsewhere, _routed, _hidden):
+    for check in (
+        _old,
+        _not_loopback,
+        _protocol,
+        _open_relay,
+        _networks,
+        _taken,
+        _port,
+        _elsewhere,
+        _below,
+        _routed,
+        _hidden,
+    ):
         found += check(wanted, facts)
     return tuple(dict.fromkeys(found))
 
@@ -198,6 +210,20 @@ def _elsewhere(wanted: Joining, facts: Facts) -> Iterator[Problem]:
                 value = facts.expanded[parameter]
                 reason = f"Postfix itself would take the mail for {domain} and not know its addresses"
                 yield Problem(parameter, value, reason, f"take {domain} out of {parameter}")
+
+
+def _below(wanted: Joining, facts: Facts) -> Iterator[Problem]:
+    """Subdomains of shared domains are ours, because usernames give them; the host may have some of its own."""
+    for parameter in _DOMAIN_LISTS:
+        for member in _members(facts.expanded[parameter], facts):
+            domain = member.lower()
+            shared = next((name for name in wanted.shared if domain.endswith(f".{name}")), None)
+            ours = shared is not None and not any(f".{domain}".endswith(f".{name}") for name in wanted.foreign)
+            if ours and domain not in wanted.domains:
+                reason = f"mail for {domain} would come to us, as subdomains of {shared} belong to usernames"
+                yield Problem(
+                    parameter, member, reason, f"list {domain} under service.foreign_domains in mailrelay.yaml"
+                )
 
 
 def _routed(wanted: Joining, facts: Facts) -> Iterator[Problem]:

@@ -28,7 +28,8 @@ class Joining:
     """What this installation wants of Postfix.
 
     policy, socketmap, lmtp, submit: `ADDRESS:PORT` (IPv6 in brackets) or `unix:/PATH`, as in the configuration.
-    message_octets: largest message we forward. domains: names of the domains we serve already.
+    message_octets: largest message we forward. domains: names of the domains we serve already;
+    shared: those of them below which all subdomains are ours, too; foreign: the subdomains that are not.
     """
 
     policy: str
@@ -37,6 +38,8 @@ class Joining:
     submit: str
     message_octets: int
     domains: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

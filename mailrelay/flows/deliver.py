@@ -168,10 +168,20 @@ class Delivery:
         stop = self._dead_end(letter, None)
         if stop is not None and stop is not Reason.BACKSCATTER:
             return await self._end(envelope, stop)
-        mailboxes = self.rules.identity.operator
-        destinations = [Destination(-number, mailbox) for number, mailbox in enumerate(mailboxes, 1)]
+        destinations = [
+            Destination(-number, mailbox)
+            for number, mailbox in enumerate(self.rules.identity.operator, 1)
+            if not self._leads_back(mailbox)
+        ]
+        if not destinations:
+            raise Unavailable("service.operator names only operator addresses of our own")
         handover = await self.dispatcher.dispatch(letter, envelope, None, destinations, "")
         return self._handed(envelope, handover)
+
+    def _leads_back(self, mailbox: Address) -> bool:
+        """True for an operator's mailbox whose mail would come to the operator again, and again."""
+        place = self.rules.around.realm.locate(mailbox.domain)
+        return isinstance(place, ServiceDomain) or (place is not None and is_operator(mailbox, place))
 
     async def _alias(self, letter: Letter, rcpt: Address, place: Place) -> _Done:
         author = str(letter.author) if letter.author is not None else ""

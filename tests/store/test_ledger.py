@@ -182,6 +182,18 @@ async def test_an_account_may_not_want_last_used_times(conn: Connection, ledger:
     assert await value(conn, query) == "(1,1,,)"
 
 
+async def test_a_copy_given_up_with_the_queue_goes_out_when_it_is_tried_after_all(
+    conn: Connection, ledger: Ledger
+) -> None:
+    await ledger.open([opening(1)])
+    await conn.execute("update ledger set outcome = 'failed', reason = 'expired_in_queue', finished_at = now()")
+    (again,) = await ledger.open([opening(2)])
+    assert not again.settled
+    assert again.outbound_id == OutboundId(1)
+    await ledger.close([([Closing(OutboundId(1), "delivered")], None)])
+    assert await value(conn, "select outcome from ledger where reason is null") == "delivered"
+
+
 async def test_nothing_to_write_is_fine(ledger: Ledger) -> None:
     assert await ledger.open([]) == []
     assert await ledger.close([]) == []

@@ -100,6 +100,10 @@ def test_every_mistake_is_told_at_once(path: Path) -> None:
     ("sections", "words"),
     [
         ({"database": {}}, "database.dsn: is missing and has no default"),
+        (
+            {"service": {"operator": ["admin@relay.example"]}},
+            "service: operator: admin@relay.example is at a domain of the service itself, which has no mailboxes",
+        ),
         ({"servce": {}}, "servce: is not a setting; see conf/mailrelay.yaml for the known ones"),
         ({"service": {"operator": ["no address"]}}, "service.operator.0: 'no address' is not a mail address"),
         (

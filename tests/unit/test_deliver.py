@@ -665,3 +665,10 @@ async def test_what_a_reload_changes_holds_for_the_next_mail(office: Office) -> 
     office.rules.identity = replace(office.rules.identity, bounce_domain="b.relay.example")
     await office.deliver("a1@alias.example")
     assert office.outside.copies[0].sender.endswith("@b.relay.example")
+
+
+async def test_mail_for_an_operator_who_is_an_operator_address_waits(office: Office) -> None:
+    identity = office.rules.identity
+    office.rules.identity = replace(identity, operator=(Address("postmaster", "alias.example"),))
+    assert await office.deliver("abuse@alias.example") == [TEMP]
+    assert office.outside.copies == []

@@ -298,3 +298,12 @@ def test_all_reasons_come_at_once_with_value_and_way_out() -> None:
 )
 def test_what_is_odd_but_safe_is_remarked(facts: Facts, word: str) -> None:
     assert word in " ".join(joincheck.remarks(WANTED, facts))
+
+
+@pytest.mark.parametrize("parameter", ["mydestination", "relay_domains", "virtual_alias_domains"])
+def test_a_domain_of_the_host_below_a_shared_one_is_refused_unless_it_is_foreign(parameter: str) -> None:
+    host = with_(**{parameter: "localhost, mail.alias.example"})
+    wanted = replace(WANTED, shared=("alias.example",))
+    assert refused(host, wanted) == [parameter]
+    assert refused(host, replace(wanted, foreign=("mail.alias.example",))) == []
+    assert refused(with_(**{parameter: "a.mail.alias.example"}), replace(wanted, foreign=("mail.alias.example",))) == []

@@ -1,5 +1,7 @@
 """Whose domain is it?"""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,3 +78,11 @@ def test_a_service_domain_that_is_shared_has_aliases() -> None:
 def test_any_text_has_a_place_or_none(domain: str) -> None:
     REALM.locate_text(domain)
     REALM.locate(domain)
+
+
+@pytest.mark.parametrize("domain", ["mx.alias.example", "deep.mx.alias.example"])
+def test_foreign_subdomains_stay_with_postfix(domain: str) -> None:
+    shared = frozenset({"alias.example"})
+    realm = Realm(frozenset(), "srs.relay.example", "bounces.relay.example", shared)
+    assert realm.locate(domain) is not None
+    assert replace(realm, foreign=frozenset({"mx.alias.example"})).locate(domain) is None

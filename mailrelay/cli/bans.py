@@ -23,7 +23,7 @@ def ban() -> None:
 @click.argument("kind", metavar="email|domain|ip|name", type=click.Choice(("email", "domain", "ip", "name")))
 @click.argument("value")
 @click.option("--scope", type=click.Choice(("sender", "destination", "both")), default="both", show_default=True)
-@click.option("--reason", help="Shown to the banned.")
+@click.option("--reason", help="For the list of bans; a reply at RCPT only names the ban by its number.")
 @click.option("--expires-days", type=click.IntRange(1, 36500), help="It ends after so many days.")
 @click.option("--expires", type=MOMENT, metavar="RFC3339", help="It ends then.")
 @pass_app

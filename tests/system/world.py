@@ -50,7 +50,7 @@ class World:
         ]
 
     def arrived(
-        self, count: int = 1, *, to: str | None = None, containing: bytes | None = None, seconds: float = 30.0
+        self, count: int = 1, *, to: str | None = None, containing: bytes | None = None, seconds: float = 60.0
     ) -> list[Arrived]:
         """Wait until so many have come; fails if that takes too long or more have come by then."""
         found: list[Arrived] = []

@@ -12,7 +12,7 @@ class Trouble(Exception):
     """The sandbox cannot go on; the text tells the user why and what to do."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0, pause: float = 0.05) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0, pause: float = 0.05) -> None:
     """Return as soon as the condition holds. Raises Trouble after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -390,6 +390,17 @@ async def test_a_settled_copy_stays_settled(world: World, outcome: Any) -> None:
     assert (row["outcome"], row["reason"]) == (outcome, reason)
 
 
+async def test_a_copy_that_was_given_up_with_the_queue_is_open_when_it_is_tried_after_all(world: World) -> None:
+    await world.open(opening())
+    [row] = await world.rows("ledger")
+    await world.update("ledger", row["id"], outcome="failed", reason="expired_in_queue")
+    again = await world.open(opening(7))
+    assert (again, again.settled) == (Opened(BIG, "queued"), False)
+    await world.close([Closing(BIG, "delivered")], None)
+    [row] = await world.rows("ledger")
+    assert (row["outcome"], row["reason"]) == ("delivered", None)
+
+
 async def test_recipients_destinations_and_messages_are_copies_of_their_own(world: World) -> None:
     other_rcpt = replace(ENVELOPE, rcpt="both@alias.example")
     other_mail = replace(ENVELOPE, key=ingress_key("4XyZ12AbCd", b"other content"))

@@ -24,6 +24,7 @@ from mailrelay.core.facts import (
     Parent,
     ParentId,
     ParentKind,
+    Reason,
     RecipientId,
     Target,
     Usage,
@@ -214,7 +215,8 @@ class FakeStore:
     def _open(self, opening: Opening) -> Opened:
         row = self._find(opening.envelope, opening.recipient_id)
         if row is not None:
-            return Opened(row["outbound_id"], row["outcome"])
+            given_up = row["reason"] == Reason.EXPIRED_IN_QUEUE
+            return Opened(row["outbound_id"], "queued" if given_up else row["outcome"])
         self._enter(opening.envelope, opening.recipient_id, outcome="queued", outbound_id=opening.outbound_id)
         self.insert(
             "outbound",
@@ -229,8 +231,9 @@ class FakeStore:
 
     def _close(self, closings: Sequence[Closing], tally: Tally | None) -> None:
         for closing in closings:
-            for row in self.rows("ledger", outbound_id=closing.outbound_id, outcome="queued"):
-                row.update(outcome=closing.outcome, reason=closing.reason)
+            for row in self.rows("ledger", outbound_id=closing.outbound_id):
+                if row["outcome"] == "queued" or row["reason"] == Reason.EXPIRED_IN_QUEUE:
+                    row.update(outcome=closing.outcome, reason=closing.reason)
             for row in self.rows("outbound", id=closing.outbound_id):
                 row["outbound_queue_id"] = closing.queue_id or None
                 row["bounce_text"] = closing.note or row["bounce_text"]

@@ -167,11 +167,9 @@ def test_the_option_goes_before_the_environment_and_that_before_the_default(monk
     assert path_from(None) == DEFAULT_PATH
 
 
-_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10)
+_FLAT = _SCALARS | st.lists(_SCALARS, max_size=3)
+_VALUES = _FLAT | st.dictionaries(st.text(max_size=8), _FLAT, max_size=3) | st.lists(st.lists(_SCALARS, max_size=2))
 _SECTIONS = st.sampled_from(
     ["service", "database", "policy", "lmtp", "submit", "api", "worker", "limits", "replies", "log", "secrets"]
 )

@@ -61,9 +61,14 @@ _CLOSE = """
     ), forwarded as (
         update alias
         set emails_forwarded = alias.emails_forwarded + s.n,
-            last_forwarded = case when account.save_alias_last_used then now() else alias.last_forwarded end
-        from (select alias_id, account_id, count(*) as n from t group by alias_id, account_id) s, account
-        where alias.id = s.alias_id and account.id = s.account_id
+            last_forwarded = case when s.dated then now() else alias.last_forwarded end
+        from (
+            select alias.id, g.n, account.save_alias_last_used as dated
+            from (select alias_id, account_id, count(*) as n from t group by alias_id, account_id) g
+                 join account on account.id = g.account_id join alias on alias.id = g.alias_id
+            order by alias.id for no key update of alias
+        ) s
+        where alias.id = s.id
     ), amounts as (
         select account_id, 'message' as kind, '' as subject, date_trunc('minute', now()) as at, count(*) as amount
         from t group by account_id
@@ -104,16 +109,31 @@ _END = f"""
     ), aliases as (
         update alias
         set emails_blocked = alias.emails_blocked + s.n,
-            last_blocked = case when account.save_alias_last_used then now() else alias.last_blocked end
-        from (select counted_alias, account_id, count(*) as n from counted group by 1, 2) s
-             left join account on account.id = s.account_id
-        where alias.id = s.counted_alias
+            last_blocked = case when s.dated then now() else alias.last_blocked end
+        from (
+            select alias.id, g.n, account.save_alias_last_used as dated
+            from (select counted_alias, account_id, count(*) as n from counted group by 1, 2) g
+                 join alias on alias.id = g.counted_alias left join account on account.id = g.account_id
+            order by alias.id for no key update of alias
+        ) s
+        where alias.id = s.id
     ), bans as (
         update ban set hits = ban.hits + s.n, last_hit_at = now()
-        from (select ban_id, count(*) as n from counted group by 1) s where ban.id = s.ban_id
+        from (
+            select ban.id, g.n
+            from (select ban_id, count(*) as n from counted group by 1) g join ban on ban.id = g.ban_id
+            order by ban.id for no key update of ban
+        ) s
+        where ban.id = s.id
     )
     update blocked_sender set blocked = blocked_sender.blocked + s.n, last_blocked = now()
-    from (select blocked_by, count(*) as n from counted group by 1) s where blocked_sender.id = s.blocked_by
+    from (
+        select blocked_sender.id, g.n
+        from (select blocked_by, count(*) as n from counted group by 1) g
+             join blocked_sender on blocked_sender.id = g.blocked_by
+        order by blocked_sender.id for no key update of blocked_sender
+    ) s
+    where blocked_sender.id = s.id
 """
 
 _BOUNCED = """

@@ -13,6 +13,8 @@ from mailrelay.core.errors import Unavailable
 
 # Our queries are many short look-ups by key: a generic plan is always right, and compiling never pays.
 _SETTINGS = "-c plan_cache_mode=force_generic_plan -c jit=off"
+# A host that vanished without a word would hold up a statement, and all that wait behind it, for a quarter of an hour.
+_KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
 
 class Database:
@@ -32,6 +34,7 @@ class Database:
                 "application_name": f"mailrelay {name}",
                 "connect_timeout": max(2, round(timeout_seconds)),
                 "options": f"{_SETTINGS} -c statement_timeout={round(timeout_seconds * 1000)}",
+                **_KEEPALIVE,
             },
         )
 

@@ -1,0 +1,98 @@
+"""The pool gets over whatever happens to its connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from psycopg import AsyncConnection
+
+from mailrelay.core.errors import Unavailable
+from mailrelay.store.database import Database
+
+CONNECTIONS = 4
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    pool = Database(dsn, CONNECTIONS, 3.0, "test")
+    await pool.open()
+    yield pool
+    await pool.close()
+
+
+async def busy(database: Database) -> None:
+    """All connections in use at once."""
+    statements = (database.rows("select pg_sleep(0.05)") for _ in range(CONNECTIONS))
+    await asyncio.gather(*statements)
+
+
+async def end_sessions(dsn: str) -> int:
+    """What a restart of the server does to the pool."""
+    query = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'mailrelay test'"
+    async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
+        row = await (await conn.execute(query + " and datname = current_database()")).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+async def test_after_a_refresh_no_statement_meets_a_dead_connection(dsn: str, database: Database) -> None:
+    await busy(database)
+    assert await end_sessions(dsn) == CONNECTIONS
+    await database.refresh()
+    await busy(database)
+
+
+async def test_without_a_refresh_each_dead_connection_costs_one_statement(dsn: str, database: Database) -> None:
+    await busy(database)
+    await end_sessions(dsn)
+    for _ in range(CONNECTIONS):
+        try:
+            await database.rows("select 1")
+        except Unavailable:
+            continue
+    await busy(database)
+
+
+async def test_statements_that_are_prepared_survive_a_new_connection(dsn: str, database: Database) -> None:
+    """psycopg prepares what it sees often; a new server session knows nothing of that."""
+    for _ in range(10 * CONNECTIONS):
+        assert await database.rows("select %s::int + 1", [1]) == [(2,)]
+    await end_sessions(dsn)
+    await database.refresh()
+    for _ in range(10 * CONNECTIONS):
+        assert await database.rows("select %s::int + 1", [1]) == [(2,)]
+
+
+async def test_callers_that_leave_in_the_middle_leave_no_hole_in_the_pool(dsn: str, database: Database) -> None:
+    for _ in range(3):
+        sleepers = [asyncio.create_task(database.rows("select pg_sleep(2.5)")) for _ in range(CONNECTIONS)]
+        await until_asleep(dsn, CONNECTIONS)
+        for sleeper in sleepers:
+            sleeper.cancel()
+        await asyncio.gather(*sleepers, return_exceptions=True)
+        assert all(sleeper.cancelled() for sleeper in sleepers)
+    await busy(database)
+
+
+async def until_asleep(dsn: str, count: int) -> None:
+    query = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+    async with await AsyncConnection.connect(dsn, autocommit=True) as conn, asyncio.timeout(20):
+        while await (await conn.execute(query)).fetchone() != (count,):
+            pass
+
+
+async def test_a_slow_statement_is_ended_by_the_server(dsn: str) -> None:
+    database = Database(dsn, 1, 0.2, "test")
+    await database.open()
+    try:
+        await database.rows("select 1")
+        with pytest.raises(Unavailable, match="QueryCanceled"):
+            await database.rows("select pg_sleep(10)")
+        assert await database.rows("select 1") == [(1,)]
+    finally:
+        await database.close()
+
+
+async def test_a_host_that_vanishes_is_noticed_by_the_kernel(database: Database) -> None:
+    async with database.connection() as conn:
+        assert conn.info.get_parameters()["tcp_user_timeout"] == "10000"

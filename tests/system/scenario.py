@@ -113,7 +113,7 @@ class Scenario:
 
     def domain(self, person: Person, **columns: Any) -> str:
         """A new verified domain of a person; returns when Postfix takes it for ours."""
-        name = f"domain{next(_numbers)}.example"
+        name = str(columns.pop("name", f"domain{next(_numbers)}.example"))
         with psycopg.connect(self.world.sandbox.dsn) as connection:
             values = {"name": name, "account_id": person.account, "verified_at": "now", **columns}
             _inserted(connection, "domain", values)
@@ -136,7 +136,7 @@ class Scenario:
         return row
 
     def alias_exists(self, address: str) -> bool:
-        return bool(self.sql("select from alias where local_part || '@' || domain = %s", address))
+        return bool(self.sql("select id from alias where local_part || '@' || domain = %s", address))
 
     # --- the dialogue ----------------------------------------------------------------------------------------------
 

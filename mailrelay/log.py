@@ -1,6 +1,7 @@
 """Structured logs: one line an event, JSON for machines or text for people, with the Postfix queue id bound to it."""
 
 import logging
+import re
 import sys
 from contextvars import ContextVar
 from typing import Any, Literal, cast
@@ -12,6 +13,16 @@ queue_id: ContextVar[str] = ContextVar("queue_id", default="-")
 
 def _bind_queue_id(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     event.setdefault("queue_id", queue_id.get())
+    return event
+
+
+_DETAIL = re.compile(r"^DETAIL: .*$", re.MULTILINE)
+
+
+def _hide_rows(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """PostgreSQL shows the row that it would not take, and rows hold people's mailboxes."""
+    if "exception" in event:
+        event["exception"] = _DETAIL.sub("DETAIL: not shown", event["exception"])
     return event
 
 
@@ -28,6 +39,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], style: Litera
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _hide_rows,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

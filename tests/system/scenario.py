@@ -20,6 +20,7 @@ import pytest
 from tests.system.world import Mail, World
 from tools.sandbox import ports, show
 from tools.sandbox.process import Trouble, run, wait_until
+from tools.sandbox.sandbox import ROLES
 from tools.sandbox.sender import Dispatch, Reply, neighbour_of
 from tools.sandbox.show import Arrived
 
@@ -313,5 +314,13 @@ def provide_scenario(world: World) -> Iterator[Scenario]:
     """The world with user U in it, looked over for leaks after the test. Test modules import it by this name."""
     already = {path.name for path in world.sandbox.places.outside.glob("[0-9]*.eml")}
     scenario = Scenario(world, _user_u(world))
+    logs = {path: path.stat().st_size for path in world.sandbox.places.log.glob("*.log") if path.stem in ROLES}
     yield scenario
     scenario.check_leaks(already)
+    for path, before in logs.items():
+        with path.open("rb") as file:
+            file.seek(before)
+            written = file.read().lower()
+        assert not [box for box in scenario.mailboxes if box.lower().encode() in written], (
+            f"{path.name} names mailboxes"
+        )

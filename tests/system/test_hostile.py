@@ -100,6 +100,12 @@ def test_1_4_a_domain_in_either_alphabet(scenario: Scenario) -> None:
     assert all(scenario.alias_exists(name) for name in names)
 
 
+def test_a_mailbox_with_a_non_ascii_name(scenario: Scenario) -> None:
+    person = scenario.person("jürgen@inbox.example")
+    (copy,) = scenario.copies(scenario.send(scenario.alias(person)), "jürgen@inbox.example")
+    assert set(scenario.world.signatures(copy).values()) == {"valid"}
+
+
 def test_only_ten_copies_are_made(scenario: Scenario) -> None:
     boxes = [f"crowd{n:02}@inbox.example" for n in range(12)]
     address = scenario.alias(scenario.person(), *boxes)

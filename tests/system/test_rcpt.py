@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.system.scenario import (
@@ -16,6 +17,7 @@ from tests.system.scenario import (
     Scenario,
     provide_scenario,  # noqa: F401  # a fixture
 )
+from tools.sandbox.sandbox import ROLES
 
 LONG = "550 5.1.3 Recipient address too long"
 FORGED_PATH = "b-caasgrlhrgv4332p4zrlah3w2fka2ampsm"  # a vector of spec section 7.1: the key is not ours
@@ -171,6 +173,33 @@ def test_a_domain_that_is_not_verified_is_not_ours(scenario: Scenario) -> None:
     assert scenario.answer("x@unproven.example").startswith("454 4.7.1")
 
 
+@pytest.mark.parametrize("domain", ["sub.mine.example", "a.relay.example", "xalias.example", "example"])
+def test_a_domain_beside_ours_is_not_ours(scenario: Scenario, domain: str) -> None:
+    assert scenario.answer(f"x@{domain}").startswith("454 4.7.1")
+
+
+def test_a_domain_that_is_removed_is_no_longer_ours(scenario: Scenario) -> None:
+    domain = scenario.domain(scenario.u, catch_all=True)
+    assert scenario.answer(f"x@{domain}") == ACCEPTED
+    scenario.world.cli("domain", "remove", domain, "--yes")
+    # Each address is new, because smtpd remembers what it was told about one.
+    names = (f"x{number}@{domain}" for number in range(1000))
+    scenario.eventually(lambda: scenario.answer(next(names)).startswith("454 4.7.1"), "the domain to be forgotten")
+
+
+def test_changes_made_while_nobody_listens_are_noticed(scenario: Scenario) -> None:
+    address = scenario.alias(scenario.u)
+    assert scenario.ask(NEWS, address, address) == [ACCEPTED] * 2
+    listening = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'mailrelay changes'"
+    scenario.sql(
+        f"{listening}; update alias set state = 'inactive', block_behaviour = 'reject'"
+        f" where local_part || '@' || domain = '{address}'"
+    )
+    scenario.answers(UNKNOWN, address)
+    for role in ROLES:
+        scenario.world.sandbox.wait_healthy(role)
+
+
 # --- database down -------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +217,16 @@ def test_12_1_27_without_the_database_known_aliases_are_accepted_and_nothing_is_
         assert scenario.answer("x@shop.example").startswith("454 4.7.1")
     scenario.answers(UNKNOWN, unknown[0])
     scenario.answers(ACCEPTED, unknown[2])
+
+
+def test_a_database_that_hangs_delays_the_answer_for_a_few_seconds(scenario: Scenario) -> None:
+    address = scenario.alias(scenario.u)
+    with psycopg.connect(scenario.world.sandbox.dsn) as connection:
+        connection.execute("lock table alias in access exclusive mode")
+        began = time.monotonic()
+        assert scenario.answer(address) == TEMPORARY
+        assert time.monotonic() - began < 5  # spec section 2.1
+    scenario.answers(ACCEPTED, address)
 
 
 # --- bans ----------------------------------------------------------------------------------------------------------
@@ -209,6 +248,9 @@ def _hits(scenario: Scenario, ban: int) -> int:
     ("kind", "value", "hit", "missed"),
     [
         pytest.param("ip", "203.0.113.0/24", (NEWS, "203.0.113.200"), (NEWS, "192.0.2.9"), id="12.1-28-network"),
+        pytest.param(
+            "ip", "2001:db8:bad::/48", (NEWS, "2001:db8:bad::7"), (NEWS, "2001:db8:bae::7"), id="12.1-28-ipv6-network"
+        ),
         pytest.param("ip", "192.0.2.77", (NEWS, "192.0.2.77"), (NEWS, "192.0.2.78"), id="12.1-28-address"),
         pytest.param(
             "domain",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 
@@ -85,6 +86,17 @@ def test_without_the_database_mail_waits_and_goes_out_once(scenario: Scenario) -
         deferred(scenario, sent, 2)
     scenario.copies(sent, R1, R1, R2)
     scenario.becomes(sent.queue_id, [(address, "delivered", "")] * 2 + [(A1, "delivered", "")])
+    assert scenario.of_alias(address, "emails_forwarded") == (1,)
+
+
+def test_with_a_database_that_hangs_mail_waits_and_goes_out_once(scenario: Scenario) -> None:
+    address = scenario.alias(scenario.u, R1, R2)
+    assert scenario.answer(address) == ACCEPTED
+    with psycopg.connect(scenario.world.sandbox.dsn) as connection:
+        connection.execute("lock table outbound in access exclusive mode")
+        sent = scenario.send(address)
+        deferred(scenario, sent)
+    scenario.copies(sent, R1, R2)
     assert scenario.of_alias(address, "emails_forwarded") == (1,)
 
 

@@ -5,7 +5,8 @@ The seed of a run is printed; MAILRELAY_KILL_SEED repeats it, as far as chance d
 
 import os
 import random
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -88,3 +89,37 @@ def test_without_a_kill_of_the_lmtp_role_every_copy_arrives_once(
     books, _ = run(world, boxes, dice, 250, targets)
     check_nothing_is_lost(books)
     assert books.duplicates() == {}
+
+
+def reload_postfix(world: World) -> None:
+    world.sandbox.postfix.reload()
+
+
+def restart_postfix(world: World) -> None:
+    world.sandbox.postfix.stop()
+    world.sandbox.postfix.start()
+
+
+@pytest.mark.parametrize("trouble", [reload_postfix, restart_postfix])
+def test_what_postfix_does_to_kept_connections_costs_no_second_try(
+    world: World, boxes: Boxes, trouble: Callable[[World], None]
+) -> None:
+    """A second try would come after minutes, with the settings of a real Postfix."""
+    first, second = world.message(), world.message()
+    assert world.send("news@plain.example", *boxes, content=first.content).accepted
+    copies = sum(map(len, boxes.values()))
+    world.arrived(copies, containing=first.message_id)
+    world.settle()
+    before = deferred(world)
+    trouble(world)
+    assert world.send("news@plain.example", *boxes, content=second.content).accepted
+    world.arrived(copies, containing=second.message_id)
+    assert deferred(world) == before
+
+
+def deferred(world: World) -> float:
+    """Recipients that the lmtp role has answered with 451."""
+    found = re.findall(
+        r'^mailrelay_recipients_total\{outcome="deferred".*\} (\S+)$', world.sandbox.metrics("lmtp"), re.M
+    )
+    return sum(map(float, found))

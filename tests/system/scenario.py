@@ -191,6 +191,7 @@ class Scenario:
 
     def copies(self, sent: Sent, *mailboxes: str) -> list[Arrived]:
         """Wait until all is delivered: one copy went to each of these mailboxes, and none to anybody else."""
+        self.world.sandbox.postfix.flush()  # after a reload the queue manager sleeps until somebody wakes it
         if mailboxes:
             self.world.arrived(len(mailboxes), containing=sent.message_id)
         self.world.settle()

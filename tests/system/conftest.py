@@ -69,7 +69,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     world = getattr(item, "funcargs", {}).get("world")
     if report.failed and isinstance(world, World):
-        for log in (*sorted(world.sandbox.places.log.glob("*.log")), world.sandbox.postfix.maillog):
+        logs = (*sorted(world.sandbox.places.log.glob("*.log")), world.sandbox.postfix.maillog)
+        for log in filter(Path.exists, logs):  # after the last test they are gone
             with log.open("rb") as file:
                 file.seek(max(0, log.stat().st_size - _LOG_OCTETS))
                 report.sections.append((log.name, file.read().decode(errors="replace")))

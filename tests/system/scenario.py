@@ -173,6 +173,22 @@ class Scenario:
 
         wait_until(so, f"{expected!r} for {rcpt}", 15)
 
+    def remember(self, *rcpts: str) -> None:
+        """Ask until the policy role answers from memory. What it reads while something changes it does not keep."""
+        for rcpt in rcpts:
+
+            def from_memory(rcpt: str = rcpt) -> bool:
+                before = self._hits()
+                return self.answer(rcpt) == ACCEPTED and self._hits() > before
+
+            wait_until(from_memory, f"{rcpt} to be remembered")
+
+    def _hits(self) -> float:
+        found = re.search(
+            r'(?m)^mailrelay_cache_lookups_total\{result="hit"\} (\S+)', self.world.sandbox.metrics("policy")
+        )
+        return float(found[1]) if found else 0.0
+
     def _say(self, session: smtplib.SMTP, command: str, expected: int | None = None) -> Reply:
         code, text = session.docmd(command)
         reply = Reply(command, code, text.decode(errors="replace"))

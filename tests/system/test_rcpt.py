@@ -189,7 +189,7 @@ def test_a_domain_that_is_removed_is_no_longer_ours(scenario: Scenario) -> None:
 
 def test_changes_made_while_nobody_listens_are_noticed(scenario: Scenario) -> None:
     address = scenario.alias(scenario.u)
-    assert scenario.ask(NEWS, address, address) == [ACCEPTED] * 2
+    scenario.remember(address)
     listening = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'mailrelay changes'"
     scenario.sql(
         f"{listening}; update alias set state = 'inactive', block_behaviour = 'reject'"
@@ -208,7 +208,7 @@ def test_12_1_27_without_the_database_known_aliases_are_accepted_and_nothing_is_
 ) -> None:
     known = scenario.alias(scenario.u)
     unknown = ["unknown@alias.example", "gone@alias.example", scenario.alias(scenario.u)]
-    assert scenario.answer(known) == ACCEPTED
+    scenario.remember(known)
     with scenario.world.without_database():
         began = time.monotonic()
         assert scenario.ask(NEWS, known, known.upper(), known) == [ACCEPTED] * 3

@@ -80,7 +80,7 @@ def test_with_a_full_disk_mail_waits(scenario: Scenario) -> None:
 
 def test_without_the_database_mail_waits_and_goes_out_once(scenario: Scenario) -> None:
     address = scenario.alias(scenario.u, R1, R2)
-    assert scenario.ask("news@shop.example", address, A1) == [ACCEPTED] * 2  # so the policy role knows them
+    scenario.remember(address, A1)
     with scenario.world.without_database():
         sent = scenario.send(address, A1)
         deferred(scenario, sent, 2)
@@ -91,7 +91,6 @@ def test_without_the_database_mail_waits_and_goes_out_once(scenario: Scenario) -
 
 def test_with_a_database_that_hangs_mail_waits_and_goes_out_once(scenario: Scenario) -> None:
     address = scenario.alias(scenario.u, R1, R2)
-    assert scenario.answer(address) == ACCEPTED
     with psycopg.connect(scenario.world.sandbox.dsn) as connection:
         connection.execute("lock table outbound in access exclusive mode")
         sent = scenario.send(address)

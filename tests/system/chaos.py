@@ -214,7 +214,7 @@ class Chaos:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A ledger row; times in seconds since 1970."""
+    """A ledger row; times in seconds since 1970, infinite if there is no outcome. outbound_id: 0 without a copy."""
 
     queue_id: str
     rcpt: str
@@ -236,7 +236,8 @@ class Books:
 
     def _entries(self) -> list[Entry]:
         found = self._world.rows(
-            "select l.queue_id, l.rcpt, o.id, l.outcome, extract(epoch from l.at), extract(epoch from l.finished_at) "
+            "select l.queue_id, l.rcpt, coalesce(o.id, 0), l.outcome, extract(epoch from l.at), "
+            "coalesce(extract(epoch from l.finished_at), 'infinity') "
             f"from ledger l left join outbound o on o.id = l.outbound_id where l.sender = '{self._stream.sender}'"
         )
         return [

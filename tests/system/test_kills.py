@@ -6,6 +6,7 @@ The seed of a run is printed; MAILRELAY_KILL_SEED repeats it, as far as chance d
 import os
 import random
 import re
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -48,14 +49,17 @@ def run(
     fresh = {f"{name}.{number}@{CUSTOM_DOMAIN}": (MAILBOX,) for number in range(count)}
     stream = Stream(world, boxes, fresh, count, dice)
     chaos = Chaos(world, dice)
+    began = time.monotonic()
     with stream.flowing():
         chaos.strike(stream, targets)
+    sent = time.monotonic()
     world.repair()  # which returns when all roles are healthy
     world.settle()
     books = Books(world, stream)
     print(
-        f"{count} messages in {stream.attempts} transactions, {len(stream.owed)} copies owed, "
-        f"{len(books.arrived)} arrived, {sum(books.duplicates().values())} of them twice, {len(chaos.blows)} blows"
+        f"{count} messages in {stream.attempts} transactions and {sent - began:.0f} s, {len(chaos.blows)} blows; "
+        f"at rest {time.monotonic() - sent:.0f} s later: {len(stream.owed)} copies owed, {len(books.arrived)} arrived, "
+        f"{sum(books.duplicates().values())} of them twice"
     )
     print(*books.story(chaos.blows), sep="\n")
     assert stream.refused == []  # trouble of ours is never 5xx

@@ -139,6 +139,10 @@ class _Connection:
             self.writer.write(b"QUIT\r\n")
         self.writer.close()
 
+    def abort(self) -> None:
+        """Let go at once, also of content that the listener does not read."""
+        self.writer.transport.abort()
+
 
 def _stuffed(chunk: bytes) -> bytes:
     """RFC 5321 section 4.5.2. A chunk begins where a line begins."""

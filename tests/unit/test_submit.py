@@ -1,11 +1,14 @@
 """Copies are handed over on kept connections, which the listener may give up at any time."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
+from mailrelay.clients import submit
 from mailrelay.clients.submit import Submitter
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.plan import Copy, Handed, Refused
@@ -211,3 +214,26 @@ async def test_a_listener_that_is_stuck_before_the_content_is_trouble() -> None:
         with pytest.raises(Unavailable):
             await submitter.submit(copy())
         assert submitter.trouble
+
+
+def open_sockets() -> int:
+    return sum("socket:" in os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))
+
+
+async def test_content_that_nobody_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is closed politely would stay open, and its content in memory, until it is read."""
+    monkeypatch.setattr(submit, "_LAST_ANSWER_SECONDS", 0.1)
+    enough = asyncio.Event()
+
+    async def stuck(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await commands(reader, writer)
+        await enough.wait()
+
+    large = replace(copy(), content=(b"Subject: large\r\n\r\n", (b"x" * 76 + b"\r\n") * 100_000))
+    async with submitting(Listener(stuck), connections=1) as submitter:
+        before = open_sockets()
+        with pytest.raises(Unavailable):
+            await submitter.submit(large)
+        await asyncio.sleep(0)
+        assert open_sockets() == before + 1  # the listener's end
+        enough.set()

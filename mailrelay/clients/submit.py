@@ -197,7 +197,7 @@ class Submitter:
         try:
             outcome = await connection.send(copy, deadline)
         except BaseException:
-            connection.close()
+            connection.abort()
             raise
         now = asyncio.get_running_loop().time()
         # One that was reloaded lives on with its old settings as long as we hold it.

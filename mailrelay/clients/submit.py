@@ -18,6 +18,7 @@ _IDLE_SECONDS = 60.0
 _KEPT_SECONDS = 60.0
 # RFC 5321 section 4.5.3.2.6: whoever gives up waiting for the last answer too early makes duplicates.
 _LAST_ANSWER_SECONDS = 600.0
+_PROBE_SECONDS = 5.0
 _QUEUED_AS = re.compile(rb"queued as ([A-Za-z0-9]+)")
 _LINE_LIMIT = 8192
 
@@ -162,9 +163,10 @@ class Submitter:
     hostname: str
     connections: int
     timeout_seconds: float
-    trouble: str = ""  # why the last hand-over failed; "" if it did not
+    trouble: str = ""  # why the last hand-over failed; "" once one succeeds or the listener greets again
     _slots: asyncio.Semaphore = field(init=False)
     _idle: deque[_Connection] = field(default_factory=deque)
+    _probe: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.connections)
@@ -179,6 +181,8 @@ class Submitter:
                 outcome = await self._submit(copy, deadline)
         except (OSError, TimeoutError, _Broken) as error:
             self.trouble = f"{self.endpoint}: {str(error) or type(error).__name__}"
+            if self._probe is None or self._probe.done():
+                self._probe = asyncio.create_task(self._look_again())
             raise Unavailable(f"re-injection at {self.trouble}") from error
         self.trouble = ""
         return outcome
@@ -221,7 +225,18 @@ class Submitter:
             connection.close()
         return None
 
+    async def _look_again(self) -> None:
+        """Until there is no trouble any more: the next mail, which would show it, may come in hours."""
+        while self.trouble:
+            await asyncio.sleep(_PROBE_SECONDS)
+            with suppress(OSError, TimeoutError, _Broken):
+                async with asyncio.timeout(self.timeout_seconds):
+                    (await _Connection.open(self.endpoint, self.hostname)).close()
+                self.trouble = ""
+
     def close(self) -> None:
         """Say QUIT on what is kept."""
+        if self._probe is not None:
+            self._probe.cancel()
         while self._idle:
             self._idle.pop().close()

@@ -237,3 +237,30 @@ async def test_content_that_nobody_reads_is_let_go(monkeypatch: pytest.MonkeyPat
         await asyncio.sleep(0)
         assert open_sockets() == before + 1  # the listener's end
         enough.set()
+
+
+async def test_the_end_of_trouble_is_noticed_without_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "_PROBE_SECONDS", 0.01)
+    recovered = asyncio.Event()
+    greetings = 0
+
+    async def hang_up(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\n")
+
+    async def greet(listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal greetings
+        greetings += 1
+        await reader.readuntil(b"\n")
+        writer.write(b"250 mx.relay.example\r\n")
+        await reader.readuntil(b"QUIT\r\n")
+        recovered.set()
+
+    listener = Listener(hang_up, hang_up, greet, greet)
+    async with submitting(listener) as submitter:
+        with pytest.raises(Unavailable):
+            await submitter.submit(copy())
+        assert submitter.trouble
+        async with asyncio.timeout(20):
+            await recovered.wait()
+        assert submitter.trouble == ""
+        assert (greetings, listener.taken) == (1, [])

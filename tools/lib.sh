@@ -125,8 +125,28 @@ venv_fits() {
     .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# refuse_foreign_venv: what is installed into another checkout's .venv would change which source that one runs.
+refuse_foreign_venv() {
+    local home
+    [ ! -L .venv ] ||
+        die "$PWD/.venv is a link to $(readlink .venv), which is not this checkout's: remove the link, and run it again to get a .venv of its own"
+    home=$(editable_home)
+    [ ! -d "$home" ] || [ "$home" -ef . ] ||
+        die "$PWD/.venv runs mailrelay from $home, which is another checkout: remove .venv, and run it again to make it anew"
+}
+
+# The folder whose source .venv runs; nothing if it holds no such installation.
+editable_home() {
+    .venv/bin/python -I 2>/dev/null - <<'END' || true
+import importlib.metadata, json, urllib.parse
+found = json.loads(importlib.metadata.distribution("mailrelay").read_text("direct_url.json"))
+print(urllib.parse.unquote(urllib.parse.urlsplit(found["url"]).path))
+END
+}
+
 ensure_python() {
     local stamp=.venv/installed now python
+    refuse_foreign_venv
     if ! venv_fits; then
         python=$(find_python) || die "no Python 3.11 or newer with its venv module"
         say "making .venv with $("$python" --version)"

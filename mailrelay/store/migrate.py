@@ -19,8 +19,8 @@ from psycopg.rows import TupleRow
 
 from mailrelay.core.errors import BadConfig, Conflict, Unavailable
 
-# Any number will do that no other program locks in this database: "mrmigr" in ASCII.
-_LOCK = "select pg_advisory_xact_lock(120346463594354)"
+# Any number will do that no other program locks in this database: "mrmigr" in ASCII, big-endian.
+_LOCK = "select pg_advisory_xact_lock(120338229323634)"
 _TABLE_EXISTS = "select to_regclass('schema_migration') is not null"
 _CREATE_TABLE = """
     create table schema_migration (

@@ -17,6 +17,9 @@ from mailrelay.wire.policy import PolicyRequest
 from mailrelay.wiring.runtime import Runtime, utc_now
 
 TRANSPORT = "mailrelay"  # the service in master.cf that talks LMTP to us
+# virtual_mailbox_maps only need some value. Where a host uses that list as smtpd_sender_login_maps, too, it says who
+# may send with the address: our system user, who cannot log in.
+_EXISTS = "mailrelay"
 
 
 class PolicyRole:
@@ -80,7 +83,7 @@ def answer_map(lookup: socketmap.Lookup, realm: Realm, transport: str) -> socket
         case "domain":
             return socketmap.Ok(domain) if ours and "@" not in lookup.key else socketmap.NotFound()
         case "recipient":
-            return socketmap.Ok(lookup.key) if ours and "@" in lookup.key else socketmap.NotFound()
+            return socketmap.Ok(_EXISTS) if ours and "@" in lookup.key else socketmap.NotFound()
         case "transport":
             return socketmap.Ok(transport) if ours else socketmap.NotFound()
         case _:

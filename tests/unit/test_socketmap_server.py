@@ -91,10 +91,12 @@ LOOKUPS = [
     (b"domain .alias.example", "NOTFOUND "),
     (b"domain a1@alias.example", "NOTFOUND "),
     (b"domain [192.0.2.1]", "NOTFOUND "),
-    (b"recipient a1@alias.example", "OK a1@alias.example"),
-    (b"recipient a b@own.example", "OK a b@own.example"),
+    (b"recipient a1@alias.example", "OK mailrelay"),
+    (b"recipient a b@own.example", "OK mailrelay"),
     (b"recipient alias.example", "NOTFOUND "),
-    (b"recipient @alias.example", "OK @alias.example"),
+    (b"recipient @alias.example", "OK mailrelay"),
+    (b"recipient \xff@alias.example", "OK mailrelay"),
+    (b"recipient a\x07b@alias.example", "OK mailrelay"),
     (b"recipient x@shop.example", "NOTFOUND "),
     (b"transport a1@alias.example", "OK mailrelay:inet:127.0.0.1:10024"),
     (b"transport own.example", "OK mailrelay:inet:127.0.0.1:10024"),
@@ -106,7 +108,7 @@ LOOKUPS = [
 ]
 
 
-@pytest.mark.parametrize(("question", "reply"), LOOKUPS, ids=[question.decode() for question, _ in LOOKUPS])
+@pytest.mark.parametrize(("question", "reply"), LOOKUPS, ids=[repr(question) for question, _ in LOOKUPS])
 async def test_the_maps_know_what_is_ours(client: Client, question: bytes, reply: str) -> None:
     assert await client.ask(question) == [reply]
 
@@ -115,7 +117,7 @@ async def test_replies_keep_the_order_of_questions(client: Client) -> None:
     assert await client.ask(*(question for question, _ in LOOKUPS)) == [reply for _, reply in LOOKUPS]
 
 
-ODD = [b"domain bug", b"recipient \xff@alias.example", b"recipient a\x07b@alias.example", b"wea\x07ther x"]
+ODD = [b"domain bug", b"wea\x07ther x"]
 
 
 @pytest.mark.parametrize("question", ODD, ids=range(len(ODD)))

@@ -41,8 +41,12 @@ def check_config(ctx: click.Context) -> None:
     """Name every mistake in the settings, the secret files and the DKIM keys, without starting anything."""
     app = ctx.ensure_object(App)
     problems = _problems(app)
+    remarks = [] if problems else _reachable_listeners(app)
+    for remark in remarks:
+        app.remark(f"note: {remark}")
     if app.json:
-        click.echo(show.document({"file": str(app.config_path), "ok": not problems, "problems": problems}))
+        found = {"file": str(app.config_path), "ok": not problems, "problems": problems, "remarks": remarks}
+        click.echo(show.document(found))
     elif not problems:
         click.echo(f"{app.config_path}: ok")
     else:
@@ -82,6 +86,21 @@ def _clashing_listeners(app: App) -> list[str]:
             problems.append(f"{app.config_path}: {key}: {endpoint} is taken by {seen[endpoint]}")
         seen.setdefault(endpoint, key)
     return problems
+
+
+def _reachable_listeners(app: App) -> list[str]:
+    """What is odd but may be meant: a firewall can stand before an address that other hosts reach."""
+    config = app.config
+    dangers = {
+        "policy.listen": (config.policy.listen, "whoever reaches it learns which addresses exist"),
+        "policy.socketmap": (config.policy.socketmap, "whoever reaches it learns which domains are ours"),
+        "lmtp.listen": (config.lmtp.listen, "whoever reaches it injects mail past Postfix and its checks"),
+    }
+    return [
+        f"{app.config_path}: {key}: {endpoint} is not loopback: {danger}; use an address such as 127.0.0.1"
+        for key, (endpoint, danger) in dangers.items()
+        if not endpoint.loopback
+    ]
 
 
 @click.group()

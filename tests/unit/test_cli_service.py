@@ -112,7 +112,25 @@ def test_good_settings_are_ok(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(["check-config"]) == 0
     assert capsys.readouterr().out == f"{config}: ok\n"
     assert run(["--json", "check-config"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"file": str(config), "ok": True, "problems": []}
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"file": str(config), "ok": True, "problems": [], "remarks": []}
+
+
+def test_a_listener_that_other_hosts_reach_is_remarked(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with config.open("a") as file:
+        file.write("lmtp: {listen: '0.0.0.0:10024'}\npolicy: {listen: '[2001:db8::1]:10031', socketmap: 'unix:/m'}\n")
+    assert run(["secrets", "init"]) == 0
+    assert run(["domain", "keys", "relay.example"]) == 0
+    capsys.readouterr()
+    assert run(["check-config"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{config}: ok\n"
+    first, second = captured.err.splitlines()
+    assert first.startswith(f"note: {config}: policy.listen: [2001:db8::1]:10031 is not loopback: ")
+    assert second.startswith(f"note: {config}: lmtp.listen: 0.0.0.0:10024 is not loopback: ")
+    assert second.endswith("use an address such as 127.0.0.1")
+    assert run(["--json", "check-config"]) == 0
+    assert json.loads(capsys.readouterr().out)["remarks"] == [first[6:], second[6:]]
 
 
 def test_all_that_is_wrong_around_good_settings_is_named_at_once(

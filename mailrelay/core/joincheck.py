@@ -27,6 +27,7 @@ EXPANDED = (
     "inet_protocols",
     "mail_version",
     "message_size_limit",
+    "smtpd_discard_ehlo_keywords",
     "default_destination_rate_delay",
     "default_transport_rate_delay",
     "queue_directory",
@@ -89,36 +90,72 @@ def problems(wanted: Joining, facts: Facts) -> tuple[Problem, ...]:
 
 def remarks(wanted: Joining, facts: Facts) -> tuple[str, ...]:
     """What the admin should know, though it is no reason to stop."""
-    found = []
+    found: list[str] = []
+    for look in (_takes_over, _own_list, _trusted_first, _reports, _limit, _slow):
+        found += look(wanted, facts)
+    for parameter, text in joining.stale(facts):
+        found.append(f"{parameter} holds {text}, which looks like an earlier adoption: take it out if so")
+    return tuple(dict.fromkeys(found))
+
+
+def _takes_over(wanted: Joining, facts: Facts) -> Iterator[str]:
     for domain in wanted.domains:
         if _lists("virtual_mailbox_domains", domain, facts):
-            found.append(f"virtual_mailbox_domains already holds {domain}: from now on mailrelay gets its mail")
+            yield f"virtual_mailbox_domains already holds {domain}: from now on mailrelay gets its mail"
     for table in _tables(facts.expanded["transport_maps"]):
-        found += [
-            f"{table} of transport_maps has {domain}: from now on mailrelay gets its mail"
-            for domain in wanted.domains
-            if (table, domain) in facts.answers and (table, _probe(domain)) not in facts.answers
-        ]
-    for service in _listeners(facts):
-        if service.options.get(RECIPIENT_RESTRICTIONS) and service.name.rpartition(":")[2] in ("smtp", "smtpd", "25"):
-            check = " ".join(joining.units(wanted)[RECIPIENT_RESTRICTIONS])
-            found.append(
-                f"master.cf: {service.key} has its own {RECIPIENT_RESTRICTIONS}: put `{check}` there as well, "
+        for domain in wanted.domains:
+            if (table, domain) in facts.answers and (table, _probe(domain)) not in facts.answers:
+                yield f"{table} of transport_maps has {domain}: from now on mailrelay gets its mail"
+
+
+def _own_list(wanted: Joining, facts: Facts) -> Iterator[str]:
+    for service in _doors(facts):
+        if service.options.get(RECIPIENT_RESTRICTIONS):
+            yield (
+                f"master.cf: {service.key} has its own {RECIPIENT_RESTRICTIONS}: put `{_check(wanted)}` there as well, "
                 "else unknown addresses are noticed only after the mail was accepted"
             )
+
+
+def _trusted_first(wanted: Joining, facts: Facts) -> Iterator[str]:
+    unit = joining.units(wanted)[RECIPIENT_RESTRICTIONS]
+    value = joining.restricted(facts.raw[RECIPIENT_RESTRICTIONS], unit, facts)
+    inner = joining.spread(maincf.texts(value), facts.references)
+    before = [text for text in inner[: inner.index(unit[1])] if text.startswith("permit_")]
+    if before:
+        yield (
+            f"{RECIPIENT_RESTRICTIONS} has {', '.join(dict.fromkeys(before))} before our check: mail of such clients "
+            "to addresses that do not exist is accepted, and dropped at delivery; to have it refused, move "
+            f"`{_check(wanted)}` before them"
+        )
+
+
+def _reports(wanted: Joining, facts: Facts) -> Iterator[str]:
+    """A sender may ask to hear of success: that reaches victims of forged senders, and tells which addresses exist."""
+    parameter = "smtpd_discard_ehlo_keywords"
+    for service in _doors(facts):
+        value = _effective(service, parameter, facts)
+        if "dsn" not in (text.lower() for text in maincf.texts(value)):
+            yield (
+                f"{_where(parameter, service)} = {value or '(empty)'}: Postfix sends reports of success to whoever is named as the "
+                "sender, if asked to; to have it send none, add dsn to this list"
+            )
+
+
+def _limit(wanted: Joining, facts: Facts) -> Iterator[str]:
     limit = facts.expanded["message_size_limit"]
     if limit.isdigit() and not 0 < int(limit) <= wanted.message_octets:
-        found.append(
+        yield (
             f"message_size_limit = {limit} allows more than limits.message_octets = {wanted.message_octets}: "
             "mail between the two comes as far as the LMTP role, which refuses it"
         )
+
+
+def _slow(wanted: Joining, facts: Facts) -> Iterator[str]:
     for parameter in ("default_destination_rate_delay", "default_transport_rate_delay"):
         if facts.expanded[parameter].rstrip("smhdw") not in ("", "0"):
             own = parameter.replace("default", "mailrelay")
-            found.append(f"{parameter} = {facts.expanded[parameter]} slows our transport down: set {own} = 0s")
-    for parameter, text in joining.stale(facts):
-        found.append(f"{parameter} holds {text}, which looks like an earlier adoption: take it out if so")
-    return tuple(found)
+            yield f"{parameter} = {facts.expanded[parameter]} slows our transport down: set {own} = 0s"
 
 
 def _old(wanted: Joining, facts: Facts) -> Iterator[Problem]:
@@ -261,6 +298,15 @@ def _listeners(facts: Facts) -> list[Service]:
         for service in facts.services
         if service.command == "smtpd" and not (service.type == "inet" and _is_loopback(service.name))
     ]
+
+
+def _doors(facts: Facts) -> list[Service]:
+    """Those of them that take mail from the world, also behind postscreen."""
+    return [service for service in _listeners(facts) if service.name.rpartition(":")[2] in ("smtp", "smtpd", "25")]
+
+
+def _check(wanted: Joining) -> str:
+    return " ".join(joining.units(wanted)[RECIPIENT_RESTRICTIONS])
 
 
 def _effective(service: Service | None, parameter: str, facts: Facts) -> str:

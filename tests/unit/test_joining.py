@@ -38,6 +38,7 @@ STOCK = Facts(
         "inet_protocols": "all",
         "mail_version": "3.7.11",
         "message_size_limit": "10240000",
+        "smtpd_discard_ehlo_keywords": "silent-discard, dsn",
         "default_destination_rate_delay": "0s",
         "default_transport_rate_delay": "0s",
     },
@@ -133,7 +134,7 @@ def test_the_files_for_joining_by_hand_say_the_same() -> None:
 # What is refused
 
 
-def test_a_stock_postfix_is_welcome() -> None:
+def test_a_well_kept_postfix_is_welcome() -> None:
     assert joincheck.problems(WANTED, STOCK) == ()
     assert joincheck.remarks(WANTED, STOCK) == ()
 
@@ -294,10 +295,33 @@ def test_all_reasons_come_at_once_with_value_and_way_out() -> None:
         (with_(default_destination_rate_delay="1s"), "mailrelay_destination_rate_delay"),
         (with_(transport_maps="socketmap:inet:127.0.0.1:9999:transport"), "earlier adoption"),
         (replace(STOCK, services=(replace(SMTP, options={"smtpd_recipient_restrictions": "reject"}),)), CHECK),
+        (with_(smtpd_discard_ehlo_keywords=""), "smtpd_discard_ehlo_keywords = (empty): "),
+        (
+            replace(STOCK, services=(Service("smtpd", "pass", "smtpd", {"smtpd_discard_ehlo_keywords": "ETRN"}),)),
+            "master.cf: smtpd/pass: smtpd_discard_ehlo_keywords = ETRN: ",
+        ),
+        (
+            with_(smtpd_recipient_restrictions="permit_mynetworks, permit_sasl_authenticated reject_rbl_client x"),
+            f"has permit_mynetworks, permit_sasl_authenticated before our check: mail of such clients to addresses "
+            f"that do not exist is accepted, and dropped at delivery; to have it refused, move `{CHECK}` before them",
+        ),
+        (
+            replace(
+                with_(smtpd_recipient_restrictions="ours, permit_mynetworks"),
+                references={"ours": "permit_tls_clientcerts, reject_unauth_destination"},
+            ),
+            "has permit_tls_clientcerts before our check",
+        ),
     ],
 )
 def test_what_is_odd_but_safe_is_remarked(facts: Facts, word: str) -> None:
     assert word in " ".join(joincheck.remarks(WANTED, facts))
+
+
+def test_clients_permitted_behind_our_check_and_doors_for_our_own_users_need_no_remark() -> None:
+    facts = with_(smtpd_recipient_restrictions="reject_unauth_destination, permit_mynetworks")
+    submission = Service("submission", "inet", "smtpd", {"smtpd_discard_ehlo_keywords": ""})
+    assert joincheck.remarks(WANTED, replace(facts, services=(SMTP, submission))) == ()
 
 
 @pytest.mark.parametrize("parameter", ["mydestination", "relay_domains", "virtual_alias_domains"])

@@ -137,8 +137,8 @@ def _reports(wanted: Joining, facts: Facts) -> Iterator[str]:
         value = _effective(service, parameter, facts)
         if "dsn" not in (text.lower() for text in maincf.texts(value)):
             yield (
-                f"{_where(parameter, service)} = {value or '(empty)'}: Postfix sends reports of success to whoever is named as the "
-                "sender, if asked to; to have it send none, add dsn to this list"
+                f"{_where(parameter, service)} = {value or '(empty)'}: Postfix sends reports of success to whoever is "
+                "named as the sender, if asked to; to have it send none, add dsn to this list"
             )
 
 

@@ -31,8 +31,11 @@ def domain() -> None:
 def add(app: App, name: str, shared: bool, account: str | None, verified: bool, catch_all: bool) -> None:
     """Bring a domain here, make its DKIM keys and print what to publish.
 
+    A Postfix that was joined is asked whether it serves the domain itself.
+
     For the service's own domain, which is a setting, only keys are made unless --shared is given.
     """
+    from mailrelay.cli.join import remark_on
     from mailrelay.store.manage_domains import Domains
     from mailrelay.store.manage_keys import DkimFolder
 
@@ -50,6 +53,7 @@ def add(app: App, name: str, shared: bool, account: str | None, verified: bool, 
     whose = "is shared: everybody may hold aliases there" if found.shared else f"belongs to account {found.account}"
     app.remark(f"domain {found.name} (id {found.id}) {whose}; publish these records:")
     _print(app, domains.records(name, app.service, keys.texts(name), found.shared))
+    remark_on(app, found.name, shared=found.shared)
 
 
 @domain.command()

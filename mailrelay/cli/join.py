@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from mailrelay.cli.app import App
-from mailrelay.cli.joined import join_options, run_adopt, run_release
+from mailrelay.cli.joined import domain_remarks, join_options, run_adopt, run_release
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.joining import Joining
 
@@ -43,6 +43,13 @@ def release(ctx: click.Context, /, **options: Any) -> None:
     except BadConfig as error:
         app.remark(f"note: released without settings, as they cannot be used: {error.problems[0]}")
     ctx.exit(run_release(wanted, state_dir=state, as_json=app.json, **options))
+
+
+def remark_on(app: App, domain: str, *, shared: bool) -> None:
+    """Says what adopt would have refused if it had known of this domain."""
+    wanted = _joining(app, (domain,), (domain,) if shared else ())
+    for remark in domain_remarks(wanted, app.config.state):
+        app.remark(f"note: {remark}")
 
 
 def _joining(app: App, domains: tuple[str, ...], shared: tuple[str, ...] = ()) -> Joining:

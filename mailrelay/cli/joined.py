@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from mailrelay.clients.joinmemory import MemoryFile
+from mailrelay.clients.joinmemory import MemoryFile, joined_directories
 from mailrelay.clients.postconf import PostfixFolder
+from mailrelay.core.errors import BadConfig
 from mailrelay.core.joining import Joining
 from mailrelay.flows import join
 from mailrelay.flows.join import Change
@@ -75,6 +76,21 @@ def run_release(
     memories = MemoryFile(state_dir, postfix.directory)
     change = join.release(wanted, postfix, memories)
     return _finish(change, postfix, memories, dry_run=dry_run, yes=yes, reload=reload, as_json=as_json)
+
+
+def domain_remarks(wanted: Joining, state_dir: Path) -> list[str]:
+    """What the Postfix instances that were joined have against the domains of `wanted`."""
+    found = []
+    for directory in joined_directories(state_dir):
+        try:
+            problems = join.domain_problems(wanted, PostfixFolder(Path(directory)), MemoryFile(state_dir, directory))
+        except BadConfig as error:
+            found.append(
+                f"{error.problems[0]}: see `mailrelay adopt --dry-run` for what Postfix has against the domain"
+            )
+        else:
+            found += [f"{directory}: {problem}" for problem in problems]
+    return found
 
 
 def _finish(

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from mailrelay.clients.atomicfile import write_private
 from mailrelay.core.errors import BadConfig
@@ -56,6 +56,12 @@ class MemoryFile:
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+def joined_directories(folder: Path) -> list[str]:
+    """The Postfix folders that memories in this one are about. By the names of the files, as only root reads them."""
+    names = (path.stem.removeprefix("joined-") for path in sorted(folder.glob("joined-*.json")))
+    return [f"/{unquote(name.replace('-', '/'))}" for name in names]
 
 
 def _data(memory: Memory) -> dict[str, Any]:

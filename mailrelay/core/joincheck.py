@@ -79,13 +79,16 @@ def problems(wanted: Joining, facts: Facts) -> tuple[Problem, ...]:
         _networks,
         _taken,
         _port,
-        _elsewhere,
-        _below,
-        _routed,
+        domain_problems,
         _hidden,
     ):
         found += check(wanted, facts)
     return tuple(dict.fromkeys(found))
+
+
+def domain_problems(wanted: Joining, facts: Facts) -> tuple[Problem, ...]:
+    """The reasons that concern the domains: somebody else on the host has one already."""
+    return (*_elsewhere(wanted, facts), *_below(wanted, facts), *_routed(wanted, facts))
 
 
 def remarks(wanted: Joining, facts: Facts) -> tuple[str, ...]:

@@ -95,6 +95,14 @@ def adoption(wanted: Joining, postfix: Postfix, memories: Memories) -> Change:
     return Change(postfix.directory, now, after, memory, (), remarks)
 
 
+def domain_problems(wanted: Joining, postfix: Postfix, memories: Memories) -> tuple[Problem, ...]:
+    """What an adoption of today would have against the domains alone, which may be newer than the adoption."""
+    now, memory = postfix.read(), memories.load()
+    units = releasing.merged(memory, joining.units(wanted))
+    base = releasing.released(now, memory, units, postfix.defaults(joining.LISTS))
+    return joincheck.domain_problems(wanted, postfix.facts(base, wanted.domains))
+
+
 def release(wanted: Joining | None, postfix: Postfix, memories: Memories) -> Change:
     """What leaving would change. wanted: the configuration of today, which helps where the memory is lost."""
     now, memory = postfix.read(), memories.load()

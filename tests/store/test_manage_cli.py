@@ -19,6 +19,7 @@ service: {{domain: relay.example, hostname: mx.relay.example, operator: [admin@i
 database: {{dsn: "{dsn}"}}
 secrets: {folder}/secrets
 dkim: {folder}/dkim
+state: {folder}/state
 """
 
 Command = Callable[..., Any]
@@ -96,6 +97,17 @@ def test_the_quick_start_works_and_its_documents_carry_both_ids(peopled: Command
     assert len(key["token"]) == 64
     (listed,) = peopled("api-key", "list", "me@inbox.example")
     assert listed == {name: value for name, value in key.items() if name != "token"}
+
+
+def test_a_domain_is_added_whatever_the_postfix_that_was_joined_says(
+    said: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "joined-nowhere-at-all.json").touch()
+    code, records, remarks = said("domain", "add", "alias.example", "--shared")
+    assert code == 0
+    assert "alias.example. IN MX " in records
+    assert "note: /nowhere/at/all/main.cf: cannot be read" in remarks
 
 
 def test_several_mailboxes_follow_one_option_or_each_their_own(peopled: Command) -> None:

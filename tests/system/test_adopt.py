@@ -5,11 +5,12 @@ import os
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mailrelay.cli.joined import run_adopt, run_release
+from mailrelay.cli.joined import domain_remarks, run_adopt, run_release
 from mailrelay.clients.joinmemory import MemoryFile
 from mailrelay.clients.postconf import PostfixFolder
 from mailrelay.core import maincf
@@ -336,6 +337,22 @@ def test_what_is_dangerous_is_refused(setting: str, tmp_path: Path, capsys: pyte
     assert f"refused: {setting.split()[0]}" in streams.err or "refused: virtual_alias_domains" in streams.err
     assert REFUSED[setting] in streams.err
     assert host.bytes == host.before
+
+
+def test_a_domain_that_comes_after_the_adoption_is_checked_with_every_instance(tmp_path: Path) -> None:
+    hosts = [
+        Host(tmp_path / name, MAIN + line) for name, line in (("a-b%c", b"relay_domains = x.example\n"), ("2", b""))
+    ]
+    for host in hosts:
+        host.state = tmp_path / "state"
+        assert host.adopt() == 0
+    (remark,) = domain_remarks(replace(WANTED, domains=("x.example",)), hosts[0].state)
+    assert remark.startswith(f"{hosts[0].folder}: relay_domains = x.example: ")
+    assert domain_remarks(replace(WANTED, domains=("y.example",)), hosts[0].state) == []
+    assert domain_remarks(WANTED, tmp_path / "nothing") == []
+    hosts[0].main.unlink()
+    (remark,) = domain_remarks(replace(WANTED, domains=("y.example",)), hosts[0].state)
+    assert remark.startswith(f"{hosts[0].main}: cannot be read: ")
 
 
 def test_every_reason_is_given_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,6 +243,15 @@ def test_a_refusal_changes_nothing_and_shows_no_diff() -> None:
     assert (change.changes, change.diff, notes.memory) == (False, "", None)
 
 
+def test_a_domain_that_comes_later_is_checked_by_itself() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes)
+    host.files = replace(host.files, main=host.files.main + b"relay_domains = new.example\nmynetworks = 0.0.0.0/0\n")
+    for domain, expected in (("new.example", ["relay_domains"]), ("other.example", [])):
+        wanted = replace(WANTED, domains=(domain,))
+        assert [problem.parameter for problem in join.domain_problems(wanted, host, notes)] == expected
+
+
 def test_the_diff_shows_both_files() -> None:
     diff = join.adoption(WANTED, Host(PLAIN), Notes()).diff
     assert "--- /etc/postfix/main.cf\n+++ /etc/postfix/main.cf (new)\n" in diff

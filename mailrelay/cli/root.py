@@ -20,6 +20,8 @@ class _Entry(NamedTuple):
     help: str
 
 
+_JSON = "Results as one JSON document."
+
 # Loaded when called: a command does not pay for the imports of the others.
 _COMMANDS = {
     "serve": _Entry("mailrelay.cli.service", "serve", "Run roles: policy, lmtp, api, worker, or all."),
@@ -43,6 +45,21 @@ _COMMANDS = {
 }
 
 
+def _take_json(command: click.Command) -> None:
+    """Let a command and those below it have --json behind their names as well, where people look for it."""
+    if not any("--json" in parameter.opts for parameter in command.params):
+        option = click.Option(["--json"], is_flag=True, expose_value=False, callback=_want_json, help=_JSON)
+        command.params.append(option)
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _take_json(inner)
+
+
+def _want_json(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.ensure_object(App).json = True
+
+
 class _Root(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -53,6 +70,7 @@ class _Root(click.Group):
             return None
         command = getattr(importlib.import_module(entry.module), entry.attribute)
         assert isinstance(command, click.Command)
+        _take_json(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -67,7 +85,7 @@ class _Root(click.Group):
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings file; else MAILRELAY_CONFIG, else /etc/mailrelay/mailrelay.yaml.",
 )
-@click.option("--json", is_flag=True, help="Results as one JSON document.")
+@click.option("--json", is_flag=True, help=_JSON)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def root(ctx: click.Context, config: Path | None, json: bool) -> None:

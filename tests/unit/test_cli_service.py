@@ -116,6 +116,18 @@ def test_good_settings_are_ok(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert document == {"file": str(config), "ok": True, "problems": [], "remarks": []}
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--json", "secrets", "init"], ["secrets", "--json", "init"], ["secrets", "init", "--json"]]
+)
+def test_json_may_stand_anywhere(arguments: list[str], config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check-config", "--json"]) == 78
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+    assert run(arguments) == 0
+    assert set(json.loads(capsys.readouterr().out)["created"]) == set(SECRET_NAMES)
+    assert run(["secrets", "init"]) == 0
+    assert capsys.readouterr().out.endswith("nothing was missing\n")
+
+
 def test_a_listener_that_other_hosts_reach_is_remarked(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with config.open("a") as file:
         file.write("lmtp: {listen: '0.0.0.0:10024'}\npolicy: {listen: '[2001:db8::1]:10031', socketmap: 'unix:/m'}\n")

@@ -693,7 +693,7 @@ create table ledger (
     reason         text,
     mode           text,
     size_octets    bigint not null default 0,
-    finished_at    timestamptz,            -- null: still queued
+    finished_at    timestamptz,            -- null: still queued or held
     constraint ledger_once unique (ingress_key, rcpt, recipient_id),
     constraint ledger_ingress_key_octets check (octet_length(ingress_key) = 16),
     constraint ledger_message_id_octets check (octet_length(message_id) <= 998),
@@ -784,8 +784,11 @@ create table failed_delivery (
     attempted_at  timestamptz,
     created_at    timestamptz not null default now(),
     updated_at    timestamptz not null default now(),
+    -- The ledger's row that says `held`. No foreign key: a release removes that row, the copies have rows of their own.
+    ledger_id     bigint,
     constraint failed_delivery_uuid_unique unique (uuid),
     constraint failed_delivery_once unique (ir_dedupe_key),
+    constraint failed_delivery_ledger_unique unique (ledger_id),
     constraint failed_delivery_account_fk foreign key (account_id) references account on delete cascade,
     constraint failed_delivery_alias_fk foreign key (alias_id) references alias on delete set null,
     constraint failed_delivery_recipient_fk foreign key (recipient_id) references recipient on delete set null,
@@ -800,6 +803,16 @@ create index failed_delivery_alias_id on failed_delivery (alias_id) where alias_
 create index failed_delivery_recipient_id on failed_delivery (recipient_id) where recipient_id is not null;
 create index failed_delivery_created_at on failed_delivery (created_at);
 
+-- However a record goes, by age, by its owner or with the account: what it held is held no more.
+create function failed_delivery_gone() returns trigger language plpgsql as $$
+begin
+    update ledger set outcome = 'discarded', finished_at = now() where id = old.ledger_id and outcome = 'held';
+    return null;
+end
+$$;
+create trigger failed_delivery_gone after delete on failed_delivery
+    for each row when (old.ledger_id is not null) execute function failed_delivery_gone();
+
 -- A message kept for its owner: spooled until its copy is through, or with a failed delivery, quarantined or held.
 create table stored_message (
     id                 bigint generated always as identity primary key,
@@ -813,6 +826,8 @@ create table stored_message (
     partial            boolean not null default false,
     created_at         timestamptz not null default now(),
     expires_at         timestamptz not null,
+    evidence           bytea,              -- encrypted at rest: value of the ingress header; null: there was none
+    leased_until       timestamptz,        -- somebody is releasing it; null: nobody
     constraint stored_message_failed_delivery_unique unique (failed_delivery_id),
     constraint stored_message_account_fk foreign key (account_id) references account on delete cascade,
     constraint stored_message_failed_delivery_fk foreign key (failed_delivery_id)
@@ -832,6 +847,7 @@ create table receiver_memory (
     updated_at         timestamptz not null default now(),
     constraint receiver_memory_folded check (receiver = lower(receiver collate "C"))
 );
+create index receiver_memory_updated_at on receiver_memory (updated_at);
 
 -- A feedback loop's report about mail of ours.
 create table complaint (

@@ -17,6 +17,7 @@ from mailrelay.store.manage import (
     Connection,
     accept_mailboxes,
     account_id,
+    conflicts,
     owning_account,
     verified_recipients,
 )
@@ -59,6 +60,11 @@ _LOCK = """
 """
 _STATE = """
     update alias set state = %(state)s, deleted_at = case when %(state)s = 'deleted' then now() end where id = %(id)s
+"""
+# Naming the domain makes the trigger alias_reserve look it up and check its owner: both may have changed meanwhile.
+_RESTORE = """
+    update alias set state = 'active', deleted_at = null, domain = domain where id = %(id)s
+    returning domain_id is not null or username_id is not null
 """
 _CHANGE = """
     update alias
@@ -165,13 +171,21 @@ class Aliases:
             return await _one(conn, address)
 
     async def restore(self, address: Address) -> AliasRecord:
-        """Make a deleted alias active again. Raises Absent, and Conflict below a released handle."""
-        async with self.database.connection() as conn, conn.transaction():
-            held = await _locked(conn, address)
-            if held.below_released:
-                raise Conflict(f"{address} belonged to a handle that is released for good")
-            await conn.execute(_STATE, {"id": held.id, "state": "active"})
-            return await _one(conn, address)
+        """Make a deleted alias active again. Raises Absent, also if its domain or username is gone, and Conflict below
+        a released handle or where the domain is another account's now."""
+        words = {
+            "alias_domain_owned": f"{address.domain} belongs to another account",
+            "alias_local_part_reserved": f"{address.local} is a handle, which has the name on all shared domains",
+        }
+        with conflicts(words):
+            async with self.database.connection() as conn, conn.transaction():
+                held = await _locked(conn, address)
+                if held.below_released:
+                    raise Conflict(f"{address} belonged to a handle that is released for good")
+                row = await (await conn.execute(_RESTORE, {"id": held.id})).fetchone()
+                if row is None or not row[0]:
+                    raise Absent(f"{address} has no domain here any more")
+                return await _one(conn, address)
 
     async def forget(self, address: Address) -> AliasRecord | None:
         """Erase what the owner had there. What is left on a shared domain; None: nothing is. Raises Absent."""

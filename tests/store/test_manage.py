@@ -434,6 +434,46 @@ async def test_a_domain_with_aliases_goes_only_on_purpose(database: Database) ->
         await Aliases(database).add(_new(SHOP, Named("other")))
 
 
+async def test_an_alias_comes_back_only_where_its_domain_is_its_owners(database: Database, conn: Connection) -> None:
+    store, domains, address = Aliases(database), Domains(database), parse_address("shop@own.example")
+    await store.add(_new(address, Named("johndoe")))
+    await domains.remove("own.example", with_aliases=True)
+    with pytest.raises(Absent, match=r"shop@own\.example has no domain here any more"):
+        await store.restore(address)
+    await domains.add(NewDomain("own.example", Named("other"), True, False))
+    with pytest.raises(Conflict, match=r"own\.example belongs to another account"):
+        await store.restore(address)
+    assert (await store.show(address)).state == "deleted"
+    await domains.remove("own.example", with_aliases=True)
+    await domains.add(NewDomain("own.example", Named("johndoe"), True, False))
+    assert (await store.restore(address)).state == "active"
+    assert await world.value(conn, "select a.domain_id = d.id from alias a join domain d on d.name = a.domain") is True
+
+
+async def test_an_alias_of_a_custom_domain_does_not_take_a_name_that_a_handle_has_everywhere(
+    database: Database,
+) -> None:
+    store, domains, address = Aliases(database), Domains(database), parse_address("shop@own.example")
+    await store.add(_new(address, Named("johndoe")))
+    await domains.remove("own.example", with_aliases=True)
+    await Handles(database).add(NewHandle("shop", Named("other"), None))
+    await domains.add(NewDomain("own.example", None, True, False))  # now it is shared
+    with pytest.raises(Conflict, match="shop is a handle"):
+        await store.restore(address)
+
+
+async def test_an_alias_below_a_username_that_is_gone_does_not_come_back(database: Database, conn: Connection) -> None:
+    address = parse_address("shop@jd.alias.example")
+    await Usernames(database).add(Named("johndoe"), "keep")
+    await Usernames(database).add(Named("johndoe"), "jd")
+    await Aliases(database).add(NewAlias(address.local, address.domain, Named("johndoe"), (), username="jd"))
+    await Aliases(database).delete(address)
+    assert (await Aliases(database).restore(address)).state == "active"
+    await Usernames(database).remove("jd")
+    with pytest.raises(Absent, match="has no domain here any more"):
+        await Aliases(database).restore(address)
+
+
 # --- handles ---------------------------------------------------------------------------------------------------------
 
 

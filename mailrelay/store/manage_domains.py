@@ -26,12 +26,13 @@ _LIST: LiteralString = f"""
 _LOCK = "lock table domain in share row exclusive mode"
 # Whoever is at the name, or above or below it: domains of others, usernames that give that domain, verified mailboxes.
 _CLASHES: LiteralString = f"""
-    select format('domain %%s %%s', d.name,
-                  case when d.shared then 'is shared by everybody' else 'belongs to account ' || {OWNER_NAME} end)
+    (select format('domain %%s %%s', d.name,
+                   case when d.shared then 'is shared by everybody' else 'belongs to account ' || {OWNER_NAME} end)
     from domain d left join account acc on acc.id = d.account_id
     where d.name = %(name)s
        or (%(name)s like '%%.' || d.name or d.name like '%%.' || %(name)s)
           and d.account_id is distinct from %(account)s
+    order by length(d.name) desc limit 1)
     union all
     select format('username %%s has the domain %%s', u.name, %(name)s)
     from username_used u join domain d on d.shared

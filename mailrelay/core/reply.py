@@ -47,8 +47,12 @@ _CODES: Mapping[str, tuple[int, str, str]] = {
     "SRSFORGED": (550, "5.7.1", "Forged or expired return path"),
     "LOCALSPOOF": (550, "5.7.1", "Sender address may not be used from outside"),
     "NULLMULTI": (452, "4.5.3", "One recipient at a time for the null sender"),
+    "LOOP": (554, "5.4.6", "Routing loop detected"),
     "SIZE": (552, "5.3.4", "Message is larger than {limit} bytes"),
     "BARE": (550, "5.6.0", "Bare CR or LF in the message"),
+    "BADFROM": (550, "5.6.0", "A single valid From address is required"),
+    "DMARC": (550, "5.7.26", "Rejected by the DMARC policy of {domain}"),
+    "SPAM": (550, "5.7.1", "Message content rejected"),
     "TEMP": (451, "4.3.0", "Temporary failure, try again"),
     "LOOKUP": (451, "4.3.0", "Temporary look-up failure"),
 }
@@ -75,3 +79,8 @@ class Replies:
         """SIZE, naming the limit."""
         reply = self._replies["SIZE"]
         return Reply(reply.code, reply.enhanced, reply.text.replace("{limit}", str(limit_octets)))
+
+    def dmarc(self, domain: str) -> Reply:
+        """DMARC, naming the domain of the From field, as A-labels."""
+        reply = self._replies["DMARC"]
+        return Reply(reply.code, reply.enhanced, reply.text.replace("{domain}", domain))

@@ -20,6 +20,9 @@ SPECIFIED = {
     "SRSFORGED": "550 5.7.1 Forged or expired return path",
     "LOCALSPOOF": "550 5.7.1 Sender address may not be used from outside",
     "NULLMULTI": "452 4.5.3 One recipient at a time for the null sender",
+    "LOOP": "554 5.4.6 Routing loop detected",
+    "BADFROM": "550 5.6.0 A single valid From address is required",
+    "SPAM": "550 5.7.1 Message content rejected",
     "TEMP": "451 4.3.0 Temporary failure, try again",
 }
 
@@ -32,6 +35,7 @@ def test_the_replies_are_those_of_the_specification(key: str) -> None:
 def test_replies_that_name_something() -> None:
     assert str(Replies().banned(17)) == "554 5.7.1 Not accepted here (ref 17)"
     assert str(Replies().too_large(26214400)) == "552 5.3.4 Message is larger than 26214400 bytes"
+    assert str(Replies().dmarc("shop.example")) == "550 5.7.26 Rejected by the DMARC policy of shop.example"
 
 
 @pytest.mark.parametrize("key", DEFAULT_TEXTS)

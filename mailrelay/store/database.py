@@ -4,15 +4,25 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, Error, InterfaceError, OperationalError
+from psycopg import AsyncConnection, AsyncCursor, Error, InterfaceError, OperationalError
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from mailrelay.core.errors import Unavailable
 
-# Our queries are many short look-ups by key: a generic plan is always right, and compiling never pays.
-_SETTINGS = "-c plan_cache_mode=force_generic_plan -c jit=off"
+# Our statements look up a few keys: a generic plan of index probes is always right, and compiling never pays. As the
+# planner does not know how many keys there will be, it would rather read the smaller tables whole.
+_SETTINGS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "plan_cache_mode=force_generic_plan",
+        "jit=off",
+        "enable_seqscan=off",
+        "enable_hashjoin=off",
+        "enable_mergejoin=off",
+    )
+)
 # A host that vanished without a word would hold up a statement, and all that wait behind it, for a quarter of an hour.
 _KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
@@ -62,13 +72,23 @@ class Database:
         """All rows of one statement."""
         async with self.connection() as conn:
             cursor = await conn.execute(query, values)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall() if _has_rows(cursor) else []
 
     async def row(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> TupleRow | None:
         """The first row of one statement."""
         async with self.connection() as conn:
             cursor = await conn.execute(query, values)
-            return await cursor.fetchone() if cursor.description else None
+            return await cursor.fetchone() if _has_rows(cursor) else None
+
+
+def _has_rows(cursor: AsyncCursor[TupleRow]) -> bool:
+    # cursor.description would tell it as well, but describes every column first.
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
+
+
+def compact(statement: str) -> str:
+    """A statement without indentation: psycopg remembers how to send those of up to 4096 characters."""
+    return " ".join(statement.split())
 
 
 def constraint(error: Error) -> str:

@@ -1,6 +1,7 @@
 """One round trip for everything that decides about a recipient address (spec section 1.2)."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,27 +26,22 @@ from mailrelay.core.facts import (
 )
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.ledger import storable
-from mailrelay.store.database import Database
+from mailrelay.store.database import Database, compact
 
-# Each look-up is lateral, so that it stays an index probe per address however large the tables are.
 # The recipients come as one JSON list of [id, address, verified, unverified_since, failing_since, rank];
 # rank 0: attached or chosen by key, 1: the parent's default, 2: the account's default.
-_FACTS = """
-    select q.n::int,
+_FACTS = compact("""
+    select q.n,
            acc.id, acc.state, acc.block_behaviour, acc.forward_mode, acc.messages_per_hour, acc.new_aliases_per_hour,
            acc.bandwidth_octets_per_month, acc.created_at,
            a.id, a.uuid, a.state, a.block_behaviour, a.forward_mode, a.expires_at, a.max_forwards, a.emails_forwarded,
            a.sender_allow_list,
            p.kind, p.id, p.active, p.off, p.catch_all, p.auto_create_regex, p.block_behaviour, p.forward_mode,
            t.targets, used.amounts, b.blocked_by, b.has_list
-    from unnest(%(base)s::text[], %(domain)s::text[], %(shared)s::bool[], %(custom)s::bool[], %(label)s::text[],
-                %(sender)s::text[], %(author)s::text[], %(sender_org)s::text[], %(network)s::text[], %(keys)s::text[],
-                %(sender_domains)s::text[])
-         with ordinality as q(base, domain, shared, custom, label, sender, author, sender_org, network, keys,
-                           sender_domains, n)
-    left join lateral (
-        select * from alias where alias.local_part = q.base and alias.domain = q.domain
-    ) a on true
+    from json_to_recordset(%(inquiries)s) as q(
+        n int, base text, domain text, shared bool, custom bool, label text, sender text, author text, sender_org text,
+        network text, keys bigint[], sender_domains text[])
+    left join alias a on a.local_part = q.base and a.domain = q.domain
     left join lateral (
         select 'handle' as kind, h.id, h.account_id, h.recipient_id as default_recipient_id,
                h.state = 'active' as active,
@@ -65,12 +61,8 @@ _FACTS = """
         from domain d where q.custom and d.name = q.domain and d.account_id is not null and d.verified_at is not null
         limit 1
     ) p on true
-    left join lateral (
-        select c.id from account c where q.shared and a.id is null and p.id is null and c.name = %(catch_all)s
-    ) ca on true
-    left join lateral (
-        select * from account where account.id = coalesce(a.account_id, p.account_id, ca.id)
-    ) acc on true
+    left join account ca on q.shared and a.id is null and p.id is null and ca.name = %(catch_all)s
+    left join account acc on acc.id = coalesce(a.account_id, p.account_id, ca.id)
     left join lateral (
         select jsonb_agg(jsonb_build_array(r.id, r.address, r.verified_at is not null and not r.pending,
                                            extract(epoch from r.unverified_since), extract(epoch from r.failing_since),
@@ -82,7 +74,7 @@ _FACTS = """
             select k.id, 0, k.created_at from (
                 select r.id, r.created_at, row_number() over (order by r.created_at, r.id) as number
                 from recipient r where r.account_id = acc.id and not r.pending
-            ) k where a.id is null and q.keys <> '' and k.number = any (string_to_array(q.keys, ',')::bigint[])
+            ) k where a.id is null and k.number = any (q.keys)
             union all select p.default_recipient_id, 1, null where p.default_recipient_id is not null
             union all select acc.default_recipient_id, 2, null
         ) c join recipient r on r.id = c.id and r.account_id = acc.id
@@ -108,11 +100,11 @@ _FACTS = """
             select s.id from blocked_sender s
             where s.account_id = acc.id and (s.alias_id is null or s.alias_id = a.id)
               and (s.type = 'email' and s.value in (q.sender, q.author)
-                   or s.type = 'domain' and s.value = any (string_to_array(q.sender_domains, ',')))
+                   or s.type = 'domain' and s.value = any (q.sender_domains))
             order by s.type desc, s.id limit 1) as blocked_by
     ) b on acc.id is not null
     order by q.n
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +116,27 @@ class FactsReader:
 
     async def read(self, inquiries: Sequence[Inquiry]) -> list[Facts]:
         """One Facts per inquiry, in their order."""
-        values: dict[str, Any] = {
-            "base": [i.base for i in inquiries],
-            "domain": [i.domain for i in inquiries],
-            "shared": [i.shared for i in inquiries],
-            "custom": [i.custom for i in inquiries],
-            "label": [i.label for i in inquiries],
-            # Clients write what they like; a NUL or an octet that is no UTF-8 would spoil the question for others.
-            "sender": [storable(i.sender) for i in inquiries],
-            "author": [storable(i.author) for i in inquiries],
-            "sender_org": [storable(i.sender_org) or "-" for i in inquiries],
-            "network": [i.network or "-" for i in inquiries],
-            "keys": [",".join(map(str, i.keys)) for i in inquiries],
-            "sender_domains": [storable(",".join(i.sender_domains), 8000) for i in inquiries],
-            "catch_all": self.catch_all,
-        }
-        rows = await self.database.rows(_FACTS, values)
+        questions = [_question(n, inquiry) for n, inquiry in enumerate(inquiries)]
+        rows = await self.database.rows(_FACTS, {"inquiries": json.dumps(questions), "catch_all": self.catch_all})
         return [_facts(row) for row in rows]
+
+
+def _question(n: int, inquiry: Inquiry) -> Mapping[str, object]:
+    return {
+        "n": n,
+        "base": inquiry.base,
+        "domain": inquiry.domain,
+        "shared": inquiry.shared,
+        "custom": inquiry.custom,
+        "label": inquiry.label,
+        # Clients write what they like; a NUL or an octet that is no UTF-8 would spoil the question for others.
+        "sender": storable(inquiry.sender),
+        "author": storable(inquiry.author),
+        "sender_org": storable(inquiry.sender_org) or "-",
+        "network": inquiry.network or "-",
+        "keys": inquiry.keys,
+        "sender_domains": [storable(domain) for domain in inquiry.sender_domains],
+    }
 
 
 def _facts(row: TupleRow) -> Facts:

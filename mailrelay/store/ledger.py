@@ -1,23 +1,23 @@
 """Writing the ledger: every statement takes many entries, so that concurrent messages share it."""
 
+import json
 from collections.abc import Sequence
-from typing import Any
 
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally, storable
 from mailrelay.store.database import Database
 
+# What every entry has; as JSON, which costs half of what as many arrays do.
 _ENTRY = """
-    unnest(%(key)s::bytea[], %(queue_id)s::text[], %(message_id)s::text[], %(account)s::bigint[], %(alias)s::bigint[],
-           %(rcpt)s::text[], %(sender)s::text[], %(client)s::inet[], %(size)s::bigint[], %(recipient)s::bigint[]"""
-_ENTRY_NAMES = "key, queue_id, message_id, account_id, alias_id, rcpt, sender, client, size, recipient_id"
+    n int, key bytea, queue_id text, message_id text, account_id bigint, alias_id bigint, rcpt text, sender text,
+    client inet, size bigint, recipient_id bigint"""
 
 # The ledger row is the idempotency record: only who inserts it writes the outbound row as well. Rows that were there
 # before are read in the same statement; one that another transaction inserts meanwhile shows as neither.
 _OPEN = f"""
     with q as (
-        select * from {_ENTRY}, %(outbound)s::bigint[], %(destination)s::text[], %(type)s::text[], %(mode)s::text[])
-        with ordinality as q({_ENTRY_NAMES}, outbound_id, destination, type, mode, n)
+        select * from json_to_recordset(%(entries)s) as q(
+            {_ENTRY}, outbound_id bigint, destination text, type text, mode text)
     ), fresh as (
         insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
                             size_octets, recipient_id, outbound_id, outcome, mode)
@@ -45,11 +45,10 @@ _OPEN = f"""
 
 _CLOSE = """
     with c as (
-        select * from unnest(%(id)s::bigint[], %(outcome)s::text[], %(reason)s::text[], %(queue_id)s::text[],
-                             %(note)s::text[]) as c(id, outcome, reason, queue_id, note)
+        select * from json_to_recordset(%(closings)s) as c(
+            id bigint, outcome text, reason text, queue_id text, note text)
     ), t as (
-        select * from unnest(%(account)s::bigint[], %(alias)s::bigint[], %(org)s::text[], %(octets)s::bigint[])
-            as t(account_id, alias_id, org, octets)
+        select * from json_to_recordset(%(tallies)s) as t(account_id bigint, alias_id bigint, org text, octets bigint)
     ), entries as (
         update ledger set outcome = c.outcome, reason = nullif(c.reason, ''), finished_at = now()
         from c
@@ -91,9 +90,8 @@ _CLOSE = """
 
 _END = f"""
     with q as (
-        select * from {_ENTRY}, %(outcome)s::text[], %(reason)s::text[], %(counted)s::bigint[], %(ban)s::bigint[],
-                      %(blocked_by)s::bigint[])
-        with ordinality as q({_ENTRY_NAMES}, outcome, reason, counted_alias, ban_id, blocked_by, n)
+        select * from json_to_recordset(%(entries)s) as q(
+            {_ENTRY}, outcome text, reason text, counted_alias bigint, ban_id bigint, blocked_by bigint)
     ), fresh as (
         insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
                             size_octets, recipient_id, outcome, reason, finished_at)
@@ -159,12 +157,17 @@ class Ledger:
 
         Unavailable in place of an answer: the same copy is being registered by somebody else at this moment.
         """
-        values = _entries([(opening.envelope, opening.recipient_id) for opening in openings])
-        values["outbound"] = [signed(opening.outbound_id) for opening in openings]
-        values["destination"] = [storable(opening.destination) for opening in openings]
-        values["type"] = [opening.type.value for opening in openings]
-        values["mode"] = [opening.mode for opening in openings]
-        rows = await self._database.rows(_OPEN, values)
+        entries = [
+            {
+                **_entry(n, opening.envelope, opening.recipient_id),
+                "outbound_id": signed(opening.outbound_id),
+                "destination": storable(opening.destination),
+                "type": opening.type.value,
+                "mode": opening.mode,
+            }
+            for n, opening in enumerate(openings)
+        ]
+        rows = await self._database.rows(_OPEN, {"entries": json.dumps(entries)})
         opened: list[Opened | Unavailable] = []
         for opening, (fresh, outbound_id, outcome) in zip(openings, rows, strict=True):
             if fresh:
@@ -178,33 +181,44 @@ class Ledger:
 
     async def close(self, batches: Sequence[tuple[Sequence[Closing], Tally | None]]) -> list[None]:
         """Write what came of copies; with a tally also the counters of their recipient."""
-        closings = [closing for batch, _ in batches for closing in batch]
-        tallies = [tally for _, tally in batches if tally is not None]
-        await self._database.rows(
-            _CLOSE,
+        closings = [
             {
-                "id": [signed(closing.outbound_id) for closing in closings],
-                "outcome": [closing.outcome for closing in closings],
-                "reason": [closing.reason.value if closing.reason else "" for closing in closings],
-                "queue_id": [storable(closing.queue_id) for closing in closings],
-                "note": [storable(closing.note, 500) for closing in closings],
-                "account": [tally.account_id for tally in tallies],
-                "alias": [tally.alias_id for tally in tallies],
-                "org": [storable(tally.sender_org) for tally in tallies],
-                "octets": [tally.octets for tally in tallies],
-            },
-        )
+                "id": signed(closing.outbound_id),
+                "outcome": closing.outcome,
+                "reason": closing.reason.value if closing.reason else "",
+                "queue_id": storable(closing.queue_id),
+                "note": storable(closing.note, 500),
+            }
+            for batch, _ in batches
+            for closing in batch
+        ]
+        tallies = [
+            {
+                "account_id": tally.account_id,
+                "alias_id": tally.alias_id,
+                "org": storable(tally.sender_org),
+                "octets": tally.octets,
+            }
+            for _, tally in batches
+            if tally is not None
+        ]
+        await self._database.rows(_CLOSE, {"closings": json.dumps(closings), "tallies": json.dumps(tallies)})
         return [None] * len(batches)
 
     async def end(self, endings: Sequence[Ending]) -> list[None]:
         """Write recipients without a copy. A repeated one counts nothing."""
-        values = _entries([(ending.envelope, 0) for ending in endings])
-        values["outcome"] = [ending.outcome for ending in endings]
-        values["reason"] = [ending.reason.value for ending in endings]
-        values["counted"] = [ending.counted_alias for ending in endings]
-        values["ban"] = [ending.ban_id for ending in endings]
-        values["blocked_by"] = [ending.blocked_by for ending in endings]
-        await self._database.rows(_END, values)
+        entries = [
+            {
+                **_entry(n, ending.envelope, 0),
+                "outcome": ending.outcome,
+                "reason": ending.reason.value,
+                "counted_alias": ending.counted_alias,
+                "ban_id": ending.ban_id,
+                "blocked_by": ending.blocked_by,
+            }
+            for n, ending in enumerate(endings)
+        ]
+        await self._database.rows(_END, {"entries": json.dumps(entries)})
         return [None] * len(endings)
 
     async def bounced(self, outbound_id: OutboundId, status: str, text: str) -> None:
@@ -220,19 +234,19 @@ class Ledger:
         return [outbound_id in known for outbound_id in wanted]
 
 
-def _entries(items: Sequence[tuple[Envelope, int]]) -> dict[str, Any]:
-    envelopes = [envelope for envelope, _ in items]
+def _entry(n: int, envelope: Envelope, recipient_id: int) -> dict[str, object]:
     return {
-        "key": [envelope.key for envelope in envelopes],
-        "queue_id": [storable(envelope.queue_id, 100) for envelope in envelopes],
-        "message_id": [storable(envelope.message_id, 998) for envelope in envelopes],
-        "account": [envelope.account_id for envelope in envelopes],
-        "alias": [envelope.alias_id for envelope in envelopes],
-        "rcpt": [storable(envelope.rcpt) for envelope in envelopes],
-        "sender": [storable(envelope.sender) for envelope in envelopes],
-        "client": [envelope.client_address for envelope in envelopes],
-        "size": [envelope.size_octets for envelope in envelopes],
-        "recipient": [recipient_id for _, recipient_id in items],
+        "n": n,
+        "key": f"\\x{envelope.key.hex()}",
+        "queue_id": storable(envelope.queue_id, 100),
+        "message_id": storable(envelope.message_id, 998),
+        "account_id": envelope.account_id,
+        "alias_id": envelope.alias_id,
+        "rcpt": storable(envelope.rcpt),
+        "sender": storable(envelope.sender),
+        "client": envelope.client_address,
+        "size": envelope.size_octets,
+        "recipient_id": recipient_id,
     }
 
 

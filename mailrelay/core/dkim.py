@@ -1,12 +1,13 @@
 """DKIM signatures for what leaves: RFC 6376 with RSA-SHA256, RFC 8463 with Ed25519-SHA256.
 
 Canonicalisation is relaxed/relaxed, without `l=` and `i=`; what must not be added later is oversigned (spec
-section 11.6). The body is hashed once, however many copies and keys there are.
+section 11.6). The body is hashed once, however many copies and keys there are. `canonical` and `signed_field` also
+serve ARC, whose signatures differ in what they cover only.
 """
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,12 +139,19 @@ def txt_strings(record: str) -> tuple[str, ...]:
     return tuple(record[at : at + 255] for at in range(0, len(record), 255))
 
 
-def _signature(key: SigningKey, names: Sequence[bytes], covered: bytes, hashed_body: bytes, now: int) -> bytes:
-    lines = [
-        f"DKIM-Signature: v=1; a={key.algorithm}; c=relaxed/relaxed; d={key.domain}; s={key.selector};".encode("ascii")
-    ]
-    line = b"\tt=%d; x=%d; h=" % (now, now + LIFETIME_SECONDS)
-    words = [*(name + b":" for name in names[:-1]), names[-1] + b";", b" bh=%b;" % hashed_body, b" b="]
+def canonical(name: bytes, raw: bytes) -> bytes:
+    """A field in relaxed form (RFC 6376 section 3.4.2), without its line end. name: lower case; raw: all of it."""
+    value = raw.partition(b":")[2].replace(b"\r\n", b"").replace(b"\n", b"")
+    return name + b":" + _squeeze(value).strip(b" ")
+
+
+def signed_field(key: SigningKey, name: bytes, lines: list[bytes], words: Iterable[bytes], covered: bytes) -> bytes:
+    """A signature field with its CRLF, folded at 78 octets; the value of `b=` is put behind its last word.
+
+    name: lower case; lines: how the field begins, the last of them to be continued; words: the rest of it, each with
+    the space before it, up to and with ` b=`; covered: the canonical fields it signs, each with its CRLF.
+    """
+    *lines, line = lines
     for word in words:
         if len(line) + len(word) > _LINE_OCTETS:
             lines.append(line)
@@ -153,10 +161,22 @@ def _signature(key: SigningKey, names: Sequence[bytes], covered: bytes, hashed_b
     lines.append(line)
     unsigned = b"\r\n".join(lines)
     # RFC 6376 section 3.7: the signature field itself comes last, with an empty b= and without its line end.
-    value = b64encode(_sign(key.private, covered + _canonical(b"dkim-signature", unsigned)))
-    room = _LINE_OCTETS - len(line)
+    value = b64encode(_sign(key.private, covered + canonical(name, unsigned)))
+    room = max(_LINE_OCTETS - len(line), 0)
     rest = [value[at : at + _LINE_OCTETS - 1] for at in range(room, len(value), _LINE_OCTETS - 1)]
     return b"\r\n\t".join([unsigned + value[:room], *rest]) + b"\r\n"
+
+
+def name_list(names: Sequence[bytes]) -> list[bytes]:
+    """The names of a tag `h=` as words for `signed_field`, its semicolon included."""
+    return [*(name + b":" for name in names[:-1]), names[-1] + b";"]
+
+
+def _signature(key: SigningKey, names: Sequence[bytes], covered: bytes, hashed_body: bytes, now: int) -> bytes:
+    start = f"DKIM-Signature: v=1; a={key.algorithm}; c=relaxed/relaxed; d={key.domain}; s={key.selector};"
+    lines = [start.encode("ascii"), b"\tt=%d; x=%d; h=" % (now, now + LIFETIME_SECONDS)]
+    words = [*name_list(names), b" bh=%b;" % hashed_body, b" b="]
+    return signed_field(key, b"dkim-signature", lines, words, covered)
 
 
 def _sign(private: RSAPrivateKey | Ed25519PrivateKey, data: bytes) -> bytes:
@@ -176,14 +196,8 @@ def _cover(fields: Sequence[Field]) -> tuple[list[bytes], bytes]:
         raws = present.get(name, [])
         names += [name] * (len(raws) + (name not in _SIGNED))
         # RFC 6376 section 5.4.2: several fields of a name are taken from the bottom.
-        covered += [_canonical(name, raw) + b"\r\n" for raw in reversed(raws)]
+        covered += [canonical(name, raw) + b"\r\n" for raw in reversed(raws)]
     return names, b"".join(covered)
-
-
-def _canonical(name: bytes, raw: bytes) -> bytes:
-    """A field in relaxed form (RFC 6376 section 3.4.2), without its line end."""
-    value = raw.partition(b":")[2].replace(b"\r\n", b"").replace(b"\n", b"")
-    return name + b":" + _squeeze(value).strip(b" ")
 
 
 def _squeeze(text: bytes) -> bytes:

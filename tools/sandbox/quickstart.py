@@ -1,7 +1,8 @@
 """tools/quickstart: a miniature internet with the product in it.
 
 tools/quickstart [start]                 build it or bring it back, then forward a message and show it
-tools/quickstart stop                    end everything; mail, database and credentials stay
+tools/quickstart stop                    end everything; mail, database and credentials stay for the next start
+tools/quickstart remove                  end everything and delete it
 tools/quickstart status                  what runs
 tools/quickstart send FROM TO… [FILE]    send FILE (or a sample) as a neighbour would
 tools/quickstart reload-dns              serve the edited zone file
@@ -12,11 +13,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tools.sandbox import show, world
-from tools.sandbox.places import CHECKOUT
+from tools.sandbox.places import CHECKOUT, ELSEWHERE
 from tools.sandbox.process import Trouble, wait_until
 from tools.sandbox.sandbox import Sandbox
 from tools.sandbox.sender import Reply
@@ -91,11 +92,31 @@ def _short(path: Path) -> str:
 
 
 def stop() -> int:
-    """End everything."""
+    """End everything; what it made stays, so that the next start is quick and finds it."""
+    with _alone():
+        if not _built():
+            say("stopped")
+            return 0
+        sandbox = Sandbox(ROOT)
+        sandbox.stop()
+    say(f"stopped; {_kept(sandbox)}")
+    return 0
+
+
+def _kept(sandbox: Sandbox) -> str:
+    folders = dict.fromkeys(str(path.resolve()) for path in (ROOT, sandbox.places.run))
+    inside = [folder for folder in folders if not folder.startswith(f"{ROOT.resolve()}/")]
+    return f"mail, database and credentials stay in {' and '.join(inside)} until `tools/quickstart remove`"
+
+
+def remove() -> int:
+    """End everything and delete it, also what had to be outside the checkout."""
     with _alone():
         if _built():
-            Sandbox(ROOT).stop()
-    say("stopped")
+            Sandbox(ROOT).discard()
+    with suppress(OSError):
+        ELSEWHERE.rmdir()  # others of this host may have theirs in it
+    say("removed")
     return 0
 
 
@@ -109,6 +130,7 @@ def status() -> int:
     width = max(map(len, states))
     print("\n".join(f"{name:<{width}}  {state}" for name, state in states.items()))
     print(f"{'queued':<{width}}  {sandbox.postfix.queued()} messages")
+    say(_kept(sandbox))
     return 0 if all(state == "running" for state in states.values()) else 3
 
 
@@ -174,6 +196,7 @@ def main(arguments: list[str]) -> int:
     verbs: dict[str, Callable[[], int]] = {
         "start": start,
         "stop": stop,
+        "remove": remove,
         "status": status,
         "reload-dns": reload_dns,
         "send": lambda: send(arguments[1:]),

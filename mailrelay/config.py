@@ -53,6 +53,11 @@ def _dsn(value: str) -> str:
     return value
 
 
+def _off(value: object) -> object:
+    """YAML reads a bare `off` as a truth value."""
+    return "off" if value is False else value
+
+
 def _reply_key(key: str) -> str:
     if key not in DEFAULT_TEXTS:
         raise ValueError(f"is no reply; known are {', '.join(sorted(DEFAULT_TEXTS))}")
@@ -87,6 +92,9 @@ class Service(_Section):
     header_prefix: Annotated[str, Field(pattern=r"^X-[A-Za-z0-9-]+-$", max_length=40)] = "X-Mailrelay-"
     forward_mode: Literal["rewrite", "transparent", "auto"] = "rewrite"
     sign_transparent: bool = True
+    arc_seal: Annotated[Literal["off", "transparent", "always"], BeforeValidator(_off)] = "transparent"
+    trusted_arc_sealers: tuple[Domain, ...] = ()
+    srs_min_hash_length: Annotated[int, Field(ge=4, le=8)] = 8
     foreign_domains: tuple[Domain, ...] = ()  # subdomains of shared domains that are served elsewhere
     catch_all: str | None = None  # account that gets unknown addresses of shared domains
 

@@ -74,6 +74,15 @@ def test_what_is_said_counts(path: Path) -> None:
     assert config.replies == {"UNKNOWN": "Nobody here"}
 
 
+def test_sealing_can_be_switched_off_in_the_words_of_yaml(path: Path) -> None:
+    plain = read(path).service
+    assert (plain.arc_seal, plain.trusted_arc_sealers, plain.srs_min_hash_length) == ("transparent", (), 8)
+    settings = path.read_text().replace("service:", "service:\n  arc_seal: off\n  trusted_arc_sealers: [Lists.Example]")
+    path.write_text(settings)
+    assert load(path).service.arc_seal == "off"
+    assert load(path).service.trusted_arc_sealers == ("lists.example",)
+
+
 def test_every_mistake_is_told_at_once(path: Path) -> None:
     found = problems(
         path,
@@ -113,6 +122,8 @@ def test_every_mistake_is_told_at_once(path: Path) -> None:
         ({"lmtp": {"listen": "unix:lmtp"}}, "lmtp.listen: 'unix:lmtp': a unix socket needs an absolute path"),
         ({"policy": {"listen": 10031}}, "policy.listen: '10031' is neither ADDRESS:PORT nor unix:/PATH"),
         ({"service": {"header_prefix": "Mailrelay"}}, "service.header_prefix: "),
+        ({"service": {"arc_seal": True}}, "service.arc_seal: "),
+        ({"service": {"srs_min_hash_length": 3}}, "service.srs_min_hash_length: "),
         ({"worker": {"queue_days": 99}}, "worker.queue_days: "),
         ({"database": {"dsn": "nonsense"}}, "database.dsn: is no PostgreSQL connection string"),
         ({"database": {"dsn": "postgresql://me:swordfish@db.example/x"}}, "database.dsn: holds a password"),

@@ -256,6 +256,7 @@ def _submission(octets: int) -> Options:
         ("smtpd_client_connection_rate_limit", "0"),
         ("smtpd_client_message_rate_limit", "0"),
         ("smtpd_client_recipient_rate_limit", "0"),
+        ("notify_classes", ""),  # what we hand over we try again and log: no transcript of each try to postmaster
         ("message_size_limit", str(octets)),
     )
 

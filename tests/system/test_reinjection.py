@@ -51,6 +51,7 @@ MEDDLING = {
     "smtpd_data_restrictions": "reject",
     "smtpd_command_filter": "regexp:{folder}/altering",
     "message_size_limit": "20000",
+    "notify_classes": "bounce, delay, policy, protocol, resource, software",
 }
 SENDER = "b-1.2.3@bounces.relay.example"
 
@@ -144,4 +145,15 @@ def test_only_a_received_field_is_added(name: str, outside: tuple[Sink, int], su
     received = re.match(rb"Received: from .*\r\n(?:[ \t].*\r\n)+", content)
     assert received is not None
     assert content[received.end() :] == ODD[name]
+    assert outside[0].mail.empty()
+
+
+def test_what_goes_wrong_there_is_not_reported_to_the_postmaster(outside: tuple[Sink, int], submit_port: int) -> None:
+    with smtplib.SMTP("127.0.0.1", submit_port, timeout=20) as client:
+        client.ehlo("mx.relay.example")
+        assert client.docmd("NONSENSE")[0] == 500
+        assert client.mail(SENDER, ["SIZE=9999999999"])[0] == 552
+    _submit(submit_port, ODD["dots"])
+    # A notice would have been queued before this copy.
+    assert outside[0].mail.get(timeout=60)[0] == SENDER
     assert outside[0].mail.empty()

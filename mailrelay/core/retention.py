@@ -17,6 +17,7 @@ class Kind(StrEnum):
     SESSION = "session"
     STORED_MESSAGE = "stored_message"
     FAILED_DELIVERY = "failed_delivery"
+    RECEIVER_MEMORY = "receiver_memory"
     QUEUED = "queued"  # ledger rows still queued: they are not removed, but end as failed
     LEDGER = "ledger"
 
@@ -26,7 +27,7 @@ class Kind(StrEnum):
         return {Kind.BANDWIDTH: "rate_window", Kind.QUEUED: "ledger"}.get(self, self.value)
 
 
-# Spec sections 3.6, 7.1 and 7.6; the rest of it in days that nobody asks after.
+# Spec sections 3.2, 3.6, 7.1 and 7.6; the rest of it in days that nobody asks after.
 _KEEP: Mapping[Kind, timedelta] = {
     Kind.OUTBOUND: timedelta(days=14),
     Kind.RATE_WINDOW: timedelta(days=2),
@@ -36,6 +37,7 @@ _KEEP: Mapping[Kind, timedelta] = {
     Kind.SESSION: timedelta(days=30),  # after its expiry
     Kind.STORED_MESSAGE: timedelta(0),  # after its expiry
     Kind.FAILED_DELIVERY: timedelta(days=7),
+    Kind.RECEIVER_MEMORY: timedelta(days=37),  # after its last refusal: 7 count, 30 are marked
 }
 
 

@@ -79,7 +79,9 @@ _SWEEPS: Mapping[Kind, str] = {
     Kind.CONFIRMATION: _by_age("confirmation", "created_at", "expires_at < %(before)s"),
     Kind.SESSION: _by_age("session", "refresh_expires_at"),
     Kind.STORED_MESSAGE: _by_age("stored_message", "expires_at"),
+    # Its trigger ends what the ledger has as held.
     Kind.FAILED_DELIVERY: _by_age("failed_delivery", "created_at"),
+    Kind.RECEIVER_MEMORY: _by_age("receiver_memory", "updated_at"),
     Kind.QUEUED: _QUEUED,
     Kind.LEDGER: _LEDGER,
 }

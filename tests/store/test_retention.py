@@ -45,6 +45,8 @@ ROWS = {
         values (1, 'spool', '', 'k', 0, %(at)s)""",
     Kind.FAILED_DELIVERY: """
         insert into failed_delivery (account_id, email_type, created_at) values (1, 'F', %(at)s)""",
+    Kind.RECEIVER_MEMORY: """
+        insert into receiver_memory (receiver, updated_at) values (%(n)s, %(at)s)""",
     Kind.LEDGER: """
         insert into ledger (ingress_key, rcpt, outcome, at)
         values (substr(sha256(%(n)s::text::bytea), 1, 16), 'shop@alias.example', 'delivered', %(at)s)""",
@@ -136,6 +138,24 @@ async def test_a_failed_delivery_takes_its_message_along(conn: Connection, store
         select account_id, id, 'failed', '', 'k', 0, 'infinity' from failed_delivery""")
     await sweep(store, Kind.FAILED_DELIVERY)
     assert await value(conn, "select count(*) from stored_message") == 0
+
+
+async def test_what_was_held_is_discarded_with_its_record(conn: Connection, store: RetentionStore) -> None:
+    old = BEFORE[Kind.FAILED_DELIVERY] - SECOND
+    for at in (old, NOW):
+        await conn.execute(
+            """
+            with entry as (
+                insert into ledger (ingress_key, rcpt, outcome, reason)
+                values (substr(sha256(%(at)s::text::bytea), 1, 16), 'shop@alias.example', 'held', 'loop') returning id)
+            insert into failed_delivery (account_id, email_type, ledger_id, created_at)
+            select 1, 'F', id, %(at)s from entry
+            """,
+            {"at": at},
+        )
+    assert sum((await sweep(store, Kind.FAILED_DELIVERY))[0]) == 1
+    rows = await (await conn.execute("select outcome, reason, finished_at is null from ledger order by id")).fetchall()
+    assert rows == [("discarded", "loop", False), ("held", "loop", True)]
 
 
 async def test_what_waited_too_long_in_the_queue_has_failed(conn: Connection, store: RetentionStore) -> None:

@@ -28,6 +28,7 @@ def test_every_kind_has_its_time() -> None:
         Kind.SESSION: 30,
         Kind.STORED_MESSAGE: 0,
         Kind.FAILED_DELIVERY: 7,
+        Kind.RECEIVER_MEMORY: 37,
         Kind.QUEUED: 6.5,
         Kind.LEDGER: 90,
     }

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from mailrelay.cli.app import App
-from mailrelay.cli.joined import domain_remarks, join_options, run_adopt, run_release
+from mailrelay.cli.joined import How, domain_remarks, join_options, run_adopt, run_release
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.joining import Joining
 
@@ -21,11 +21,8 @@ def adopt(ctx: click.Context, /, **options: Any) -> None:
     app = ctx.ensure_object(App)
     shared, custom = app.run(read_domains)
     domains = tuple(sorted(shared | custom | app.service.domains))
-    ctx.exit(
-        run_adopt(
-            _joining(app, domains, tuple(sorted(shared))), state_dir=app.config.state, as_json=app.json, **options
-        )
-    )
+    how = How(app.config.state, as_json=app.json, **options)
+    ctx.exit(run_adopt(_joining(app, domains, tuple(sorted(shared))), how))
 
 
 @click.command()
@@ -42,7 +39,7 @@ def release(ctx: click.Context, /, **options: Any) -> None:
         state, wanted = app.config.state, _joining(app, ())
     except BadConfig as error:
         app.remark(f"note: released without settings, as they cannot be used: {error.problems[0]}")
-    ctx.exit(run_release(wanted, state_dir=state, as_json=app.json, **options))
+    ctx.exit(run_release(wanted, How(state, as_json=app.json, **options)))
 
 
 def remark_on(app: App, domain: str, *, shared: bool) -> None:

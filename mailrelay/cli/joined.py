@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,43 +40,39 @@ def join_options(command: _Command) -> _Command:
     return command
 
 
-def run_adopt(
-    wanted: Joining,
-    *,
-    state_dir: Path,
-    postfix_dir: Path,
-    dry_run: bool,
-    yes: bool,
-    reload: bool,
-    as_json: bool = False,
-) -> int:
-    """Join the Postfix in postfix_dir. Returns the exit code: 0, or 1 if it is refused or declined.
+@dataclass(frozen=True, slots=True)
+class How:
+    """How adopt or release was called. state_dir: where memories are."""
+
+    state_dir: Path
+    postfix_dir: Path
+    dry_run: bool = False
+    yes: bool = False
+    reload: bool = False
+    as_json: bool = False
+
+
+def run_adopt(wanted: Joining, how: How) -> int:
+    """Join a Postfix. Returns the exit code: 0, or 1 if it is refused or declined.
 
     Raises Conflict, BadConfig; changes nothing then.
     """
-    postfix = PostfixFolder(postfix_dir)
-    memories = MemoryFile(state_dir, postfix.directory)
+    postfix, memories = _parties(how)
     change = join.adoption(wanted, postfix, memories)
     if change.problems:
-        return _refused(change, as_json=as_json)
-    return _finish(change, postfix, memories, dry_run=dry_run, yes=yes, reload=reload, as_json=as_json)
+        return _refused(change, as_json=how.as_json)
+    return _finish(change, postfix, memories, how)
 
 
-def run_release(
-    wanted: Joining | None,
-    *,
-    state_dir: Path,
-    postfix_dir: Path,
-    dry_run: bool,
-    yes: bool,
-    reload: bool,
-    as_json: bool = False,
-) -> int:
-    """Take out of the Postfix in postfix_dir what run_adopt put there. wanted: None if there is no configuration."""
-    postfix = PostfixFolder(postfix_dir)
-    memories = MemoryFile(state_dir, postfix.directory)
-    change = join.release(wanted, postfix, memories)
-    return _finish(change, postfix, memories, dry_run=dry_run, yes=yes, reload=reload, as_json=as_json)
+def run_release(wanted: Joining | None, how: How) -> int:
+    """Take out of a Postfix what run_adopt put there. wanted: None if there is no configuration."""
+    postfix, memories = _parties(how)
+    return _finish(join.release(wanted, postfix, memories), postfix, memories, how)
+
+
+def _parties(how: How) -> tuple[PostfixFolder, MemoryFile]:
+    postfix = PostfixFolder(how.postfix_dir)
+    return postfix, MemoryFile(how.state_dir, postfix.directory)
 
 
 def domain_remarks(wanted: Joining, state_dir: Path) -> list[str]:
@@ -93,36 +90,27 @@ def domain_remarks(wanted: Joining, state_dir: Path) -> list[str]:
     return found
 
 
-def _finish(
-    change: Change,
-    postfix: PostfixFolder,
-    memories: MemoryFile,
-    *,
-    dry_run: bool,
-    yes: bool,
-    reload: bool,
-    as_json: bool,
-) -> int:
+def _finish(change: Change, postfix: PostfixFolder, memories: MemoryFile, how: How) -> int:
     for remark in change.remarks:
         click.echo(f"note: {remark}", err=True)
-    if not as_json:
+    if not how.as_json:
         click.echo(change.diff, nl=False)
-    applied = not dry_run
-    if change.changes and applied and not yes:
-        if as_json:
+    applied = not how.dry_run
+    if change.changes and applied and not how.yes:
+        if how.as_json:
             # A program reads stdout: show the person who is asked what it is about.
             click.echo(change.diff, nl=False, err=True)
         applied = _confirmed(postfix.directory)
     if applied:
         join.carry_out(change, postfix, memories)
-    if as_json:
+    if how.as_json:
         click.echo(_rendered(change, applied=applied and change.changes))
     if not change.changes:
         click.echo(f"{postfix.directory}: nothing to change", err=True)
         return 0
     if not applied:
-        return 0 if dry_run else 1
-    return _reload(postfix, reload=reload)
+        return 0 if how.dry_run else 1
+    return _reload(postfix, reload=how.reload)
 
 
 def _confirmed(directory: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from mailrelay.cli.joined import How, run_adopt
+from mailrelay.core.joining import Joining
 from tools.sandbox import ports
 from tools.sandbox.postfix import Instance
 
@@ -24,3 +26,8 @@ def private_postfix(settings: Mapping[str, str]) -> Iterator[tuple[Instance, int
         postfix.stop()
         print(postfix.log_text())  # pytest shows it when a test failed
         shutil.rmtree(folder)
+
+
+def join(postfix: Instance, wanted: Joining) -> None:
+    """Adopt it, as its admin would, before it runs."""
+    assert run_adopt(wanted, How(postfix.etc.parent / "state", postfix.etc, yes=True)) == 0

@@ -4,6 +4,11 @@ import socketserver
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+from aiosmtpd.controller import Controller
+
+from tools.sandbox import ports
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -53,3 +58,15 @@ def policy(actions: Mapping[str, str]) -> Iterator[int]:
 
     with _serving(Handler) as port:
         yield port
+
+
+@contextmanager
+def smtp(handler: Any, controller: type[Controller] = Controller) -> Iterator[int]:
+    """The port of an SMTP server, or another that the controller makes, whose commands the handler answers."""
+    (port,) = ports.pick(1)
+    server = controller(handler, hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailrelay.cli.joined import domain_remarks, run_adopt, run_release
+from mailrelay.cli.joined import How, domain_remarks, run_adopt, run_release
 from mailrelay.clients.joinmemory import MemoryFile
 from mailrelay.clients.postconf import PostfixFolder
 from mailrelay.core import maincf
@@ -51,18 +51,10 @@ class Host:
         return self.main.read_bytes(), self.master.read_bytes()
 
     def adopt(self, wanted: Joining = WANTED, *, yes: bool = True, dry_run: bool = False, as_json: bool = False) -> int:
-        return run_adopt(
-            wanted,
-            state_dir=self.state,
-            postfix_dir=self.folder,
-            dry_run=dry_run,
-            yes=yes,
-            reload=False,
-            as_json=as_json,
-        )
+        return run_adopt(wanted, How(self.state, self.folder, dry_run=dry_run, yes=yes, as_json=as_json))
 
     def release(self, wanted: Joining | None = None) -> int:
-        return run_release(wanted, state_dir=self.state, postfix_dir=self.folder, dry_run=False, yes=True, reload=False)
+        return run_release(wanted, How(self.state, self.folder, yes=True))
 
     def postconf(self, *arguments: str) -> str:
         self._settle()

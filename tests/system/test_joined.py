@@ -10,10 +10,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
-from mailrelay.cli.joined import run_adopt
 from mailrelay.core.joining import Joining
 from tests.system import stand_ins
-from tests.system.private_postfix import private_postfix
+from tests.system.private_postfix import join, private_postfix
 from tools.sandbox import ports
 
 
@@ -61,16 +60,13 @@ class _Controller(Controller):
 
 @pytest.fixture(scope="module")
 def lmtp() -> Iterator[tuple[Handler, int]]:
-    (port,) = ports.pick(1)
     handler = Handler()
-    controller = _Controller(handler, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield handler, port
-    controller.stop()
+    with stand_ins.smtp(handler, _Controller) as port:
+        yield handler, port
 
 
 @pytest.fixture(scope="module")
-def public_port(lmtp: tuple[Handler, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def public_port(lmtp: tuple[Handler, int]) -> Iterator[int]:
     answers = {
         "domain alias.example": "alias.example",
         # Postfix asks a socketmap for whole addresses only, never for their domain.
@@ -91,9 +87,7 @@ def public_port(lmtp: tuple[Handler, int], tmp_path_factory: pytest.TempPathFact
         wanted = Joining(
             f"127.0.0.1:{policy}", f"127.0.0.1:{socketmap}", f"127.0.0.1:{lmtp[1]}", f"127.0.0.1:{submit}", 1_000_000
         )
-        state = tmp_path_factory.mktemp("state")
-        code = run_adopt(wanted, state_dir=state, postfix_dir=postfix.etc, dry_run=False, yes=True, reload=False)
-        assert code == 0
+        join(postfix, wanted)
         postfix.start()
         yield port
 

@@ -6,13 +6,11 @@ import smtplib
 from collections.abc import Iterator
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from mailrelay.cli.joined import run_adopt
 from mailrelay.core.joining import Joining
 from tests.system import stand_ins
-from tests.system.private_postfix import private_postfix
+from tests.system.private_postfix import join, private_postfix
 from tools.sandbox import ports
 
 # Everything a host may be set up to do to mail, so that a gap in our list of options shows.
@@ -102,16 +100,13 @@ class Sink:
 
 @pytest.fixture(scope="module")
 def outside() -> Iterator[tuple[Sink, int]]:
-    (port,) = ports.pick(1)
     sink = Sink()
-    controller = Controller(sink, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield sink, port
-    controller.stop()
+    with stand_ins.smtp(sink) as port:
+        yield sink, port
 
 
 @pytest.fixture(scope="module")
-def submit_port(outside: tuple[Sink, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def submit_port(outside: tuple[Sink, int]) -> Iterator[int]:
     (port,) = ports.pick(1)
     settings = {"relayhost": f"[127.0.0.1]:{outside[1]}"}
     with stand_ins.socketmap({}) as socketmap, private_postfix(settings) as (postfix, _):
@@ -120,9 +115,7 @@ def submit_port(outside: tuple[Sink, int], tmp_path_factory: pytest.TempPathFact
         for name, value in MEDDLING.items():
             postfix.postconf("-e", f"{name} = {value.format(folder=postfix.etc)}")
         wanted = Joining("127.0.0.1:1", f"127.0.0.1:{socketmap}", "127.0.0.1:3", f"127.0.0.1:{port}", 1_000_000)
-        state = tmp_path_factory.mktemp("state")
-        code = run_adopt(wanted, state_dir=state, postfix_dir=postfix.etc, dry_run=False, yes=True, reload=False)
-        assert code == 0
+        join(postfix, wanted)
         postfix.start()
         yield port
 

@@ -1,6 +1,6 @@
 """Encryption at rest: mail and addresses that are kept for somebody, AES-256-GCM (NIST SP 800-38D).
 
-A sealed value is one octet of format, four that name the key, a nonce of twelve, the cipher text and its tag of sixteen.
+A sealed value is one octet of format, four that name the key, a nonce of twelve, cipher text and a tag of sixteen.
 It belongs to one place: what was sealed for one row cannot be passed off as another row's. Random nonces are good for
 some 2^32 values a key; rotation puts a new key in front of the old ones.
 """

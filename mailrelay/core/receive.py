@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
-from mailrelay.core import loop
+from mailrelay.core import loop, loopguard
+from mailrelay.core.automatic import is_backscatter
 from mailrelay.core.facts import Reason
 from mailrelay.core.header import Message
 from mailrelay.core.reply import Replies, Reply
@@ -29,18 +30,27 @@ def received_id(message: Message) -> str:
     return found[1].decode("ascii") if found else ""
 
 
-def dead_end(message: Message, sender: str, alias: UUID, keys: Sequence[bytes], loop_name: bytes) -> Reason | None:
-    """Why this message must not be forwarded by this alias, None if it may (spec sections 9.1 to 9.3)."""
+def dead_end(
+    message: Message,
+    sender: str,
+    alias: UUID,
+    keys: Sequence[bytes],
+    loop_name: bytes,
+    *,
+    accept_foreign_dsn: bool = False,
+    arrivals: int = 0,
+    returned: bool = False,
+) -> Reason | None:
+    """Why this message must not be forwarded by this alias, None if it may (spec sections 9.1 to 9.3 and 9.5).
+
+    sender: '' for the null sender; loop_name: of the header with our marks, lower case; accept_foreign_dsn: setting of
+    the account; arrivals: earlier ones of this message at this alias within loopguard.WITHIN; returned: see
+    loopguard.is_returned.
+    """
     if message.count(b"received") > MAX_HOPS:
         return Reason.HOPS
-    if loop.is_loop(message.values(loop_name), alias, keys):
+    if loop.is_loop(message.values(loop_name), alias, keys) or loopguard.is_repeated(arrivals, returned=returned):
         return Reason.LOOP
-    if not sender and is_report(message):
+    if is_backscatter(message, sender, accept_foreign_dsn=accept_foreign_dsn):
         return Reason.BACKSCATTER
     return None
-
-
-def is_report(message: Message) -> bool:
-    """True for multipart/report: a bounce, a read receipt, a complaint (RFC 6522)."""
-    content_type = message.first(b"content-type") or b""
-    return content_type.partition(b";")[0].strip().lower() == b"multipart/report"

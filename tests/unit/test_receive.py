@@ -1,5 +1,6 @@
 """The checks at delivery that look at the message: size, line ends, hops, loops, backscatter."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailrelay.core import loop
+from mailrelay.core.automatic import is_report
 from mailrelay.core.facts import Reason
 from mailrelay.core.header import split
-from mailrelay.core.receive import dead_end, is_report, received_id, structural_refusal
+from mailrelay.core.receive import dead_end, received_id, structural_refusal
 from mailrelay.core.reply import Replies
 
 KEY, OLD_KEY = bytes(range(32)), b"previous key"
@@ -45,8 +47,8 @@ def test_what_passes_has_whole_line_ends_only(content: bytes) -> None:
     assert (structural_refusal(content, 1000, Replies()) is not None) is bare
 
 
-def ends(header: bytes, sender: str = "news@shop.example") -> Reason | None:
-    return dead_end(split(header + b"\r\nbody\r\n"), sender, ALIAS, (KEY, OLD_KEY), NAME)
+def ends(header: bytes, sender: str = "news@shop.example", **more: Any) -> Reason | None:
+    return dead_end(split(header + b"\r\nbody\r\n"), sender, ALIAS, (KEY, OLD_KEY), NAME, **more)
 
 
 def marks(*aliases: UUID, key: bytes = KEY) -> bytes:
@@ -58,7 +60,7 @@ def marks(*aliases: UUID, key: bytes = KEY) -> bytes:
     [
         pytest.param(b"Received: x\r\n" * 50, None, id="9.1-50-hops"),
         pytest.param(b"Received: x\r\n" * 51, Reason.HOPS, id="9.1-51-hops"),
-        pytest.param(marks(ALIAS), Reason.LOOP, id="9.2-own-mark"),
+        pytest.param(marks(ALIAS), Reason.LOOP, id="12.6-179"),
         pytest.param(marks(OTHER, ALIAS), Reason.LOOP, id="9.2-among-others"),
         pytest.param(marks(ALIAS, key=OLD_KEY), Reason.LOOP, id="9.2-previous-key"),
         pytest.param(marks(ALIAS, key=b"forged"), None, id="9.2-forged"),
@@ -88,6 +90,28 @@ def test_a_report_without_a_sender_is_backscatter(header: bytes, report: bool) -
     assert is_report(split(header + b"\r\n")) is report
     assert ends(header, sender="") is (Reason.BACKSCATTER if report else None)
     assert ends(header) is None
+
+
+def test_a_report_to_an_alias_is_backscatter_unless_its_account_wants_them() -> None:
+    """12.6-170"""
+    assert ends(REPORT, sender="") is Reason.BACKSCATTER
+    assert ends(REPORT, sender="", accept_foreign_dsn=True) is None
+    assert ends(marks(ALIAS) + REPORT, sender="", accept_foreign_dsn=True) is Reason.LOOP
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "returned", "reason"),
+    [
+        (0, False, None),
+        (3, False, None),
+        pytest.param(4, False, Reason.LOOP, id="12.6-180"),
+        (40, False, Reason.LOOP),
+        pytest.param(0, True, None, id="9.5-once"),
+        pytest.param(1, True, Reason.LOOP, id="9.5-twice"),
+    ],
+)
+def test_a_message_that_comes_again_and_again_ends(arrivals: int, returned: bool, reason: Reason | None) -> None:
+    assert ends(b"", arrivals=arrivals, returned=returned) is reason
 
 
 @pytest.mark.parametrize(

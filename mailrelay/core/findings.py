@@ -32,7 +32,6 @@ class Spf:
     result: Result = "none"
     domain: str = ""  # that was asked, folded; "" if there was none to ask
     identity: Literal["mailfrom", "helo"] = "mailfrom"  # helo: of a null sender
-    mailbox: str = ""  # the envelope sender as given, for smtp.mailfrom; "" of a null sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +133,9 @@ class Findings:
     @property
     def temporary(self) -> bool:
         """True if the From domain is not proved, but only because DNS did not answer (451 for R and S)."""
-        if self.author_authenticated:
-            return False
-        results = [self.dmarc.result, self.spf.result, *(one.result for one in self.dkim)]
-        return "temperror" in results
+        if self.author_authenticated or self.dmarc.has_record:
+            return self.dmarc.result == "temperror"
+        return self.dmarc.result == "temperror" or any(one.aligned and one.result == "temperror" for one in self.dkim)
 
     def arc_override(self, trusted_sealers: Collection[str]) -> bool:
         """True if a trusted chain tells that DMARC passed before somebody changed the message (spec section 11.3).

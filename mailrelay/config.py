@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -142,6 +142,44 @@ class Lmtp(_Section):
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
 
 
+class Spam(_Section):
+    """Where a filter that Postfix asks before us leaves its score; without a name in either, nobody is believed."""
+
+    macro: Annotated[str, Field(pattern=r"^(|[A-Za-z]|\{[A-Za-z0-9_]{1,40}\})$")] = ""
+    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]*$", max_length=70)] = ""
+    tag: float = 6.0
+    reject: float = 15.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Spam":
+        if self.tag > self.reject:
+            raise ValueError("tag is above reject")
+        return self
+
+
+class Milter(_Section):
+    listen: Listen = Endpoint.parse("unix:/var/spool/postfix/mailrelay/milter")
+    status: Listen = Endpoint.parse("127.0.0.1:9633")
+    processes: Annotated[int, Field(ge=0, le=64)] = 0  # 0: one for each processor
+    timeout_seconds: Annotated[float, Field(gt=0, le=240)] = 30.0
+    spam: Spam = Spam()
+
+
+def _nameserver(value: object) -> Endpoint:
+    text = str(value)
+    try:
+        ip_address(text)
+    except ValueError:
+        return Endpoint.parse(text)
+    return Endpoint(host=text, port=53)
+
+
+class Dns(_Section):
+    """Whom the milter asks for SPF, DKIM and DMARC records."""
+
+    nameservers: tuple[Annotated[Endpoint, BeforeValidator(_nameserver)], ...] = ()  # none: those of resolv.conf
+
+
 class Submit(_Section):
     address: Listen = Endpoint.parse("127.0.0.1:10025")
     connections: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -183,6 +221,8 @@ class Config(_Section):
     dkim: Path = Path("/etc/mailrelay/dkim")
     state: Path = Path("/var/lib/mailrelay")
     policy: Policy = Policy()
+    milter: Milter = Milter()
+    dns: Dns = Dns()
     lmtp: Lmtp = Lmtp()
     submit: Submit = Submit()
     api: Api = Api()

@@ -13,6 +13,17 @@ POLICY_SECONDS = Histogram("mailrelay_policy_seconds", "Time to answer one polic
 CACHE_LOOKUPS = Counter("mailrelay_cache_lookups", "Look-ups in the facts cache.", ["result"])
 # Who asks what of the socketmap? map: domain, recipient, transport, other; result: ok, notfound, temp, perm.
 SOCKETMAP_ANSWERS = Counter("mailrelay_socketmap_answers", "Socketmap answers.", ["map", "result"])
+# What does Postfix hear at the end of a message, and why? verdict: accept, refuse, defer; reason: that of the first
+# recipient, none.
+MILTER_MESSAGES = Counter(
+    "mailrelay_milter_messages", "Messages to us at their end, by verdict.", ["verdict", "reason"]
+)
+# How much of the mail of this Postfix is none of ours, and was left alone?
+MILTER_FOREIGN = Counter("mailrelay_milter_foreign", "Messages without a recipient of ours.")
+# How long does the sender wait at the end of a message?
+MILTER_SECONDS = Histogram("mailrelay_milter_seconds", "From the end of a message to our answer.", buckets=_SLOW)
+# What did the authentication of authors find? result: as RFC 8601 has it.
+DMARC_RESULTS = Counter("mailrelay_dmarc_results", "Messages to us by DMARC result.", ["result"])
 # What became of the recipients that Postfix handed over? outcome: the ledger's, plus deferred.
 RECIPIENTS = Counter("mailrelay_recipients", "Recipients by outcome.", ["outcome", "reason"])
 # How long do facts, decision and composition take, without the hand-over?

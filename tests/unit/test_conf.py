@@ -127,6 +127,7 @@ def test_prometheus_asks_the_default_ports() -> None:
     config = load(SETTINGS)
     expected = {
         "policy": config.policy.status,
+        "milter": config.milter.status,
         "lmtp": config.lmtp.status,
         "api": config.api.listen,
         "worker": config.worker.status,

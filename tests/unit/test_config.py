@@ -83,6 +83,17 @@ def test_sealing_can_be_switched_off_in_the_words_of_yaml(path: Path) -> None:
     assert load(path).service.trusted_arc_sealers == ("lists.example",)
 
 
+def test_the_order_of_spam_scores_is_checked(path: Path) -> None:
+    (found,) = problems(path, milter={"spam": {"tag": 5, "reject": 4}})
+    assert found == "milter.spam: tag is above reject"
+
+
+def test_a_name_server_needs_no_port(path: Path) -> None:
+    config = read(path, dns={"nameservers": ["192.0.2.53", "127.0.0.1:5353", "2001:db8::53"]})
+    found = [(one.host, one.port) for one in config.dns.nameservers]
+    assert found == [("192.0.2.53", 53), ("127.0.0.1", 5353), ("2001:db8::53", 53)]
+
+
 def test_every_mistake_is_told_at_once(path: Path) -> None:
     found = problems(
         path,
@@ -93,12 +104,15 @@ def test_every_mistake_is_told_at_once(path: Path) -> None:
         limits={"messages_per_hour": -1, "message_octets": 1},
         replies={"HELLO": "x", "UNKNOWN": "two\nlines", "TEMP": 5},
         log={"level": "loud"},
-        milter={"listen": "127.0.0.1:1"},
+        pigeons={"listen": "127.0.0.1:1"},
+        milter={"processes": -1, "spam": {"tag": 5, "reject": 4, "macro": "spam score", "header": "X Spam"}},
+        dns={"nameservers": ["resolver.example"]},
     )
     expected = [
         *("service.domain", "service.operator", "service.colour", "database.dsn", "database.connections"),
         *("policy.listen", "submit.connections", "limits.messages_per_hour", "limits.message_octets"),
-        *("replies.HELLO", "replies.UNKNOWN", "replies.TEMP", "log.level", "milter"),
+        *("replies.HELLO", "replies.UNKNOWN", "replies.TEMP", "log.level", "pigeons"),
+        *("milter.processes", "milter.spam.macro", "milter.spam.header", "dns.nameservers"),
     ]
     for key in expected:
         assert [problem for problem in found if problem.startswith(f"{key}")], f"{key} in {found}"

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
 
 from mailrelay.core.facts import Facts, ForwardMode, ParentKind
 from mailrelay.core.header import MAX_FIELDS, Message
-
-Mode = Literal["transparent", "rewrite"]
+from mailrelay.core.ledger import Mode
 
 # Postfix cuts lines above 998 octets on their way out; the signature of the author would not survive that.
 LONG_LINE_OCTETS = 990

@@ -1,6 +1,7 @@
 """The copy in transparent mode: what is added, what goes, and that nothing else is touched."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -85,6 +86,22 @@ def test_mail_of_the_null_sender_says_that_it_wants_no_answer(field: bytes) -> N
 def test_operators_mail_passes_no_alias_and_has_no_mark() -> None:
     head = Letterhead(HEAD.id, "", HEAD.rcpt, HEAD.sender, HEAD.destination)
     assert b"X-Mailrelay-Loop" not in copy(b"Subject: x\r\n\r\n", head)
+
+
+def test_what_was_found_out_stands_between_the_envelope_and_the_forwarding() -> None:
+    head = replace(HEAD, authentication_results="mx.relay.example; spf=pass; arc=none", spam=True, resend=True)
+    found = (
+        b"X-Mailrelay-Authentication-Results: mx.relay.example; spf=pass; arc=none\r\n"
+        b"X-Mailrelay-Spam: Yes\r\n"
+        b"X-Mailrelay-Resend: Yes\r\n"
+    )
+    content = b"Authentication-Results: mx.relay.example; spf=pass; arc=none\r\nTo: y\r\n\r\n"
+    above, below = ADDED[: ADDED.index(b"X-Forwarded-To")], ADDED[ADDED.index(b"X-Forwarded-To") :]
+    assert copy(content, head) == above + found + below + content
+    compat = b"X-AnonAddy-Original-Envelope-From: bounce+77@mta.shop.example\r\n" + found.replace(
+        b"X-Mailrelay", b"X-AnonAddy"
+    )
+    assert copy(content, replace(head, compat=True)) == above + found + compat + below + content
 
 
 def test_an_mbox_line_stays_on_top() -> None:

@@ -45,6 +45,7 @@ _CODES: Mapping[str, tuple[int, str, str]] = {
     "NEWALIAS": (450, "4.2.1", "Too many new addresses, try later"),
     "BANNED": (554, "5.7.1", "Not accepted here"),
     "SRSFORGED": (550, "5.7.1", "Forged or expired return path"),
+    "REPORTSONLY": (550, "5.7.1", "This address takes delivery reports only"),
     "LOCALSPOOF": (550, "5.7.1", "Sender address may not be used from outside"),
     "NULLMULTI": (452, "4.5.3", "One recipient at a time for the null sender"),
     "LOOP": (554, "5.4.6", "Routing loop detected"),

@@ -104,7 +104,7 @@ def screen(request: RcptRequest, around: Surroundings, now: datetime) -> Screene
     rcpt, place = located
     return (
         _banned(request, rcpt, around, now)
-        or _technical(rcpt, place, around, now)
+        or _technical(request, rcpt, place, around, now)
         or _forged_sender(request, around, now)
         or _lookup(request, rcpt, place, around)
     )
@@ -138,7 +138,9 @@ def _banned(request: RcptRequest, rcpt: Address, around: Surroundings, now: date
     return Refusal("UNKNOWN", Reason.NAME_BANNED, hit) if hit is not None else None
 
 
-def _technical(rcpt: Address, place: Place, around: Surroundings, now: datetime) -> Screened | None:
+def _technical(
+    request: RcptRequest, rcpt: Address, place: Place, around: Surroundings, now: datetime
+) -> Screened | None:
     """Rows 8 to 11: return paths, SRS addresses, the operator."""
     path = verp.decode(rcpt.local, rcpt.domain, around.keys.verp, day_number(now))
     if isinstance(path, verp.VerpId):
@@ -148,11 +150,20 @@ def _technical(rcpt: Address, place: Place, around: Surroundings, now: datetime)
     if is_opaque_reverse(rcpt.local):
         return Refusal("UNKNOWN", Reason.RESERVED)
     if rcpt.domain == around.realm.srs_domain and srs.looks_srs(rcpt.local):
-        reversed_path = srs.reverse(rcpt.local, around.keys.srs, day_number(now))
-        return Accept() if isinstance(reversed_path, Address) else Refusal("UNKNOWN", Reason.RETURN_PATH_INVALID)
+        return _srs_recipient(rcpt, request.sender, around, now)
     if is_operator(rcpt, place):
         return Accept()
     return None
+
+
+def _srs_recipient(rcpt: Address, sender: str, around: Surroundings, now: datetime) -> Accept | Refusal:
+    """Spec section 10.4: a genuine one is no mailbox, but the way back for reports, which have the null sender.
+
+    Automatic answers with a sender cannot be told from other mail yet, and would be dropped at delivery.
+    """
+    if not isinstance(srs.reverse(rcpt.local, around.keys.srs, day_number(now)), Address):
+        return Refusal("UNKNOWN", Reason.RETURN_PATH_INVALID)
+    return Refusal("REPORTSONLY", Reason.RETURN_PATH_MAIL) if sender else Accept()
 
 
 def is_operator(rcpt: Address, place: Place) -> bool:

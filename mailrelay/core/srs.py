@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from mailrelay.core.address import MAX_ADDRESS_OCTETS, MAX_LOCAL_OCTETS, Address, domain_name
+from mailrelay.core.address import MAX_ADDRESS_OCTETS, MAX_LOCAL_OCTETS, Address, domain_name, parse_address
 from mailrelay.core.errors import Malformed
+from mailrelay.core.realm import Realm
 
 _STAMP_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _STAMP_DAYS = 1024
@@ -78,6 +79,29 @@ def forward(sender: Address, scheme: Scheme, today: int) -> Address | TooLong:
     if len(local.encode("utf-8", "surrogateescape")) > MAX_LOCAL_OCTETS or sender.local.startswith('"'):
         return TooLong.TOO_LONG
     return Address(local, scheme.domain)
+
+
+def applies(envelope_scheme: Literal["verp", "srs"], *, store_failed_deliveries: bool) -> bool:
+    """True if copies of a domain leave with SRS senders: failures that are to be kept need VERP (spec section 10.5)."""
+    return envelope_scheme == "srs" and not store_failed_deliveries
+
+
+def rewrite_sender(sender: str, destination: Address, realm: Realm, scheme: Scheme, today: int) -> str | TooLong:
+    """The envelope sender of a copy by this scheme (spec section 10.2); '' is the null sender and stays.
+
+    Only what leaves for another host is rewritten, and only senders whose bounces would not come here anyway.
+    sender: as received. TooLong: use VERP for this copy.
+    """
+    if not sender or realm.locate(destination.domain) is not None:
+        return sender
+    try:
+        address = parse_address(sender)
+    except Malformed:
+        return TooLong.TOO_LONG
+    if realm.locate(address.domain) is not None:
+        return sender
+    rewritten = forward(address, scheme, today)
+    return rewritten if isinstance(rewritten, TooLong) else str(rewritten)
 
 
 def reverse(local: str, scheme: Scheme, today: int) -> Address | Invalid:

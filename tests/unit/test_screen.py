@@ -91,7 +91,7 @@ REFUSALS = {
     "2.2-9-forgotten-key": (path(key=b"x" * 32), "UNKNOWN", Reason.RETURN_PATH_INVALID),
     "1.9-opaque-reverse": ("r-" + "a" * 16 + "@own.example", "UNKNOWN", Reason.RESERVED),
     "2.2-10-forged": ("SRS0=aaaaaaaa=2W=x.example=y@srs.relay.example", "UNKNOWN", Reason.RETURN_PATH_INVALID),
-    "2.2-10-expired": (srs_address(age=22), "UNKNOWN", Reason.RETURN_PATH_INVALID),
+    "12.7-189": (srs_address(age=22), "UNKNOWN", Reason.RETURN_PATH_INVALID),
     "service-domain": ("somebody@relay.example", "UNKNOWN", Reason.UNKNOWN),
     "bounce-domain": ("somebody@bounces.relay.example", "UNKNOWN", Reason.UNKNOWN),
 }
@@ -111,8 +111,6 @@ def test_a_recipient_is_refused(rcpt: str, reply: str, reason: Reason) -> None:
         pytest.param("ñ@elsewhere.example", id="2.2-4-non-ascii"),
         pytest.param("postmaster", id="2.2-4-no-domain"),
         pytest.param("a1@[192.0.2.1]", id="2.2-4-literal"),
-        pytest.param(srs_address(), id="2.2-10-valid"),
-        pytest.param(srs_address().lower(), id="2.2-10-folded"),
         pytest.param("postmaster@alias.example", id="12.1-44"),
         pytest.param("Abuse+ref77@relay.example", id="1.9-extension"),
         pytest.param("noreply@alias.example", id="1.9-noreply"),
@@ -120,6 +118,15 @@ def test_a_recipient_is_refused(rcpt: str, reply: str, reason: Reason) -> None:
 )
 def test_a_recipient_that_no_database_is_asked_about(rcpt: str) -> None:
     assert result(rcpt) == Accept()
+
+
+@pytest.mark.parametrize(
+    "rcpt", [srs_address(), srs_address().lower(), srs_address(age=21)], ids=["2.2-10-valid", "12.7-188", "21-days"]
+)
+def test_an_srs_address_takes_reports_only(rcpt: str) -> None:
+    """12.7-190 and 12.7-191"""
+    assert result(rcpt, sender="") == Accept()
+    assert result(rcpt) == Refusal("REPORTSONLY", Reason.RETURN_PATH_MAIL)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,23 @@
 """SRS addresses of sections 10.3 and 10.4: vectors, chains of forwarders, damage and age."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailrelay.core.address import Address, parse_address
 from mailrelay.core.errors import Malformed
-from mailrelay.core.srs import Invalid, Scheme, TooLong, forward, looks_srs, reverse, stamp_age
+from mailrelay.core.realm import Realm
+from mailrelay.core.srs import (
+    Invalid,
+    Scheme,
+    TooLong,
+    applies,
+    forward,
+    looks_srs,
+    reverse,
+    rewrite_sender,
+    stamp_age,
+)
 
 DAY = 18262  # 2020-01-01
 SECRET = b"tops3cr3t"
@@ -48,6 +61,7 @@ def rewritten(sender: str, scheme: Scheme) -> str:
     ],
 )
 def test_vectors_of_the_specification(sender: str, scheme: Scheme, expected: str) -> None:
+    """12.7-187"""
     assert rewritten(sender, scheme) == expected
 
 
@@ -92,6 +106,7 @@ def test_the_separator_written_is_configurable() -> None:
 
 
 def test_hosts_may_fold_case() -> None:
+    """12.7-188"""
     written = rewritten("user@sender.example", OURS).partition("@")[0]
     assert reverse(written.lower(), OURS, DAY) == SENDER
     assert reverse("srs0" + written[4:].upper(), OURS, DAY) == Address("USER", "sender.example")
@@ -147,7 +162,10 @@ def test_damaged_addresses_do_not_lead_back(local: str) -> None:
     assert reverse(local, FWD1, DAY) is Invalid.FORGED
 
 
-@pytest.mark.parametrize(("age", "valid"), [(-2, False), (-1, True), (0, True), (21, True), (22, False), (500, False)])
+@pytest.mark.parametrize(
+    ("age", "valid"),
+    [(-2, False), (-1, True), (0, True), (21, True), pytest.param(22, False, id="12.7-189"), (500, False)],
+)
 def test_addresses_live_21_days_and_clocks_may_differ_by_one(age: int, valid: bool) -> None:
     result = reverse("SRS0=lfjD=2W=sender.example=user", FWD1, DAY + age)
     assert result == (SENDER if valid else Invalid.EXPIRED)
@@ -201,3 +219,103 @@ def test_a_verified_address_still_has_to_be_one() -> None:
 )
 def test_the_tag_is_recognised(local: str, shaped: bool) -> None:
     assert looks_srs(local) is shaped
+
+
+REALM = Realm(
+    frozenset({"relay.example", "srs.relay.example"}),
+    "srs.relay.example",
+    "bounces.relay.example",
+    shared=frozenset({"alias.example"}),
+    custom=frozenset({"own.example"}),
+)
+OUTSIDE = parse_address("real@inbox.example")
+
+
+@pytest.mark.parametrize(
+    "sender",
+    ["", "x@own.example", "a1@u1.alias.example", "SRS0=lfjD=2W=x.example=y@srs.relay.example", "x@relay.example"],
+)
+def test_the_null_sender_and_senders_at_our_domains_stay(sender: str) -> None:
+    assert rewrite_sender(sender, OUTSIDE, REALM, OURS, DAY) == sender
+
+
+def test_mail_that_stays_here_keeps_its_sender() -> None:
+    for destination in ("a1@alias.example", "x@own.example"):
+        assert rewrite_sender("news@shop.example", parse_address(destination), REALM, OURS, DAY) == "news@shop.example"
+
+
+@pytest.mark.parametrize(
+    ("sender", "start"),
+    [
+        ("news@shop.example", "SRS0="),
+        ("bounce+77@shop.example", "SRS0="),
+        ("prvs=1234=u@shop.example", "SRS0="),
+        ("SRS0=lfjD=2W=sender.example=user@fwd1.example", "SRS1="),
+        ("SRS1=8gtx=fwd1.example==lfjD=2W=sender.example=user@fwd2.example", "SRS1="),
+    ],
+)
+def test_what_leaves_is_rewritten(sender: str, start: str) -> None:
+    rewritten_sender = rewrite_sender(sender, OUTSIDE, REALM, OURS, DAY)
+    assert isinstance(rewritten_sender, str)
+    assert rewritten_sender.startswith(start)
+    assert rewritten_sender.endswith("@srs.relay.example")
+
+
+@pytest.mark.parametrize("sender", ["x" * 60 + "@shop.example", '"a b"@shop.example', "no address", "a@[192.0.2.1]"])
+def test_what_cannot_be_rewritten_gets_another_return_path(sender: str) -> None:
+    assert rewrite_sender(sender, OUTSIDE, REALM, OURS, DAY) is TooLong.TOO_LONG
+
+
+def test_an_address_of_ours_that_others_wrapped_leads_back_in_two_steps() -> None:
+    ours = rewritten("user@sender.example", OURS)
+    there = rewritten(ours, Scheme("fwd.example", [b"theirs"]))
+    again = rewritten(there, OURS)
+    assert again.startswith("SRS1=")
+    first = reverse(again.partition("@")[0], OURS, DAY)
+    assert str(first) == ours
+    assert reverse(ours.partition("@")[0], OURS, DAY) == SENDER
+
+
+def test_failures_that_are_kept_need_verp() -> None:
+    assert applies("srs", store_failed_deliveries=False)
+    assert not applies("srs", store_failed_deliveries=True)
+    assert not applies("verp", store_failed_deliveries=False)
+
+
+def test_hashes_below_the_minimum_are_forged() -> None:
+    short = "SRS0=lfjD=2W=sender.example=user"
+    assert reverse(short, FWD1, DAY) == SENDER
+    assert reverse(short, Scheme("fwd1.example", [SECRET]), DAY) is Invalid.FORGED
+    assert reverse("SRS0=lfj=2W=sender.example=user", FWD1, DAY) is Invalid.FORGED
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.lists(st.sampled_from(["SRS0", "srs1", "=", "+", "-", "2W", "lfjD", "a.example", "u", "\u0131"])).map(
+            "".join
+        ),
+    ),
+    st.integers(0, 40_000),
+)
+def test_any_local_part_leads_somewhere_or_nowhere(local: str, today: int) -> None:
+    assert isinstance(reverse(local, FWD1, today), Address | Invalid)
+    assert isinstance(rewrite_sender(f"{local}@sender.example", OUTSIDE, REALM, OURS, today), str | TooLong)
+
+
+@settings(deadline=None)
+@given(
+    st.text("abcXYZ019.=+-_~!#$%&'*/?^`{|}", min_size=1, max_size=30).filter(
+        lambda text: not text.startswith(".") and not text.endswith(".") and ".." not in text
+    ),
+    st.integers(0, 40_000),
+    st.booleans(),
+)
+def test_any_sender_gets_its_bounces(local: str, today: int, folded: bool) -> None:
+    sender = parse_address(f"{local}@sender.example")
+    result = forward(sender, OURS, today)
+    assert isinstance(result, Address)
+    back = reverse(result.local.lower() if folded else result.local, OURS, today + 21)
+    assert isinstance(back, Address)
+    assert back.folded == sender.folded

@@ -19,8 +19,8 @@ from mailrelay.store.database import Database, constraint
 from mailrelay.store.manage import OWNER_NAME
 
 _INLINE_OCTETS = 256 * 1024
-# Longer than a hand-over may take, so that nobody makes the same copies at the same time.
-_LEASE = "interval '5 minutes'"
+# Longer than the last answer of a hand-over may take, so that nobody makes the same copies at the same time.
+_LEASE = "interval '15 minutes'"
 
 # The ledger row is the idempotency record, as for copies. What has gone out entirely, for instance because the message
 # was released, is not held again when Postfix brings it once more.
@@ -226,7 +226,7 @@ class HeldStore:
         return await _off_the_loop(self._unseal, "content", row[0], row[3])
 
     async def take(self, held_id: HeldId) -> HeldMessage:
-        """The message, for five minutes for this caller alone, who then says `released` or `give_back`.
+        """The message, for fifteen minutes for this caller alone, who then says `released` or `give_back`.
 
         Raises as `content` does, Conflict also if it was released or discarded, Unavailable while another releases it.
         """

@@ -2,6 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
+from typing import cast
+
+from prometheus_client import Counter
 
 from mailrelay import log, metrics
 from mailrelay.core.errors import Malformed
@@ -20,8 +24,7 @@ class SocketmapSession(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
@@ -32,8 +35,8 @@ class SocketmapSession(asyncio.Protocol):
             self._transport.write(socketmap.encode(socketmap.Perm(str(error))))
             self._transport.close()
             return
-        for lookup in lookups:
-            self._transport.write(self._reply(lookup))
+        if lookups:
+            self._transport.write(b"".join(map(self._reply, lookups)))
 
     def _reply(self, lookup: socketmap.Lookup) -> bytes:
         try:
@@ -43,6 +46,10 @@ class SocketmapSession(asyncio.Protocol):
             log.logger().exception("socketmap.failed")
             reply = socketmap.Temp("temporary failure")
             encoded = socketmap.encode(reply)
-        name = lookup.map if lookup.map in _MAPS else "other"
-        metrics.SOCKETMAP_ANSWERS.labels(name, type(reply).__name__.lower()).inc()
+        _count(lookup.map if lookup.map in _MAPS else "other", type(reply).__name__.lower()).inc()
         return encoded
+
+
+@cache
+def _count(name: str, result: str) -> Counter:
+    return metrics.SOCKETMAP_ANSWERS.labels(name, result)

@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import uvloop
+
 from mailrelay import log, notify
 from mailrelay.config import Config, load
 from mailrelay.core.errors import BadConfig
@@ -34,7 +36,8 @@ def serve(path: Path, roles: Sequence[str]) -> None:
     """Run roles until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises BadConfig."""
     config = load(path)
     log.configure(config.log.level, config.log.format)
-    asyncio.run(_Process(path, config, roles).run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_Process(path, config, roles).run())
 
 
 class _Process:

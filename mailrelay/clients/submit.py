@@ -104,9 +104,7 @@ class _Connection:
             return Refused(answer.code, answer.text)
         self.content_sent = True
         deadline.reschedule(asyncio.get_running_loop().time() + _LAST_ANSWER_SECONDS)
-        for chunk in copy.content:
-            self.writer.write(_stuffed(chunk))
-        self.writer.write(b".\r\n")
+        self.writer.writelines([*map(_stuffed, copy.content), b".\r\n"])
         await self.writer.drain()
         final = await self._answer()
         if final.code != 250:

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from aiosmtpd.lmtp import LMTP
 
@@ -51,6 +51,7 @@ class _Session(LMTP):
         self._sender: str | None = None
         self._rcpts: list[str] = []
         self._smtputf8 = False
+        self._unsent: list[str] = []
 
     def _set_post_data_state(self) -> None:
         """aiosmtpd calls this for RSET and at the beginning, too. The envelope is ours, not its."""
@@ -66,6 +67,21 @@ class _Session(LMTP):
     def connection_lost(self, error: Exception | None) -> None:
         self._server.sessions.discard(self)
         super().connection_lost(error)
+
+    async def push(self, status: str) -> None:  # type: ignore[override]  # bytes are for AUTH alone
+        await super().push("\r\n".join([*self._unsent, status]))
+        self._unsent.clear()
+
+    def _push_soon(self, status: str) -> None:
+        """A reply that goes out with the next one if Postfix has sent the next command already (RFC 2920)."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(status)
+
+    def _flush(self) -> None:
+        if self._unsent and self._writer is not None:
+            self._writer.write("".join(f"{status}\r\n" for status in self._unsent).encode("ascii"))
+        self._unsent.clear()
 
     async def smtp_LHLO(self, arg: str | None) -> None:
         if not arg:
@@ -98,7 +114,7 @@ class _Session(LMTP):
         else:
             self._sender = _without_route(match[2])
             self._smtputf8 = "SMTPUTF8" in (match[3] or "").upper().split()
-            await self.push("250 2.1.0 Ok")
+            self._push_soon("250 2.1.0 Ok")
 
     async def smtp_RCPT(self, arg: str | None) -> None:
         match = _PATH.fullmatch(arg or "")
@@ -108,7 +124,7 @@ class _Session(LMTP):
             await self.push("501 5.1.3 Syntax: RCPT TO:<address>")
         else:
             self._rcpts.append(_without_route(match[2]))
-            await self.push("250 2.1.5 Ok")
+            self._push_soon("250 2.1.5 Ok")
 
     async def smtp_DATA(self, arg: str | None) -> None:
         if not self._rcpts:
@@ -245,6 +261,6 @@ class _Busy(asyncio.Protocol):
     """Turns a session away; Postfix keeps the mail and comes back."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(b"421 4.3.2 Too many sessions, try later\r\n")
-        transport.close()
+        writer = cast(asyncio.WriteTransport, transport)
+        writer.write(b"421 4.3.2 Too many sessions, try later\r\n")
+        writer.close()

@@ -1,5 +1,5 @@
 """What joining a Postfix adds to it: three lists grow by one element (four if it has virtual mailboxes), and
-master.cf gets three services of our own. Everything here is computed from what postconf says about the host."""
+master.cf gets four services of our own. Everything here is computed from what postconf says about the host."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -174,6 +174,7 @@ def services(wanted: Joining, known: frozenset[str] | None = None) -> Mapping[st
         ("mailrelay/unix", "mailrelay unix - - n - - lmtp", _LMTP),
         (f"{wanted.submit}/inet", f"{wanted.submit} inet n - n - - smtpd", _submission(octets)),
         ("mailrelay-cleanup/unix", "mailrelay-cleanup unix n - n - 0 cleanup", _cleanup(octets)),
+        ("mailrelay-rewrite/unix", "mailrelay-rewrite unix - - n - - trivial-rewrite", _REWRITE),
     )
     return {
         key: " ".join([line, *(f"-o {name}={value}" for name, value in options if known is None or name in known)])
@@ -184,7 +185,7 @@ def services(wanted: Joining, known: frozenset[str] | None = None) -> Mapping[st
 def is_ours(key: str, text: bytes) -> bool:
     """Whether a master.cf entry is one that some adoption made."""
     return _MARK.search(text) is not None and (
-        key in ("mailrelay/unix", "mailrelay-cleanup/unix")
+        key in ("mailrelay/unix", "mailrelay-cleanup/unix", "mailrelay-rewrite/unix")
         or (key.endswith("/inet") and b"cleanup_service_name=mailrelay-cleanup" in text)
     )
 
@@ -218,6 +219,7 @@ def _submission(octets: int) -> Options:
     return (
         ("syslog_name", _SYSLOG_NAME),
         ("cleanup_service_name", "mailrelay-cleanup"),
+        ("rewrite_service_name", "mailrelay-rewrite"),
         ("mynetworks", _LOOPBACK),
         ("smtpd_client_restrictions", "permit_mynetworks,reject"),
         ("smtpd_helo_restrictions", ""),
@@ -266,6 +268,7 @@ def _cleanup(octets: int) -> Options:
     the message when it came in, and it protects the world from smuggled SMTP."""
     return (
         ("syslog_name", _SYSLOG_NAME),
+        ("rewrite_service_name", "mailrelay-rewrite"),
         ("canonical_maps", ""),
         ("sender_canonical_maps", ""),  # above all those of an SRS daemon: our return paths are ours
         ("recipient_canonical_maps", ""),
@@ -288,3 +291,16 @@ def _cleanup(octets: int) -> Options:
         ("disable_mime_input_processing", "yes"),  # broken MIME and 8-bit headers are not for us to judge
         ("message_size_limit", str(octets)),
     )
+
+
+# Our listener takes every recipient: where it goes is the queue manager's question. With the host's maps this one would
+# ask the policy role six times for each copy.
+_REWRITE: Options = (
+    ("syslog_name", _SYSLOG_NAME),
+    ("transport_maps", ""),
+    ("relay_domains", ""),
+    ("virtual_alias_domains", ""),
+    ("virtual_mailbox_domains", ""),
+    ("sender_dependent_relayhost_maps", ""),
+    ("sender_dependent_default_transport_maps", ""),
+)

@@ -69,7 +69,8 @@ def test_a_stock_postfix_gets_three_values_and_three_services() -> None:
         "transport_maps": "socketmap:inet:127.0.0.1:10032:transport",
         "smtpd_recipient_restrictions": CHECK,
     }
-    assert list(added.services) == ["mailrelay/unix", "127.0.0.1:10025/inet", "mailrelay-cleanup/unix"]
+    names = ["mailrelay/unix", "127.0.0.1:10025/inet", "mailrelay-cleanup/unix", "mailrelay-rewrite/unix"]
+    assert list(added.services) == names
 
 
 def test_virtual_mailboxes_of_the_host_get_company() -> None:
@@ -230,7 +231,7 @@ def test_one_port_for_two_things_is_refused() -> None:
     assert refused(STOCK, replace(WANTED, submit=WANTED.lmtp)) == ["submit.address"]
 
 
-@pytest.mark.parametrize("name", ["mailrelay", "mailrelay-cleanup"])
+@pytest.mark.parametrize("name", ["mailrelay", "mailrelay-cleanup", "mailrelay-rewrite"])
 def test_a_foreign_service_of_our_name_is_refused(name: str) -> None:
     assert refused(replace(STOCK, services=(SMTP, Service(name, "unix", "pipe", {})))) == [f"master.cf: {name}/unix"]
 

@@ -36,6 +36,10 @@ SUBMITTING = Gauge("mailrelay_submitting", "Copies being handed over or waiting 
 DATABASE_ERRORS = Counter("mailrelay_database_errors", "Statements that failed because the database was away.")
 # Is the LISTEN connection up, so that caches are current?
 LISTENING = Gauge("mailrelay_listening", "1 while change notifications arrive.")
+# Do we wait for DNS? result: hit, shared (somebody was asking already), miss, error (time-out or server failure).
+DNS_LOOKUPS = Counter("mailrelay_dns_lookups", "DNS questions.", ["result"])
+# How long does DNS take, where it has to be asked?
+DNS_SECONDS = Histogram("mailrelay_dns_seconds", "Time for one DNS question, retries included.", buckets=_SLOW)
 # Does the ledger add up? accepted - delivered - failed - discarded - held - queued; anything but 0 is a bug.
 LEDGER_IMBALANCE = Gauge("mailrelay_ledger_imbalance", "Accepted recipients without exactly one outcome.")
 # Where does the accepted mail stand?

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["A", "AAAA", "MX", "TXT", "PTR", "SPF"]
+Kind = Literal["A", "AAAA", "MX", "TXT", "PTR"]
 
 Question = tuple[str, Kind]  # the name is ASCII, lower case, without the trailing dot
 

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from mailrelay.core import loop
 from mailrelay.core.address import Address
+from mailrelay.core.bans import BanId
 from mailrelay.core.facts import Alias, BlockedSenderId, Reason
 from mailrelay.core.findings import Findings
 from mailrelay.core.judge import Deny, Verdict
@@ -25,6 +26,7 @@ from mailrelay.core.reply import Replies, Reply
 from mailrelay.core.spam import SpamVerdict
 
 Act = Literal["none", "tag", "quarantine"]
+Kind = Literal["person", "operator", "return_path"]
 
 _NOTHING_FOUND = Findings()
 
@@ -75,16 +77,28 @@ DEFAULT_PREFERENCES = Preferences()
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """No, or not now. reason: None where the reason is trouble of our own."""
+
+    reply: Reply
+    reason: Reason | Objection | None
+    blocked_by: BlockedSenderId | None = None
+    ban_id: BanId | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rcpt:
     """One accepted recipient of ours.
 
     kind: return_path is a VERP or SRS address, which must get its bounces whatever they look like.
+    refusal: what the checks of RCPT time say against it, or a ban on the author (spec section 2.7).
     verdict: of the facts about an address of people; None if there are none, or the database did not answer.
-    loop_alias: the alias whose loop marks count. is_reverse: the extension names a contact.
+    alias: whose loop marks count, and whose allow-list. is_reverse: the extension names a contact.
     preferences: None if the database did not tell; the operator has the default ones.
     """
 
-    kind: Literal["person", "operator", "return_path"]
+    kind: Kind
+    refusal: Refuse | None = None
     verdict: Verdict | None = None
     alias: Alias | None = None
     is_reverse: bool = False
@@ -96,15 +110,6 @@ class Pass:
     """Delivery decides. act: what the account wants done with it then."""
 
     act: Act = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """No, or not now. reason: None where the reason is trouble of our own."""
-
-    reply: Reply
-    reason: Reason | Objection | None
-    blocked_by: BlockedSenderId | None = None
 
 
 Fate = Pass | Refuse
@@ -167,6 +172,8 @@ def _content_objection(content: Content, preferences: Preferences | None, replie
 
 def _alias_objection(rcpt: Rcpt, author: Address | None, sender: str, replies: Replies) -> Refuse | None:
     """Rows 11 and 12, and whatever has changed since RCPT. The block list is part of the verdict."""
+    if rcpt.refusal is not None:
+        return rcpt.refusal
     if isinstance(rcpt.verdict, Deny):
         return Refuse(replies[rcpt.verdict.reply], rcpt.verdict.reason, rcpt.verdict.blocked_by)
     if rcpt.alias is not None and not rcpt.is_reverse and not is_allowed(rcpt.alias, author, sender):

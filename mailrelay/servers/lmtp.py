@@ -101,7 +101,7 @@ class _Session(LMTP):
             name, _, value = pair.partition("=")
             text = _XTEXT.sub(lambda match: chr(int(match[1], 16)), value)
             self._forwarded[name.upper()] = "" if text == "[UNAVAILABLE]" else text
-        await self.push("250 2.0.0 Ok")
+        self._push_soon("250 2.0.0 Ok")
 
     async def smtp_MAIL(self, arg: str | None) -> None:
         if await self.check_helo_needed("LHLO"):

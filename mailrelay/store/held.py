@@ -23,10 +23,11 @@ _INLINE_OCTETS = 256 * 1024
 _LEASE = "interval '15 minutes'"
 
 # The ledger row is the idempotency record, as for copies. What has gone out entirely, for instance because the message
-# was released, is not held again when Postfix brings it once more.
+# was released, is not held again when Postfix brings it once more. `rcpt || ''` keeps the planner from the index on
+# recipients, where it would read all that the address ever got.
 _HOLD: LiteralString = """
     with copies as (
-        select outcome from ledger where ingress_key = %(key)s and rcpt = %(rcpt)s and recipient_id <> 0
+        select outcome from ledger where ingress_key = %(key)s and rcpt || '' = %(rcpt)s and recipient_id <> 0
     ), entry as (
         insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
                             size_octets, outcome, reason)
@@ -69,7 +70,7 @@ _HOLD: LiteralString = """
 _KNOWN = """
     select f.id, s.id is not null
     from ledger l join failed_delivery f on f.ledger_id = l.id left join stored_message s on s.failed_delivery_id = f.id
-    where l.ingress_key = %(key)s and l.rcpt = %(rcpt)s and l.recipient_id = 0
+    where l.ingress_key = %(key)s and l.rcpt || '' = %(rcpt)s and l.recipient_id = 0
 """
 
 # A released record has lost its ledger row, or that row has become another outcome's.
@@ -121,7 +122,7 @@ _RELEASED: LiteralString = f"""
         delete from ledger l using record
         where l.id = record.ledger_id and l.outcome = 'held' and exists (
             select from ledger c
-            where c.ingress_key = l.ingress_key and c.rcpt = l.rcpt and c.recipient_id <> 0)
+            where c.ingress_key = l.ingress_key and c.rcpt || '' = l.rcpt and c.recipient_id <> 0)
     )
     {_AUDIT} from record
 """

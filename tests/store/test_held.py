@@ -16,8 +16,10 @@ from mailrelay.core.held import Held, HeldId, HeldMessage, Hold
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opening, OutboundId, ingress_key
 from mailrelay.core.sealed import vault
 from mailrelay.core.verp import EmailType
+from mailrelay.store import held as held_module
 from mailrelay.store.database import Database
 from mailrelay.store.held import HeldStore
+from tests.store.test_context import buffers
 from tests.store.test_contract import alias, furnished
 from tests.store.worlds import InMemory, InPostgresql, World, about
 from tests.unit.shelf import FakeShelf
@@ -431,3 +433,21 @@ async def test_the_list_tells_what_is_held(store: HeldStore, conn: AsyncConnecti
     assert len(await store.page(limit=1)) == 1
     await conn.execute("insert into failed_delivery (account_id, email_type) values (1, 'F')")  # never held
     assert len(await store.page(every=True)) == 3
+
+
+async def test_the_past_of_an_address_costs_nothing(
+    store: HeldStore, conn: AsyncConnection[Any], database: Database
+) -> None:
+    await conn.execute("""
+        insert into ledger (ingress_key, rcpt, outcome, recipient_id)
+        select substr(sha256(n::text::bytea), 1, 16), 'a1@alias.example', 'delivered', 1
+        from generate_series(1, 5000) n""")
+    await conn.execute("analyze")
+    held = await store.hold(HOLD)
+    values = await store._values(replace(HOLD, envelope=replace(ENVELOPE, key=ingress_key("4XyZ12AbCd", b"other"))))
+    values |= {"id": held.id, "actor": "test", "action": "held.release"}
+    for query in (held_module._HOLD, held_module._KNOWN, held_module._RELEASED):
+        async with database.connection() as session, session.transaction(force_rollback=True):
+            cursor = await session.execute(f"explain (analyze, buffers) {query}".encode(), values)
+            plan = "\n".join(row[0] for row in await cursor.fetchall())
+        assert buffers(plan) < 150, plan

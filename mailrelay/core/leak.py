@@ -2,8 +2,9 @@
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from html.entities import html5
 
 import idna
@@ -22,16 +23,18 @@ _CLASSIC = bytes.maketrans(b"-_", b"+/")
 _BETWEEN = b' \t\r\n"\\<>()[]'
 
 
-def occurs(address: Address, octets: bytes) -> bool:
-    """True if the address is somewhere in `octets`, in either case, plain or in a usual encoding.
+def occurs(addresses: Collection[Address], octets: bytes) -> bool:
+    """True if one of the addresses is somewhere in `octets`, in either case, plain or in a usual encoding.
 
     Those are: folded or quoted, with `=` or `at` in place of the `@`, percent, quoted-printable and xtext escapes,
     HTML entities, encoded words (RFC 2047), base64 at any alignment, and two of these inside each other. May find more
     than there is: `surreal@` contains `real@`.
     """
-    return _found(_needles(address), octets, _MAX_DEPTH)
+    needles = tuple(needle for address in addresses for needle in _needles(address))
+    return bool(needles) and _found(needles, octets, _MAX_DEPTH)
 
 
+@lru_cache(maxsize=256)
 def _needles(address: Address) -> tuple[bytes, ...]:
     domains = {address.domain}
     with suppress(idna.IDNAError, UnicodeError):

@@ -6,10 +6,11 @@ passed over and nothing raises.
 
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mailrelay.core.header import Message, split
+from mailrelay.core.srsreport import Undelivered
 
 MAX_DEPTH = 30
 MAX_PARTS = 500
@@ -21,6 +22,7 @@ _MAX_STATUS_OCTETS = 1 << 18
 _MAX_VALUE_CHARS = 2000
 _MAX_TYPE_OCTETS = 4096
 _STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
+_RETURNED_TYPES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
 
 _TYPE = re.compile(rb"[ \t]*+([!#-'*+.0-9A-Z^-~-]++/[!#-'*+.0-9A-Z^-~-]++)", re.IGNORECASE)
 _PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
@@ -60,6 +62,32 @@ def delivery_status(content: bytes) -> DeliveryStatus | None:
 
     Reports inside attached messages do not count: they are about other people's mail.
     """
+    report = _report(content)
+    return _parse(_decoded(report.status)) if report is not None else None
+
+
+def undelivered(content: bytes) -> Undelivered | None:
+    """What a delivery status report says of a copy that failed for good; None if it is none, or about no failure."""
+    report = _report(content)
+    if report is None:
+        return None
+    recipients = _parse(_decoded(report.status)).recipients
+    failed = [recipient for recipient in recipients if recipient.action == "failed"]
+    if not failed:
+        return None
+    named = [name for one in recipients for name in (one.final_recipient, one.original_recipient) if name]
+    return Undelivered(failed[0].status, tuple(dict.fromkeys(named)), _returned_header(report.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """The parts of a report, and which of them is for machines."""
+
+    status: Message
+    parts: tuple[Message, ...]
+
+
+def _report(content: bytes) -> _Report | None:
     waiting = [(content[:_MAX_OCTETS], 0)]
     seen = 0
     while waiting and seen < MAX_PARTS:
@@ -73,11 +101,21 @@ def delivery_status(content: bytes) -> DeliveryStatus | None:
         children = [child for child, _ in zip(_children(part.body, boundary), range(MAX_PARTS - seen), strict=False)]
         report_type = parameters.get(b"report-type", b"delivery-status").lower()
         if kind == "multipart/report" and report_type == b"delivery-status":
-            for child in map(split, children):
-                if _content_type(child)[0] in _STATUS_TYPES:
-                    return _parse(_decoded(child))
+            parts = tuple(map(split, children))
+            status = next((child for child in parts if _content_type(child)[0] in _STATUS_TYPES), None)
+            if status is not None:
+                return _Report(status, parts)
         waiting += [(child, depth + 1) for child in reversed(children)]
     return None
+
+
+def _returned_header(parts: Sequence[Message]) -> bytes:
+    """The header of the message that came back with a report (RFC 6522 section 3), b"" if none did."""
+    for part in parts:
+        if _content_type(part)[0] in _RETURNED_TYPES:
+            returned = split(_decoded(part))
+            return returned.content[: returned.header_end]
+    return b""
 
 
 def _content_type(part: Message) -> tuple[str, Mapping[bytes, bytes]]:

@@ -175,7 +175,7 @@ def without_value(raw: bytes) -> bytes:
 def decode(value: bytes) -> bytes:
     """Base64 with white space in it. Raises Malformed."""
     try:
-        return b64decode(b"".join(value.split()), validate=True)
+        return b64decode(value.translate(None, b" \t\r\n"), validate=True)
     except ValueError as error:
         raise Malformed("no base64") from error
 

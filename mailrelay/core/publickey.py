@@ -71,7 +71,7 @@ def _read(text: bytes) -> PublicKey:
         raise Malformed("the key is not for SHA-256")
     if b"s" in record and not {b"*", b"email"} & _list(record[b"s"]):
         raise Malformed("the key is not for mail")
-    octets = b"".join(record[b"p"].split())
+    octets = record[b"p"].translate(None, b" \t\r\n")
     if not octets:
         raise Malformed("the key was revoked")
     try:

@@ -18,7 +18,8 @@ def structural_refusal(content: bytes, limit_octets: int, replies: Replies) -> t
     """What no recipient can have, whoever it is (spec section 2.3 rows 3 and 4)."""
     if len(content) > limit_octets:
         return replies.too_large(limit_octets), Reason.TOO_LARGE
-    if content.count(b"\n") != content.count(b"\r\n") or content.count(b"\r") != content.count(b"\r\n"):
+    line_ends = content.count(b"\r\n")
+    if content.count(b"\n") != line_ends or content.count(b"\r") != line_ends:
         return replies["BARE"], Reason.BARE_NEWLINE
     return None
 

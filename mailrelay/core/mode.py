@@ -2,9 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mailrelay.core.facts import Facts, ForwardMode, ParentKind
@@ -15,10 +13,6 @@ from mailrelay.core.ledger import Mode
 LONG_LINE_OCTETS = 990
 HEADER_LINE_OCTETS = 998  # RFC 5322 section 2.1.1
 
-REFUSALS_THAT_MARK = 3
-REFUSALS_WITHIN = timedelta(days=7)
-MARK_LASTS = timedelta(days=30)
-
 _REQUIRED = (b"from", b"date", b"message-id")
 # A second one of these is dropped in rewrite mode, so a message with one has to go there.
 SINGLE = frozenset(
@@ -27,8 +21,6 @@ SINGLE = frozenset(
 )
 
 _STATUS = re.compile(r"(?<![0-9.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])", re.ASCII)
-_AUTHENTICATION = frozenset({"5.7.26", "5.7.27", "5.7.30", "5.7.509", "5.7.515"})
-_AUTHENTICATION_WORDS = re.compile(r"dmarc|unauthenticated", re.IGNORECASE | re.ASCII)
 _TEXT_LIMIT = 4096
 
 
@@ -64,7 +56,7 @@ class Evidence:
     signature_lasts: a DKIM signature passed, is aligned (relaxed) with the From domain, has no `l=` and does not expire
     within 24 hours. enforced: the From domain publishes a DMARC policy other than none. passed: SPF or DKIM passed at
     ingress, aligned or not. long_lines: as has_long_lines says. sound_header: as is_sound says. rewrites_only: the
-    receiver is marked (mark_until).
+    receiver is marked (receivers.rewrites_only).
     """
 
     changes: Changes
@@ -152,28 +144,9 @@ def has_long_lines(content: bytes, limit: int = LONG_LINE_OCTETS) -> bool:
     return False
 
 
-def is_authentication_refusal(status: str, text: str) -> bool:
-    """True if a receiver refused a copy because its author could not be authenticated: rewriting helps.
-
-    status: enhanced status code (RFC 3463) of the reply or of the report, '' if unknown; text: the rest of the reply,
-    which may repeat codes. Codes as registered by RFC 7372 and as large receivers use them.
-    """
-    text = text[:_TEXT_LIMIT]
-    codes = {status.strip(), *_STATUS.findall(text)}
-    if codes & _AUTHENTICATION:
-        return True
-    return "5.7.1" in codes and _AUTHENTICATION_WORDS.search(text) is not None
-
-
 def is_smtputf8_refusal(status: str, text: str) -> bool:
-    """True if a receiver takes no SMTPUTF8 (RFC 6531 section 3.5): the copy in rewrite mode needs none."""
-    return bool({status.strip(), *_STATUS.findall(text[:_TEXT_LIMIT])} & {"5.6.7", "5.6.9"})
+    """True if a receiver takes no SMTPUTF8 (RFC 6531 section 3.5): a copy in rewrite mode needs none.
 
-
-def mark_until(refusals: Sequence[datetime], now: datetime) -> datetime | None:
-    """Until when a receiver gets rewritten copies only; None while it has not refused often enough.
-
-    refusals: when it refused transparent copies for authentication, in any order, the one of `now` included.
+    status: enhanced status code (RFC 3463) of the reply or report, '' if unknown; text may repeat it.
     """
-    recent = [at for at in refusals if now - REFUSALS_WITHIN <= at <= now]
-    return now + MARK_LASTS if len(recent) >= REFUSALS_THAT_MARK else None
+    return bool({status.strip(), *_STATUS.findall(text[:_TEXT_LIMIT])} & {"5.6.7", "5.6.9"})

@@ -1,7 +1,7 @@
 """The Authentication-Results field (RFC 8601): ours as text, and what others wrote in theirs (spec section 11.2)."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from mailrelay.core.findings import Arc, Dkim, Dmarc, Findings, Spf
 from mailrelay.core.header import Field, unfold
@@ -57,7 +57,7 @@ def is_ours(value: bytes, authserv_id: str) -> bool:
 
     Rather too often than too rarely: of what looks like an id, the letters, digits, dots and hyphens count.
     """
-    return any(found == authserv_id.lower().encode("ascii") for found in _identifiers(value))
+    return _identifier(value) == authserv_id.lower().encode("ascii")
 
 
 def own_value(fields: Sequence[Field], authserv_id: str) -> bytes | None:
@@ -115,12 +115,10 @@ def _property(name: str, text: str) -> str:
     return f' {name}="{_NOT_QUOTABLE.sub("?", text)}"'
 
 
-def _identifiers(value: bytes) -> Iterator[bytes]:
-    """What may be taken for the authserv-id of a value: with comments taken out, and as it stands."""
-    for text in (_plain(unfold(value)[:_SCAN_OCTETS]), value[:_SCAN_OCTETS]):
-        found = _IDENTIFIER.search(text)
-        if found is not None:
-            yield found[0].lower().strip(b".")
+def _identifier(value: bytes) -> bytes:
+    """What may be taken for the authserv-id of a value, also where a comment before it does not end."""
+    found = _IDENTIFIER.search(_plain(unfold(value)[:_SCAN_OCTETS])) or _IDENTIFIER.search(value[:_SCAN_OCTETS])
+    return found[0].lower().strip(b".") if found else b""
 
 
 def _plain(text: bytes) -> bytes:

@@ -5,7 +5,7 @@ charset we do not know, are left alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from mailrelay.core import charset, transfer
 from mailrelay.core.banner import Fragment
@@ -13,7 +13,7 @@ from mailrelay.core.contenttype import with_charset
 from mailrelay.core.frozen import Frozen
 from mailrelay.core.header import Field, Message
 from mailrelay.core.htmlsplice import after_body_tag, before_body_end
-from mailrelay.core.mime import IDENTITY, Entity, Tree, first_texts
+from mailrelay.core.mime import IDENTITY, Entity, Tree, enclosing, first_texts, has_delimiter
 from mailrelay.core.transfer import long_lines
 
 __all__ = ["Edited", "apply", "edit", "long_lines", "needs_reencoding", "reencoded", "splits_signed_lines"]
@@ -39,9 +39,22 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
+    """A leaf with another body. content_type: its raw field if that changes, too."""
+
     entity: Entity
     body: bytes
-    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    encoding: bytes
+    content_type: bytes | None = None
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """What changes in the header of the leaf; fields keep the spelling of their names."""
+        fields = {} if self.content_type is None else {b"content-type": self.content_type}
+        if self.encoding != self.entity.encoding:
+            raws = [one.raw for one in self.entity.fields if one.name == _ENCODING]
+            name = raws[0].partition(b":")[0] if raws else b"Content-Transfer-Encoding"
+            fields[_ENCODING] = name + b": " + self.encoding + b"\r\n"
+        return fields
 
 
 def edit(tree: Tree, frozen: Frozen, top: Fragment | None = None, bottom: Fragment | None = None) -> Edited:
@@ -81,9 +94,8 @@ def splits_signed_lines(message: Message) -> bool:
 
     It puts CRLF and a space after 998 octets, which no canonicalisation forgives.
     """
-    return message.count(b"dkim-signature") > 0 and long_lines(
-        message.content, message.body_start, None, _HARD_LINE_LIMIT
-    )
+    long = long_lines(message.content, message.body_start, limit=_HARD_LINE_LIMIT)
+    return long and message.count(b"dkim-signature") > 0
 
 
 def apply(fields: Iterable[Field], changes: Mapping[bytes, bytes]) -> list[Field]:
@@ -97,18 +109,28 @@ def _applied(tree: Tree, changes: Sequence[_Change], inserted: bool) -> Edited:
     content, at = tree.message.content, tree.message.body_start
     fields: dict[bytes, bytes] = {}
     pieces: list[bytes] = []
-    for change in sorted(changes, key=lambda change: change.entity.start):
-        entity = change.entity
+    for made in sorted(changes, key=lambda change: change.entity.start):
+        change, entity = _undelimited(tree, made), made.entity
         if entity is tree.root:
             fields |= change.fields
-        elif change.fields:
-            pieces += [content[at : entity.start], *(one.raw for one in apply(entity.fields, change.fields))]
+        elif changed := change.fields:
+            pieces += [content[at : entity.start], *(one.raw for one in apply(entity.fields, changed))]
             at = entity.header_end
         pieces += [content[at : entity.body_start], change.body]
         at = entity.body_end
     if fields and tree.root.first(b"mime-version") is None:
         fields[b"mime-version"] = b"MIME-Version: 1.0\r\n"
     return Edited(b"".join([*pieces, content[at:]]), fields, inserted)
+
+
+def _undelimited(tree: Tree, change: _Change) -> _Change:
+    """The change, in base64 if one of its lines would end the part: texts of strangers are shown, lines are folded, and
+    the sender chose the boundary. In base64 no line begins with `--`.
+    """
+    if not any(has_delimiter(change.body, boundary) for boundary in enclosing(tree, change.entity)):
+        return change
+    text = transfer.decode(change.body, change.encoding) or b""
+    return replace(change, body=transfer.encode(text, b"base64"), encoding=b"base64")
 
 
 def _with_fragments(content: bytes, entity: Entity, top: Fragment | None, bottom: Fragment | None) -> _Change | None:
@@ -136,17 +158,17 @@ def _converted(entity: Entity, text: bytes | None, top: Fragment | None, bottom:
         return None
     spliced = transfer.insert(text, text, b"binary", insertions)
     change = _travelling(entity, transfer.encode(spliced, entity.encoding), eight_bit=not spliced.isascii())
-    return _Change(entity, change.body, {b"content-type": changed, **change.fields})
+    return replace(change, content_type=changed)
 
 
 def _travelling(entity: Entity, body: bytes, *, eight_bit: bool) -> _Change:
     """The new body of a text leaf in an encoding that bears it. eight_bit: it has new octets above 127."""
     unfit = long_lines(body) or b"\0" in body
     if entity.encoding in IDENTITY and (unfit or (eight_bit and entity.encoding == b"7bit")):
-        return _Change(entity, transfer.encode(body, b"quoted-printable"), _encoded(entity, b"quoted-printable"))
+        return _Change(entity, transfer.encode(body, b"quoted-printable"), b"quoted-printable")
     if unfit:
-        return _Change(entity, _encoded_again(body, entity.encoding) or body)
-    return _Change(entity, body)
+        body = _encoded_again(body, entity.encoding) or body
+    return _Change(entity, body, entity.encoding)
 
 
 def _insertions(
@@ -190,11 +212,10 @@ def _mended(content: bytes, leaves: Iterable[Entity], may_edit: bool) -> Iterato
         if entity.encoding not in IDENTITY:
             again = _encoded_again(raw, entity.encoding)
             if again is not None:
-                yield _Change(entity, again)
+                yield _Change(entity, again, entity.encoding)
             continue
         encoding = b"quoted-printable" if entity.type.startswith(b"text/") else b"base64"
-        body = transfer.encode(raw, encoding)
-        yield _Change(entity, body, _encoded(entity, encoding))
+        yield _Change(entity, transfer.encode(raw, encoding), encoding)
 
 
 def _encoded_again(raw: bytes, encoding: bytes) -> bytes | None:
@@ -204,9 +225,3 @@ def _encoded_again(raw: bytes, encoding: bytes) -> bytes | None:
         return None
     body = transfer.encode(text, encoding)
     return body + b"\r\n" if encoding == b"base64" and raw.endswith(b"\n") else body
-
-
-def _encoded(entity: Entity, encoding: bytes) -> Mapping[bytes, bytes]:
-    """The header change that goes with another transfer encoding; the field keeps the spelling of its name."""
-    name = next((one.raw.partition(b":")[0] for one in entity.fields if one.name == _ENCODING), None)
-    return {_ENCODING: (name or b"Content-Transfer-Encoding") + b": " + encoding + b"\r\n"}

@@ -92,6 +92,31 @@ def tree(message: Message) -> Tree:
         return Tree(message, root, str(excess))
 
 
+def enclosing(tree: Tree, entity: Entity) -> list[bytes]:
+    """The boundaries around a part, the outermost first."""
+    boundaries: list[bytes] = []
+    around: Entity | None = tree.root
+    while around is not None and around is not entity:
+        if around.is_multipart:
+            boundaries.append(_boundary(around.params))
+        inner = (
+            child for child in around.children if child.start <= entity.start and entity.body_end <= child.body_end
+        )
+        around = next(inner, None)
+    return boundaries
+
+
+def has_delimiter(text: bytes, boundary: bytes) -> bool:
+    """Whether a body would be cut at one of its lines by this boundary."""
+    text, delimiter = b"\n" + text, b"\n--" + boundary
+    at = 0
+    while (at := text.find(delimiter, at)) >= 0:
+        at += len(delimiter)
+        if _DELIMITER_REST.match(text, at):
+            return True
+    return False
+
+
 def first_texts(tree: Tree, attempt: Callable[[Entity], T | None]) -> list[T]:
     """What `attempt` makes of the text that people see first (spec section 3.8): of a multipart/alternative its first
     text/plain and its first text/html leaf, else one of them.
@@ -116,6 +141,10 @@ def _first_texts(entity: Entity, attempt: Callable[[Entity], T | None], wanted: 
         return found
     children = _root_of_related(entity) if entity.type == b"multipart/related" else entity.children
     return next((found for child in children if (found := _first_texts(child, attempt, wanted))), {})
+
+
+def _boundary(params: Mapping[bytes, bytes]) -> bytes:
+    return params.get(b"boundary", b"").rstrip(b" \t")
 
 
 def _root_of_related(entity: Entity) -> tuple[Entity, ...]:
@@ -183,7 +212,7 @@ class _Walk:
         self, kind: Value, encoding: bytes, place: tuple[int, int], depth: int
     ) -> tuple[tuple[Entity, ...], str]:
         """The parts of a multipart, and what is wrong with them."""
-        boundary = kind.params.get(b"boundary", b"").rstrip(b" \t")
+        boundary = _boundary(kind.params)
         if not boundary or len(boundary) > _MAX_BOUNDARY_OCTETS:
             return (), "no usable boundary parameter"
         if b"boundary" in kind.ambiguous:

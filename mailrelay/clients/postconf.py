@@ -33,6 +33,11 @@ class PostfixFolder:
     def directory(self) -> str:
         return str(self._folder)
 
+    @property
+    def queue_directory(self) -> str:
+        """Where its processes work, most of them seeing it as their root."""
+        return _values(self._run("postconf", "-c", self.directory, "-x", "queue_directory")[0])["queue_directory"]
+
     def read(self) -> Files:
         """The files as they are. Raises BadConfig if one is missing."""
         try:

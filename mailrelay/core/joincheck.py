@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from mailrelay.core import joining, maincf
+from mailrelay.core import joining, joinmilter, maincf
 from mailrelay.core.joining import GUARDS, RECIPIENT_RESTRICTIONS, Facts, Joining, Service
 
 _DOMAIN_LISTS = ("mydestination", "relay_domains", "virtual_alias_domains")
@@ -31,6 +31,7 @@ EXPANDED = (
     "default_destination_rate_delay",
     "default_transport_rate_delay",
     "queue_directory",
+    "smtpd_milter_maps",
 )
 _OLDEST = (3, 4)
 _PORTS = {"smtp": 25, "lmtp": 24, "smtps": 465, "submissions": 465, "submission": 587, "qmqp": 628, "qmqpd": 628}
@@ -94,7 +95,7 @@ def domain_problems(wanted: Joining, facts: Facts) -> tuple[Problem, ...]:
 def remarks(wanted: Joining, facts: Facts) -> tuple[str, ...]:
     """What the admin should know, though it is no reason to stop."""
     found: list[str] = []
-    for look in (_takes_over, _own_list, _trusted_first, _reports, _limit, _slow):
+    for look in (_takes_over, _own_list, joinmilter.remarks, _trusted_first, _reports, _limit, _slow):
         found += look(wanted, facts)
     for parameter, text in joining.stale(facts):
         found.append(f"{parameter} holds {text}, which looks like an earlier adoption: take it out if so")
@@ -179,7 +180,10 @@ def _not_loopback(wanted: Joining, facts: Facts) -> Iterator[Problem]:
         if not _is_loopback(value):
             reason = "anybody who reaches this address could use it, and nothing protects the connection"
             yield Problem(key, value, reason, "use a loopback address such as 127.0.0.1")
-        if value.startswith("unix:") and key != "lmtp.listen":
+        if key == "milter.listen" and value.startswith("unix:/"):
+            reason = "Postfix processes in their chroot do not reach this socket"
+            yield Problem(key, value, reason, f"put it below {facts.expanded['queue_directory']}")
+        elif value.startswith("unix:") and key not in ("lmtp.listen", "milter.listen"):
             reason = "Postfix processes in their chroot do not reach this socket"
             yield Problem(key, value, reason, "use a loopback address such as 127.0.0.1")
 
@@ -291,6 +295,7 @@ def _addresses(wanted: Joining) -> dict[str, str]:
         "policy.socketmap": wanted.socketmap,
         "lmtp.listen": wanted.lmtp,
         "submit.address": wanted.submit,
+        **({"milter.listen": wanted.milter} if wanted.milter else {}),
     }
 
 

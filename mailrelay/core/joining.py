@@ -1,15 +1,16 @@
-"""What joining a Postfix adds to it: three lists grow by one element (four if it has virtual mailboxes), and
+"""What joining a Postfix adds to it: five lists grow by one element (six if it has virtual mailboxes), and
 master.cf gets four services of our own. Everything here is computed from what postconf says about the host."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailrelay.core import maincf
 from mailrelay.core.maincf import Unit
 
 RECIPIENT_RESTRICTIONS = "smtpd_recipient_restrictions"
-LISTS = ("virtual_mailbox_domains", "virtual_mailbox_maps", "transport_maps", RECIPIENT_RESTRICTIONS)
+MILTERS = ("smtpd_milters", "non_smtpd_milters")
+LISTS = ("virtual_mailbox_domains", "virtual_mailbox_maps", "transport_maps", RECIPIENT_RESTRICTIONS, *MILTERS)
 GUARDS = ("reject_unauth_destination", "defer_unauth_destination")
 TERMINALS = frozenset({"permit", "reject", "defer"})
 
@@ -27,7 +28,8 @@ Options = tuple[tuple[str, str], ...]
 class Joining:
     """What this installation wants of Postfix.
 
-    policy, socketmap, lmtp, submit: `ADDRESS:PORT` (IPv6 in brackets) or `unix:/PATH`, as in the configuration.
+    policy, socketmap, lmtp, submit, milter: `ADDRESS:PORT` (IPv6 in brackets) or `unix:/PATH`, as in the
+    configuration; a milter may have `unix:PATH` below queue_directory, and '' where there is none.
     message_octets: largest message we forward. domains: names of the domains we serve already;
     shared: those of them below which all subdomains are ours, too; foreign: the subdomains that are not.
     """
@@ -40,6 +42,17 @@ class Joining:
     domains: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    milter: str = ""
+
+    def beside(self, queue_directory: str) -> "Joining":
+        """The same for a Postfix whose processes reach a socket below this folder only.
+
+        They work in it, and most in their chroot see it as their root: from there the way is the same for all.
+        """
+        below = f"unix:{queue_directory.rstrip('/')}/"
+        if not self.milter.startswith(below):
+            return self
+        return replace(self, milter=f"unix:{self.milter.removeprefix(below)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,10 @@ def service_address(text: str) -> str:
 def units(wanted: Joining) -> Mapping[str, Unit]:
     """The one element that each of LISTS gets."""
     table = f"socketmap:{service_address(wanted.socketmap)}"
+    # While the milter is down mail waits, whatever the host does about its other milters; it speaks protocol 6 only.
+    milter = (f"{{ {service_address(wanted.milter)}, protocol=6, default_action=tempfail }}",)
     return {
+        **(dict.fromkeys(MILTERS, milter) if wanted.milter else {}),
         "virtual_mailbox_domains": (f"{table}:domain",),
         "virtual_mailbox_maps": (f"{table}:recipient",),
         "transport_maps": (f"{table}:transport",),
@@ -105,8 +121,16 @@ def additions(wanted: Joining, facts: Facts) -> Additions:
         # policy service; with them it asks the maps, so that ours must be among them.
         if name != "virtual_mailbox_maps" or maincf.texts(facts.expanded[name])
     }
+    values.update(
+        (name, appended(facts.raw[name], ours[name])) for name in MILTERS if name in ours and _by_itself(name, facts)
+    )
     values[RECIPIENT_RESTRICTIONS] = restricted(facts.raw[RECIPIENT_RESTRICTIONS], ours[RECIPIENT_RESTRICTIONS], facts)
     return Additions(values, services(wanted, facts.parameters))
+
+
+def _by_itself(name: str, facts: Facts) -> bool:
+    """False for a list of milters that has those of the other one in it: each milter is asked once."""
+    return not any(other in references(facts.raw[name]) for other in MILTERS if other != name)
 
 
 def appended(value: str, unit: Unit) -> str:

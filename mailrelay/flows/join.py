@@ -17,6 +17,11 @@ class Postfix(Protocol):
     @property
     def directory(self) -> str: ...
 
+    @property
+    def queue_directory(self) -> str:
+        """Where its processes work."""
+        ...
+
     def read(self) -> Files: ...
 
     def defaults(self, names: tuple[str, ...]) -> dict[str, str]: ...
@@ -75,6 +80,7 @@ def adoption(wanted: Joining, postfix: Postfix, memories: Memories) -> Change:
     """What joining would change. It begins from the configuration without us, so that it also brings an earlier
     adoption up to date, and changes nothing if all is in place."""
     now, memory = postfix.read(), memories.load()
+    wanted = wanted.beside(postfix.queue_directory)
     units = releasing.merged(memory, joining.units(wanted))
     base = releasing.released(now, memory, units, postfix.defaults(joining.LISTS))
     facts = postfix.facts(base, wanted.domains)
@@ -98,6 +104,7 @@ def adoption(wanted: Joining, postfix: Postfix, memories: Memories) -> Change:
 def domain_problems(wanted: Joining, postfix: Postfix, memories: Memories) -> tuple[Problem, ...]:
     """What an adoption of today would have against the domains alone, which may be newer than the adoption."""
     now, memory = postfix.read(), memories.load()
+    wanted = wanted.beside(postfix.queue_directory)
     units = releasing.merged(memory, joining.units(wanted))
     base = releasing.released(now, memory, units, postfix.defaults(joining.LISTS))
     return joincheck.domain_problems(wanted, postfix.facts(base, wanted.domains))
@@ -106,7 +113,7 @@ def domain_problems(wanted: Joining, postfix: Postfix, memories: Memories) -> tu
 def release(wanted: Joining | None, postfix: Postfix, memories: Memories) -> Change:
     """What leaving would change. wanted: the configuration of today, which helps where the memory is lost."""
     now, memory = postfix.read(), memories.load()
-    units = releasing.merged(memory, joining.units(wanted) if wanted else {})
+    units = releasing.merged(memory, joining.units(wanted.beside(postfix.queue_directory)) if wanted else {})
     after = releasing.released(now, memory, units, postfix.defaults(joining.LISTS))
     remarks: tuple[str, ...] = ()
     if memory is None and now != after:

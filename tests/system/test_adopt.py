@@ -24,9 +24,23 @@ MASTER = (STOCK / "master.cf.dist").read_bytes()
 LIST = "smtpd_recipient_restrictions"
 CHECK = ["check_policy_service", "inet:127.0.0.1:10031"]
 WANTED = Joining(
-    "127.0.0.1:10031", "127.0.0.1:10032", "127.0.0.1:10024", "127.0.0.1:10025", 26_214_400, ("alias.example",)
+    "127.0.0.1:10031",
+    "127.0.0.1:10032",
+    "127.0.0.1:10024",
+    "127.0.0.1:10025",
+    26_214_400,
+    ("alias.example",),
+    milter="127.0.0.1:10033",
 )
-MOVED = Joining("[::1]:20031", "[::1]:20032", "[::1]:20024", "[::1]:20025", 26_214_400, ("alias.example",))
+MOVED = Joining(
+    "[::1]:20031",
+    "[::1]:20032",
+    "[::1]:20024",
+    "[::1]:20025",
+    26_214_400,
+    ("alias.example",),
+    milter="[::1]:20033",
+)
 
 
 class Host:
@@ -102,6 +116,8 @@ UGLY = {
         b"smtpd_recipient_restrictions = check_policy_service { inet:127.0.0.1:1, timeout=1s },\n"
         b" reject_unauth_destination\n"
     ),
+    "milters": (b"smtpd_milters = inet:127.0.0.1:8891,\n  { unix:opendkim/sock, protocol=2 }\nnon_smtpd_milters =\n"),
+    "milters of both kinds": b"smtpd_milters = inet:127.0.0.1:8891\nnon_smtpd_milters = $smtpd_milters\n",
     "octets that are no UTF-8": b"# gr\xfc\xdfe\nsmtpd_banner = \xfc\nvirtual_mailbox_domains = own.example\n",
     "explicit default": b"virtual_mailbox_domains = $virtual_mailbox_maps\n",
     "blank lines at the end": b"transport_maps = environ:a\n\n\n",
@@ -176,6 +192,21 @@ def test_new_addresses_replace_the_old_ones(tmp_path: Path) -> None:
     assert "127.0.0.1:10025" not in host.postconf("-M")
     assert host.postconf("-P", "[::1]:20025/inet/cleanup_service_name").endswith("= mailrelay-cleanup")
     assert host.release() == 0
+    assert host.bytes == host.before
+
+
+def test_the_milters_socket_is_named_as_processes_in_their_chroot_see_it(host: Host, tmp_path: Path) -> None:
+    wanted = replace(WANTED, milter=f"unix:{tmp_path}/spool/mailrelay/milter")
+    assert host.adopt(wanted) == 0
+    expected = "{ unix:mailrelay/milter, protocol=6, default_action=tempfail }"
+    assert [host.postconf("-h", name) for name in ("smtpd_milters", "non_smtpd_milters")] == [expected, expected]
+    assert host.release() == 0
+    assert host.bytes == host.before
+
+
+def test_a_milters_socket_elsewhere_is_refused(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    assert host.adopt(replace(WANTED, milter="unix:/run/mailrelay/milter")) == 1
+    assert "milter.listen = unix:/run/mailrelay/milter" in capsys.readouterr().err
     assert host.bytes == host.before
 
 

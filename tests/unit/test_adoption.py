@@ -16,6 +16,7 @@ class Host:
     """A Postfix folder in memory, with as much of postconf as the tests need."""
 
     directory = "/etc/postfix"
+    queue_directory = "/var/spool/postfix"
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -98,6 +99,40 @@ def test_release_brings_back_every_byte() -> None:
     release(host, notes)
     assert host.files == PLAIN
     assert notes.memory is None
+
+
+MILTER = replace(WANTED, milter="unix:/var/spool/postfix/mailrelay/milter")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"smtpd_milters =\n",
+        b"smtpd_milters = inet:127.0.0.1:8891,\n  { unix:a, protocol=2 }\nnon_smtpd_milters=$smtpd_milters\n",
+    ],
+)
+def test_release_takes_the_milter_out_wherever_it_was_moved(lines: bytes) -> None:
+    before = Files(lines + PLAIN.main, PLAIN.master)
+    host, notes = Host(before), Notes()
+    adopt(host, notes, MILTER)
+    assert host.files.main.count(b"unix:mailrelay/milter") == (1 if b"$smtpd" in lines else 2)
+    assert not adopt(host, notes, MILTER).changes
+    host.files = replace(host.files, main=host.files.main + b"mail_owner = postfix\n")
+    release(host, notes)
+    assert host.files == Files(maincf.ended(before.main) + b"mail_owner = postfix\n", before.master)
+
+
+def test_an_older_adoption_gets_the_milter_as_well() -> None:
+    host, notes = Host(PLAIN), Notes()
+    adopt(host, notes, WANTED)
+    assert notes.memory is not None
+    older = {name: units for name, units in notes.memory.units.items() if "milters" not in name}
+    notes.memory = replace(notes.memory, units=older)
+    assert adopt(host, notes, MILTER).changes
+    assert b"unix:mailrelay/milter" in host.files.main
+    release(host, notes)
+    assert host.files == PLAIN
 
 
 def test_adopting_again_changes_nothing_and_remembers_the_same() -> None:

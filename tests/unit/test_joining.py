@@ -23,6 +23,8 @@ DEFAULTS = {
     "virtual_mailbox_maps": "",
     "transport_maps": "",
     "smtpd_recipient_restrictions": "",
+    "smtpd_milters": "",
+    "non_smtpd_milters": "",
 }
 SMTP = Service("smtp", "inet", "smtpd", {})
 STOCK = Facts(
@@ -71,6 +73,61 @@ def test_a_stock_postfix_gets_three_values_and_three_services() -> None:
     }
     names = ["mailrelay/unix", "127.0.0.1:10025/inet", "mailrelay-cleanup/unix", "mailrelay-rewrite/unix"]
     assert list(added.services) == names
+
+
+MILTER = replace(WANTED, milter="unix:mailrelay/milter")
+ASKED = "{ unix:mailrelay/milter, protocol=6, default_action=tempfail }"
+
+
+def test_the_milter_is_asked_last_about_mail_from_everywhere() -> None:
+    added = joining.additions(MILTER, with_(smtpd_milters="inet:127.0.0.1:11332 { unix:a/b, protocol=2 }"))
+    assert added.values["smtpd_milters"] == f"inet:127.0.0.1:11332 {{ unix:a/b, protocol=2 }}, {ASKED}"
+    assert added.values["non_smtpd_milters"] == ASKED
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("smtpd_milters", "non_smtpd_milters"), ("non_smtpd_milters", "smtpd_milters")]
+)
+def test_a_list_of_milters_that_repeats_the_other_is_left_alone(one: str, other: str) -> None:
+    for reference in (f"${one}", f"${{{one}}}"):
+        values = joining.additions(MILTER, with_(**{one: "unix:a/b", other: reference})).values
+        assert (values[one], other in values) == (f"unix:a/b, {ASKED}", False)
+
+
+@pytest.mark.parametrize(
+    ("listen", "folder", "asked"),
+    [
+        ("unix:/var/spool/postfix/mailrelay/milter", "/var/spool/postfix", "unix:mailrelay/milter"),
+        ("unix:/var/spool/postfix/mailrelay/milter", "/var/spool/postfix/", "unix:mailrelay/milter"),
+        ("127.0.0.1:10033", "/var/spool/postfix", "inet:127.0.0.1:10033"),
+    ],
+)
+def test_the_milters_socket_is_reached_from_the_chroot(listen: str, folder: str, asked: str) -> None:
+    wanted = replace(WANTED, milter=listen).beside(folder)
+    assert joining.units(wanted)["smtpd_milters"] == (f"{{ {asked}, protocol=6, default_action=tempfail }}",)
+    assert refused(STOCK, wanted) == []
+
+
+def test_a_milters_socket_outside_of_the_chroot_is_refused() -> None:
+    facts = with_(queue_directory="/var/spool/postfix")
+    for listen in ("unix:/run/mailrelay/milter", "unix:/var/spool/postfix-out/milter"):
+        (problem,) = joincheck.problems(replace(WANTED, milter=listen).beside("/var/spool/postfix"), facts)
+        assert (problem.parameter, problem.remedy) == ("milter.listen", "put it below /var/spool/postfix")
+
+
+def test_a_milter_that_others_reach_is_refused() -> None:
+    assert refused(STOCK, replace(WANTED, milter="192.0.2.1:10033")) == ["milter.listen"]
+
+
+def test_services_with_milters_of_their_own_are_told() -> None:
+    submission = Service("submission", "inet", "smtpd", {"smtpd_milters": "inet:127.0.0.1:8891"})
+    facts = replace(with_(smtpd_milter_maps="cidr:/etc/postfix/milters"), services=(SMTP, submission))
+    own, maps = (text for text in joincheck.remarks(MILTER, facts) if "milter" in text)
+    assert own.startswith("master.cf: submission/inet: smtpd_milters is a list of its own")
+    assert maps.startswith("smtpd_milter_maps = cidr:/etc/postfix/milters goes before smtpd_milters")
+    assert ASKED in own
+    assert ASKED in maps
+    assert not [text for text in joincheck.remarks(WANTED, facts) if "milter" in text]
 
 
 def test_virtual_mailboxes_of_the_host_get_company() -> None:
@@ -125,7 +182,7 @@ def test_copies_may_be_two_fifths_larger_than_what_came_in() -> None:
 
 def test_the_files_for_joining_by_hand_say_the_same() -> None:
     folder = Path(__file__).parents[2] / "conf" / "postfix"
-    usual = replace(WANTED, message_octets=26_214_400)
+    usual = replace(MILTER, message_octets=26_214_400)
     master = maincf.master_meaning((folder / "master.cf").read_bytes())
     assert master == {key: line.split() for key, line in joining.services(usual).items()}
     main = maincf.main_meaning((folder / "main.cf").read_bytes())

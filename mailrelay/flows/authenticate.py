@@ -63,12 +63,11 @@ class Authenticator:
             self._spf(client, asking),
             _iprev(client, asking),
             asking.texts(dict.fromkeys([*filter(None, (one.key_name for one in signatures)), *chain.key_names])),
-            asking.texts(policy_names[:2]),
+            asking.texts(policy_names[:-1] or policy_names),  # not yet of the public suffix
         )
         dkim, arc = await _verify(message, signatures, chain, keys, now)
         dkim = dmarc.align(dkim, author_domain, self.organisation)
-        answers = [policies[name] for name in policy_names[:2]]
-        verdict = await self._dmarc(author_domain, policy_names, answers, spf, dkim, asking)
+        verdict = await self._dmarc(author_domain, policy_names, [*policies.values()], spf, dkim, asking)
         return Findings(iprev, spf, dkim, verdict, arc)
 
     async def _spf(self, client: Client, asking: "_Asking") -> Spf:

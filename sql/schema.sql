@@ -694,6 +694,7 @@ create table ledger (
     mode           text,
     size_octets    bigint not null default 0,
     finished_at    timestamptz,            -- null: still queued or held
+    fingerprint    bigint,                 -- equal for arrivals of one message; null: refused at RCPT
     constraint ledger_once unique (ingress_key, rcpt, recipient_id),
     constraint ledger_ingress_key_octets check (octet_length(ingress_key) = 16),
     constraint ledger_message_id_octets check (octet_length(message_id) <= 998),
@@ -703,7 +704,8 @@ create table ledger (
     constraint ledger_mode_known check (mode in ('rewrite', 'transparent'))
 ) with (fillfactor = 85);   -- the outcome is updated once, which touches no index (HOT)
 create index ledger_queue_id on ledger (queue_id) where queue_id <> '';
-create index ledger_message_id on ledger (message_id) where message_id is not null;
+-- for traces, and for how often a message has been at an alias
+create index ledger_message_id on ledger (message_id, alias_id) where message_id is not null;
 create index ledger_rcpt_at on ledger (rcpt, at);
 create index ledger_outbound_id on ledger (outbound_id) where outbound_id is not null;
 

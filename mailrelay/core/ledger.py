@@ -45,7 +45,10 @@ def storable(text: str, octets: int = 1000) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Whose story an entry belongs to. rcpt: as received, folded; client: address or ''."""
+    """Whose story an entry belongs to.
+
+    rcpt: as received, folded; client: address or ''; fingerprint: of core/loopguard.py, None where nothing was received.
+    """
 
     key: IngressKey
     queue_id: str
@@ -56,6 +59,7 @@ class Envelope:
     size_octets: int
     account_id: AccountId | None = None
     alias_id: AliasId | None = None
+    fingerprint: int | None = None
 
     @property
     def client_address(self) -> str | None:

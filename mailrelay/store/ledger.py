@@ -10,7 +10,7 @@ from mailrelay.store.database import Database
 # What every entry has; as JSON, which costs half of what as many arrays do.
 _ENTRY = """
     n int, key bytea, queue_id text, message_id text, account_id bigint, alias_id bigint, rcpt text, sender text,
-    client inet, size bigint, recipient_id bigint"""
+    client inet, size bigint, recipient_id bigint, fingerprint bigint"""
 
 # The ledger row is the idempotency record: only who inserts it writes the outbound row as well. Rows that were there
 # before are read in the same statement; one that another transaction inserts meanwhile shows as neither.
@@ -20,9 +20,9 @@ _OPEN = f"""
             {_ENTRY}, outbound_id bigint, destination text, type text, mode text)
     ), fresh as (
         insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
-                            size_octets, recipient_id, outbound_id, outcome, mode)
+                            size_octets, recipient_id, fingerprint, outbound_id, outcome, mode)
         select key, queue_id, nullif(message_id, ''), account_id, alias_id, rcpt, sender, client, size, recipient_id,
-               outbound_id, 'queued', mode
+               fingerprint, outbound_id, 'queued', mode
         from q order by n
         on conflict on constraint ledger_once do nothing
         returning outbound_id
@@ -94,9 +94,9 @@ _END = f"""
             {_ENTRY}, outcome text, reason text, counted_alias bigint, ban_id bigint, blocked_by bigint)
     ), fresh as (
         insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
-                            size_octets, recipient_id, outcome, reason, finished_at)
+                            size_octets, recipient_id, fingerprint, outcome, reason, finished_at)
         select key, queue_id, nullif(message_id, ''), account_id, alias_id, rcpt, sender, client, size, recipient_id,
-               outcome, reason, now()
+               fingerprint, outcome, reason, now()
         from q order by n
         on conflict on constraint ledger_once do nothing
         returning ingress_key, rcpt
@@ -247,6 +247,7 @@ def _entry(n: int, envelope: Envelope, recipient_id: int) -> dict[str, object]:
         "client": envelope.client_address,
         "size": envelope.size_octets,
         "recipient_id": recipient_id,
+        "fingerprint": envelope.fingerprint,
     }
 
 

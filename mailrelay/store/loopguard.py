@@ -1,13 +1,7 @@
 """What has been here before: arrivals of one message at an alias, and reports to one sender within the hour.
 
 Arrivals are counted in the ledger, which has a row for each of them anyway: nothing is written for the guard but a
-number. It wants
-
-    alter table ledger add column fingerprint bigint;  -- of core.loopguard; null: refused at RCPT
-    drop index ledger_message_id;
-    create index ledger_message_id on ledger (message_id, alias_id) where message_id is not null;
-
-so that a newsletter with one Message-ID for everybody costs each alias no more than its own rows.
+number.
 """
 
 from collections.abc import Sequence

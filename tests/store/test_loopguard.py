@@ -13,17 +13,9 @@ from tests.store.world import Connection, value
 
 PRINT = -77
 ID = "<1@shop.example>"
-# The schema does not have these yet.
-WANTED = """
-    alter table ledger add column if not exists fingerprint bigint;
-    drop index if exists ledger_message_id;
-    create index ledger_message_id on ledger (message_id, alias_id) where message_id is not null
-"""
-
 
 @pytest.fixture
-async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    await conn.execute(WANTED.encode())
+async def database(dsn: str) -> AsyncIterator[Database]:
     database = Database(dsn, 4, 3.0, "test")
     await database.open()
     yield database

@@ -148,10 +148,13 @@ def _boundary(params: Mapping[bytes, bytes]) -> bytes:
 
 
 def _root_of_related(entity: Entity) -> tuple[Entity, ...]:
-    """RFC 2387: what is shown is the part that `start` names, else the first; the others belong to it."""
+    """RFC 2387: what is shown is the part that `start` names, else the first; the others belong to it. If that is no
+    text the sender meant something else.
+    """
     start = entity.params.get(b"start")
-    named = (child for child in entity.children if start and child.first(b"content-id") == start)
-    return tuple(named)[:1] or entity.children[:1]
+    named = tuple(child for child in entity.children if start and child.first(b"content-id") == start)
+    root = (named or entity.children)[:1]
+    return root if root and root[0].type.startswith((b"text/", b"multipart/")) else entity.children
 
 
 def _leaves(entity: Entity, embedded: bool) -> Iterator[Entity]:

@@ -117,6 +117,7 @@ def test_what_is_broken_is_left_alone(content: bytes, why: str) -> None:
 
 
 PLAIN, HTML, IMAGE = (b"Content-Type: text/%b\r\n\r\n%b" % (kind, kind) for kind in (b"plain", b"html", b"x-image"))
+PICTURE = b"Content-Type: image/png\r\n\r\npicture"
 FILE = b"Content-Type: text/plain\r\nContent-Disposition: attachment\r\n\r\nfile"
 NAMED = b"Content-Type: text/html\r\nContent-Disposition: inline; filename*0*=utf-8''a%20b.html\r\n\r\nfile"
 BROKEN = b"Content-Type: text/plain\r\nContent-Transfer-Encoding: 8bits\r\n\r\nbroken"
@@ -132,11 +133,12 @@ INNER = b"b2"
         (mixed(PLAIN, HTML, kind=b"alternative"), [b"plain", b"html"]),
         (mixed(HTML, PLAIN, kind=b"alternative"), [b"html", b"plain"]),
         (mixed(PLAIN, mixed(HTML, IMAGE, kind=b"related", boundary=INNER), kind=b"alternative"), [b"plain", b"html"]),
-        (mixed(PLAIN, mixed(IMAGE, HTML, kind=b"related", boundary=INNER), kind=b"alternative"), [b"plain"]),
+        (mixed(PLAIN, mixed(BROKEN, HTML, kind=b"related", boundary=INNER), kind=b"alternative"), [b"plain"]),
+        (mixed(PLAIN, mixed(PICTURE, HTML, kind=b"related", boundary=INNER), kind=b"alternative"), [b"plain", b"html"]),
         (mixed(BROKEN, HTML, kind=b"alternative"), [b"html"]),
         (mixed(mixed(PLAIN, HTML, kind=b"alternative", boundary=INNER), PLAIN), [b"plain", b"html"]),
         (mixed(PLAIN, HTML), [b"plain"]),
-        (mixed(IMAGE, PLAIN), [b"plain"]),
+        (mixed(PICTURE, PLAIN), [b"plain"]),
         (mixed(FILE, NAMED, HTML), [b"html"]),
         (mixed(BROKEN, PLAIN), [b"plain"]),
         (mixed(PLAIN, kind=b"x-unknown"), [b"plain"]),

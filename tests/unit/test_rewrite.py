@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailrelay.core import dkim, phrase
+from mailrelay.core.address import Address
 from mailrelay.core.compose import transparent_header
+from mailrelay.core.correspond import Aliased, correspond, correspondents
 from mailrelay.core.header import MAX_FIELDS, Field, Message, split
 from mailrelay.core.letterhead import Letterhead, Signer
 from mailrelay.core.mode import SINGLE
@@ -59,6 +61,13 @@ def below(content: bytes) -> bytes:
 def test_the_worked_example_in_rewrite_mode() -> None:
     header = rewritten(MESSAGE, HEAD, edits_of(MESSAGE, EXAMPLE_PARTIES, behaviour=0), HOUSE)
     assert b"".join(header.above(MESSAGE)) == REWRITTEN
+
+
+def test_the_worked_example_from_end_to_end() -> None:
+    aliased = Aliased(Address("a1", "alias.example"), Address("relay", "relay.example"))
+    parties = correspond(correspondents(MESSAGE, HEAD.sender), aliased, (), {})
+    edits = replace(edits_of(MESSAGE, behaviour=0), correspondence=parties)
+    assert b"".join(rewritten(MESSAGE, HEAD, edits, HOUSE).above(MESSAGE)) == REWRITTEN
 
 
 def test_the_worked_example_in_transparent_mode() -> None:

@@ -2,12 +2,12 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from mailrelay.core import dkim
-from mailrelay.core.header import Field, Message, fold
+from mailrelay.core.header import MAX_VALUE_OCTETS, Field, Message, fold
 from mailrelay.core.ledger import Mode
 
 # Traces of earlier deliveries that would name or contradict the recipient.
@@ -80,10 +80,28 @@ class Header:
 
 
 def added(name: str, value: str) -> Field:
-    """A field for us to add, as header.fold makes it, but quickly if the value is short and plain."""
-    if len(name) + len(value) + 2 <= _LINE_OCTETS and value.isascii() and value.isprintable() and value.strip(" "):
-        return Field(name.lower().encode("ascii"), f"{name}: {value.strip(' ')}\r\n".encode("ascii"))
-    return Field(name.lower().encode("ascii"), fold(name, value))
+    """A field for us to add, as header.fold makes it, but quickly if the value is plain text."""
+    key = name.lower().encode("ascii")
+    if not value.isascii() or not value.isprintable() or len(value) > MAX_VALUE_OCTETS or "  " in value:
+        return Field(key, fold(name, value))
+    text = f"{name}: {value.strip(' ')}" if value.strip(" ") else f"{name}:"
+    if len(text) <= _LINE_OCTETS:
+        return Field(key, f"{text}\r\n".encode("ascii"))
+    return Field(key, "\r\n\t".join(_lines(text)).encode("ascii") + b"\r\n")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """A field cut at spaces; all lines but the first will have a tab in front."""
+    at, room = 0, _LINE_OCTETS
+    while len(text) - at > room:
+        cut = text.rfind(" ", at, at + room + 1)
+        if cut < 0:
+            cut = text.find(" ", at + room + 1)
+        if cut < 0:
+            break
+        yield text[at:cut]
+        at, room = cut + 1, _LINE_OCTETS - 1
+    yield text[at:]
 
 
 def about(head: Letterhead, prefix: str, mode: Mode) -> list[Field]:

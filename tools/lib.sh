@@ -22,9 +22,10 @@ ensure_packages() {
     [ -x /usr/sbin/postfix ] || missing+=(postfix)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     venv_fits || find_python >/dev/null || missing+=(python)
+    milter_fits || missing+=(milter)
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null ||
-        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server and Python 3.11 or newer, then run it again"
+        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler and miltertest, then run it again"
     [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Only root can install packages: run it as root"
     say "installing packages: ${missing[*]}"
     # A subshell, so that its traps end with it whatever happens.
@@ -40,6 +41,7 @@ install_packages() {
         python) read -ra packages < <(python_packages "${packages[@]}") ;;
         postgresql) packages+=(postgresql) && keep_cluster_away ;;
         postfix) packages+=(postfix) && preselect_no_postfix_configuration ;;
+        milter) packages+=(gcc libc6-dev libmilter-dev miltertest) && read -ra packages < <(python_headers "${packages[@]}") ;;
         esac
     done
     keep_services_down
@@ -70,6 +72,29 @@ python_packages() {
     done
     say "this distribution has no Python 3.11 or newer (Debian 12 and Ubuntu 22.04 are the oldest that do)"
     echo "$@" python3.11 python3.11-venv
+}
+
+# milter_fits: pymilter is there, or can be built; the tests also want a milter client.
+milter_fits() {
+    command -v miltertest >/dev/null || return 1
+    .venv/bin/python -c 'import milter' 2>/dev/null && return
+    command -v gcc >/dev/null && [ -e /usr/include/libmilter/mfapi.h ] && has_headers "$(find_python)"
+}
+
+# has_headers PYTHON: whether C code can be built for it.
+has_headers() {
+    "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
+}
+
+# python_headers PACKAGES...: them and the headers of the Python that will be used, if they are missing.
+python_headers() {
+    local python version
+    if ! python=$(find_python); then
+        version=$(printf '%s\n' "$@" | sed -n 's/^python\(3\.[0-9]*\)$/\1/p')
+    elif ! has_headers "$python"; then
+        version=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')
+    fi
+    echo "$@" ${version:+"python$version-dev"}
 }
 
 # Postfix stays unconfigured, so nothing of the host answers on port 25.

@@ -1,6 +1,6 @@
-"""Write requirements.txt and requirements-dev.txt from pyproject.toml, or check that they fit it.
+"""Write requirements.txt and its two companions from pyproject.toml, or check that they fit it.
 
-python -m tools.requirements            writes both; needs uv and a package index
+python -m tools.requirements            writes them; needs uv and a package index
 python -m tools.requirements --check    needs neither; tells what does not fit and ends with status 1
 """
 
@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN, DEVELOPMENT = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
+MILTER = ROOT / "requirements-milter.txt"
 _COMPILE = "uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade -q"
 _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)")
 # No file may tie the project to one package index, and lock files name theirs.
@@ -29,13 +30,14 @@ def wanted() -> dict[Path, list[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     run = project["project"]["dependencies"]
     build = [*project["build-system"]["requires"], "editables~=0.5"]  # hatchling's, for `pip install -e`
-    return {RUN: run, DEVELOPMENT: [*run, *project["dependency-groups"]["dev"], *build]}
+    milter = project["project"]["optional-dependencies"]["milter"]
+    return {RUN: run, MILTER: milter, DEVELOPMENT: [*run, *project["dependency-groups"]["dev"], *build]}
 
 
 def write() -> None:
     for path, names in wanted().items():
-        # The run-time file first: what both pin must be the same.
-        constraint = ["--constraint", str(RUN)] if path == DEVELOPMENT else []
+        # The run-time files first: what several pin must be the same.
+        constraint = ["--constraint", str(RUN), "--constraint", str(MILTER)] if path == DEVELOPMENT else []
         subprocess.run(
             [*_COMPILE.split(), "--output-file", str(path), *constraint, "-"],
             input="\n".join(names),
@@ -60,7 +62,7 @@ def problems() -> Iterator[str]:
                 yield f"{path.name} has {requirement.name} {version}, pyproject.toml wants {requirement.specifier}"
         for name, version in found.items():
             if pinned.setdefault(name, version) != version:
-                yield f"{name} is {pinned[name]} in {RUN.name} and {version} in {path.name}"
+                yield f"{name} is {version} in {path.name} and {pinned[name]} in another file"
         yield from _line_problems(path)
     for name in sorted(set(_LOCKS) & set(_tracked())):
         yield f"{name} is in the repository: lock files name a package index"
@@ -94,7 +96,7 @@ def main(arguments: list[str]) -> int:
     for line in found:
         print(line)
     if found and arguments == ["--check"]:
-        print("`python -m tools.requirements` writes both files anew")
+        print("`python -m tools.requirements` writes the files anew")
     return 1 if found else 0
 
 

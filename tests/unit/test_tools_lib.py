@@ -1,4 +1,4 @@
-"""tools/lib.sh keeps its hands off the virtual environments of other checkouts."""
+"""tools/lib.sh keeps its hands off the virtual environments of other checkouts, and knows what to install."""
 
 import json
 import subprocess
@@ -57,3 +57,26 @@ def test_a_checkout_that_was_moved_is_still_the_same(checkouts: tuple[Path, Path
     first, second = checkouts
     moved = first.rename(second / "moved")
     assert _refuse_foreign_venv(moved).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("stand_ins", "packages", "expected"),
+    [
+        (
+            "find_python() { return 1; }",
+            "gcc python3.12 python3.12-venv",
+            "gcc python3.12 python3.12-venv python3.12-dev",
+        ),
+        ("find_python() { echo python3; }; has_headers() { return 0; }", "gcc", "gcc"),
+        (
+            "find_python() { echo fake; }; has_headers() { return 1; }; fake() { echo 3.13; }",
+            "gcc",
+            "gcc python3.13-dev",
+        ),
+    ],
+    ids=["python-to-come", "headers-there", "headers-missing"],
+)
+def test_headers_come_for_the_python_that_is_used(stand_ins: str, packages: str, expected: str) -> None:
+    command = ["bash", "-euc", f". '{LIB}'; {stand_ins}; python_headers {packages}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == expected.split()

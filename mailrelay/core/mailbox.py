@@ -300,7 +300,7 @@ class _Reader:
 
     def _unreadable(self, pieces: list[bytes], start: int, end: int) -> Iterator[_Item]:
         raw = self._raw(start, end)
-        if not raw:
+        if not raw or (pieces and not self._element.angles and all(_is_blank(piece) for piece in pieces)):
             return
         self._group = None
         if not self._groups and raw.endswith(b":"):  # a group whose semicolon is missing
@@ -318,9 +318,9 @@ class _Reader:
 
     def _bare(self, pieces: list[bytes]) -> tuple[bytes, Address] | None:
         """An address without brackets, and the name that is left or else the last comment."""
-        text = b"".join(b" " if piece[:1] == b"(" and len(piece) > 1 else piece for piece in pieces)
+        text = b"".join(b" " if _is_comment(piece) else piece for piece in pieces)
         if address := self._address(text):
-            comment = next((piece for piece in reversed(pieces) if piece[:1] == b"(" and len(piece) > 1), b"")
+            comment = next((piece for piece in reversed(pieces) if _is_comment(piece)), b"")
             return _PAIR.sub(rb"\1", comment[1:-1]), address
         words = [word for word in _WORDS.findall(text) if b"@" in word]
         for word in words[:_TRIES]:
@@ -339,6 +339,14 @@ def _comments(value: bytes) -> dict[int, int]:
         elif found[0] == b")" and opened:
             ends[opened.pop()] = found.end()
     return ends
+
+
+def _is_comment(piece: bytes) -> bool:
+    return piece[:1] == b"(" and len(piece) > 1
+
+
+def _is_blank(piece: bytes) -> bool:
+    return _is_comment(piece) or not piece.strip(b" \t\r\n,")
 
 
 def _shown(pieces: list[bytes]) -> bytes:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 # Component -> "ok", or what is wrong in a few words without insides. Called from any thread; must not wait.
@@ -18,7 +18,7 @@ def report(health: Health) -> tuple[int, bytes]:
     return (503 if trouble else 200), json.dumps(body).encode() + b"\n"
 
 
-def exposition(accept: str) -> tuple[str, bytes]:
+def exposition(accept: str, registry: CollectorRegistry = REGISTRY) -> tuple[str, bytes]:
     """Content type and body of all metrics, in the format that an Accept header asks for. Takes milliseconds."""
     encode, content_type = choose_encoder(accept)
-    return content_type, encode(REGISTRY)
+    return content_type, encode(registry)

@@ -24,7 +24,7 @@ _JSON = "Results as one JSON document."
 
 # Loaded when called: a command does not pay for the imports of the others.
 _COMMANDS = {
-    "serve": _Entry("mailrelay.cli.service", "serve", "Run roles: policy, lmtp, api, worker, or all."),
+    "serve": _Entry("mailrelay.cli.service", "serve", "Run roles: policy, milter, lmtp, api, worker, or all."),
     "migrate": _Entry("mailrelay.cli.service", "migrate", "Lead the database to the current schema."),
     "check-config": _Entry("mailrelay.cli.service", "check_config", "Name every mistake in the settings."),
     "secrets": _Entry("mailrelay.cli.service", "secrets", "Secret keys of the installation."),

@@ -10,7 +10,7 @@ from mailrelay.cli.app import App, pass_app
 from mailrelay.core.errors import BadConfig
 from mailrelay.endpoint import Endpoint
 
-ROLES = ("policy", "lmtp", "api", "worker")
+ROLES = ("policy", "milter", "lmtp", "api", "worker")
 
 
 @click.command()

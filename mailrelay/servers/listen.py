@@ -18,7 +18,7 @@ async def listen(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) ->
     try:
         if not endpoint.path:
             return await loop.create_server(factory, endpoint.host, endpoint.port, backlog=512)
-        _clear_the_way(endpoint.path)
+        clear_the_way(endpoint.path)
         server = await loop.create_unix_server(factory, endpoint.path, backlog=512)
         os.chmod(endpoint.path, 0o666)  # noqa: S103  # the folder's mode decides who may connect
         return server
@@ -26,8 +26,8 @@ async def listen(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) ->
         raise BadConfig((f"{endpoint}: cannot listen there: {error.strerror or error}",)) from error
 
 
-def _clear_the_way(path: str) -> None:
-    """Remove the socket that a killed predecessor left behind, and nothing else."""
+def clear_the_way(path: str) -> None:
+    """Remove the socket that a killed predecessor left behind, and nothing else. Raises OSError."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "something that is no socket stands there")

@@ -5,6 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+from prometheus_client import REGISTRY, CollectorRegistry
+
 from mailrelay import log
 from mailrelay.core.errors import BadConfig
 from mailrelay.endpoint import Endpoint
@@ -20,15 +22,15 @@ class Status:
         self._server: _Server | None = None
         self._thread: Thread | None = None
 
-    def start(self, endpoint: Endpoint, health: Health) -> None:
-        """Serve from now on. health is called in other threads.
+    def start(self, endpoint: Endpoint, health: Health, registry: CollectorRegistry = REGISTRY) -> None:
+        """Serve from now on. health and what registry holds are called in other threads.
 
         Raises BadConfig when the address cannot be used; unix sockets are not supported.
         """
         if endpoint.path:
             raise BadConfig((f"{endpoint}: the status page needs an IP address and port",))
         try:
-            self._server = _Server(endpoint, health)
+            self._server = _Server(endpoint, health, registry)
         except OSError as error:
             raise BadConfig((f"{endpoint}: cannot listen there: {error.strerror or error}",)) from error
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="status", daemon=True)
@@ -54,8 +56,9 @@ class _Server(ThreadingHTTPServer):
 
     block_on_close = False  # whoever still reads does not hold up our end
 
-    def __init__(self, endpoint: Endpoint, health: Health) -> None:
+    def __init__(self, endpoint: Endpoint, health: Health, registry: CollectorRegistry) -> None:
         self.health = health
+        self.registry = registry
         self.address_family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
         super().__init__((endpoint.host, endpoint.port), _Handler)
 
@@ -95,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         if path == "/metrics":
-            content_type, body = exposition(self.headers.get("Accept", ""))
+            content_type, body = exposition(self.headers.get("Accept", ""), self.server.registry)
             return 200, {"Content-Type": content_type}, body
         if path == "/healthz":
             status, body = report(self.server.health)

@@ -33,9 +33,17 @@ class Role(Protocol):
 
 
 def serve(path: Path, roles: Sequence[str]) -> None:
-    """Run roles until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises BadConfig."""
+    """Run roles until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises BadConfig.
+
+    The milter takes its processes over: alone it runs in this one, beside others in a child.
+    """
     config = load(path)
     log.configure(config.log.level, config.log.format)
+    if tuple(roles) == ("milter",):
+        from mailrelay.wiring import milter
+
+        milter.serve(path, config)
+        return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Process(path, config, roles).run())
 
@@ -65,6 +73,10 @@ class _Process:
             from mailrelay.wiring.api import ApiRole
 
             return ApiRole(self._config, self._health("api"))
+        if name == "milter":
+            from mailrelay.wiring.child import ChildRole
+
+            return ChildRole(self._path, name)
         from mailrelay.wiring.worker import WorkerRole
 
         return WorkerRole(self._config)
@@ -163,7 +175,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 def _status_endpoint(config: Config, role: str) -> Endpoint | None:
-    """The api role answers on its own port."""
+    """The api role answers on its own port, and the milter's child by itself."""
     return {
         "policy": config.policy.status,
         "lmtp": config.lmtp.status,

@@ -1,0 +1,362 @@
+"""The story of a message at its end, while its sender waits: who wrote it, who takes it, and what to change in it."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, cast
+
+from mailrelay import log, metrics
+from mailrelay.core import authres, eom, ingress
+from mailrelay.core.address import Address, client_ip, parse_address
+from mailrelay.core.automatic import is_report
+from mailrelay.core.eom import DEFAULT_PREFERENCES, Content, Fate, Preferences, Rcpt, Refuse
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.facts import AccountId, Facts, Reason
+from mailrelay.core.findings import Findings
+from mailrelay.core.forged import forged, values
+from mailrelay.core.header import Message, split
+from mailrelay.core.inquiry import inquire
+from mailrelay.core.judge import judge
+from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
+from mailrelay.core.mailbox import first_address, from_problem
+from mailrelay.core.reply import Reply
+from mailrelay.core.screen import Accept, AskAlias, RcptRequest, Refusal, is_operator, screen
+from mailrelay.core.spam import Thresholds, read_score
+from mailrelay.flows.authenticate import Client
+from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
+from mailrelay.flows.rules import Rules
+
+_NOTES_LIMIT = 1000  # refusals waiting to be written while the database is slow
+_DRAIN_SECONDS = 3.0
+_NOTHING_FOUND = Findings()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message as a milter sees it.
+
+    client: its address, '' if unknown; sender: '' for the null sender; rcpts: those that were accepted, also of other
+    domains; login: name of the authenticated client, ''; is_local: it came by the sendmail command.
+    header: name and value of each field, lines ending with LF; content: with CRLF line ends, cut behind the limit;
+    size_octets: before that. spam_macro: what the filter's macro says.
+    """
+
+    queue_id: str
+    client: str
+    helo: str
+    sender: str
+    rcpts: tuple[str, ...]
+    login: str
+    is_local: bool
+    header: tuple[tuple[str, bytes], ...]
+    content: bytes
+    size_octets: int
+    spam_macro: str = ""
+
+    @property
+    def route(self) -> str:
+        """How it came, in the words of the ingress header."""
+        return f"login:{self.login}" if self.login else "local" if self.is_local else "smtp"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the milter does to a message that is accepted.
+
+    remove: (name, number among the fields of that name from 1), in this order. add: (name, value folded with CRLF), to
+    be put on top one after the other.
+    """
+
+    remove: tuple[tuple[str, int], ...]
+    add: tuple[tuple[str, bytes], ...]
+
+
+Examined = Changes | Reply
+
+
+class Authenticate(Protocol):
+    """As Authenticator.authenticate. Never raises but when cancelled."""
+
+    async def __call__(self, message: Message, client: Client, author_domain: str, now: int) -> Findings: ...
+
+
+class ReadPreferences(Protocol):
+    """What accounts want done with mail that fails checks. Raises Unavailable."""
+
+    async def __call__(self, accounts: Sequence[AccountId]) -> Mapping[AccountId, Preferences]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Under which names and keys the milter writes.
+
+    authserv_id: our name in Authentication-Results. key: signs the ingress header. spam_header: of a filter, ''.
+    """
+
+    authserv_id: str
+    key: bytes
+    trusted_sealers: frozenset[str]
+    spam_header: str
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One recipient of ours and whose it is."""
+
+    text: str
+    rcpt: Rcpt
+    facts: Facts = field(default_factory=Facts)
+
+
+@dataclass(slots=True)
+class Examination:
+    """Examines messages that have a recipient of ours. Mutable, since a reload puts a new signature into it."""
+
+    rules: Rules
+    signature: Signature
+    authenticate: Authenticate
+    read_facts: ReadFacts
+    read_preferences: ReadPreferences
+    ledger: LedgerPort
+    clock: Clock
+    timeout_seconds: float = 30.0
+    _notes: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def is_ours(self, rcpt: str) -> bool:
+        """True for addresses at domains served here. May be called from any thread."""
+        return self.rules.around.realm.locate_text(rcpt.rpartition("@")[2]) is not None
+
+    async def __call__(self, arrival: Arrival) -> Examined:
+        """What to do. Trouble of our own is a temporary refusal, a bug an exception."""
+        log.queue_id.set(arrival.queue_id or "-")
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                return await self._examine(arrival)
+        except (Unavailable, TimeoutError) as error:
+            log.logger().warning("message.unavailable", problem=str(error) or "time-out")
+            metrics.MILTER_MESSAGES.labels("defer", "none").inc()
+            return self.rules.replies["TEMP"]
+        finally:
+            metrics.MILTER_SECONDS.observe(time.perf_counter() - started)
+
+    async def _examine(self, arrival: Arrival) -> Examined:
+        message = split(arrival.content)
+        content, author = self._first_look(arrival, message)
+        ours = list({rcpt.lower(): rcpt for rcpt in arrival.rcpts if self.is_ours(rcpt)}.values())
+        structural = eom.refuse_structure(content, self.rules.message_octets, self.rules.replies)
+        findings, known = await asyncio.gather(
+            self._findings(arrival, message, content, author) if structural is None else _nothing(),
+            asyncio.gather(*(self._known(arrival, author, rcpt) for rcpt in ours)),
+        )
+        metrics.DMARC_RESULTS.labels(findings.dmarc.result).inc()
+        content = replace(
+            content, findings=findings, arc_override=findings.arc_override(self.signature.trusted_sealers)
+        )
+        if eom.needs_preferences(content):
+            known = await self._with_preferences(known)
+        fates = [self._fate(content, one, author, arrival.sender) for one in known]
+        others: list[Fate] = [] if len(ours) == len({rcpt.lower() for rcpt in arrival.rcpts}) else [eom.Pass()]
+        reply = eom.unanimous([*fates, *others])
+        self._tell(arrival, content, reply, fates)
+        if reply is not None:
+            self._note(arrival, message, known, fates)
+            return reply
+        return self._changes(arrival, message, content)
+
+    # --- what is known ---------------------------------------------------------------------------------------------
+
+    def _first_look(self, arrival: Arrival, message: Message) -> tuple[Content, Address | None]:
+        """What needs no questions, and the author if there is one."""
+        authors = values(arrival.header, "from")
+        problem = from_problem(authors, null_sender=not arrival.sender, is_report=is_report(message))
+        body = arrival.content
+        content = Content(
+            # Ours, which Postfix does not show, will be among those that delivery counts.
+            hops=len(values(arrival.header, "received")) + 1,
+            size_octets=arrival.size_octets,
+            has_stray_newline=not body.count(b"\r\n") == body.count(b"\n") == body.count(b"\r"),
+            from_problem=problem is not None,
+            loop_marks=values(arrival.header, f"{self.rules.identity.header_prefix}loop".lower()),
+            exempt=arrival.route != "smtp" or self._is_own_network(arrival.client),
+            spam=self.signature.thresholds.verdict(self._score(arrival)),
+        )
+        return content, first_address(authors[0]) if authors and problem is None else None
+
+    def _is_own_network(self, client: str) -> bool:
+        ip = client_ip(client)
+        return ip is not None and any(ip in network for network in self.rules.around.trusted)
+
+    def _score(self, arrival: Arrival) -> float | None:
+        if arrival.spam_macro:
+            return read_score(arrival.spam_macro)
+        name = self.signature.spam_header.lower()
+        found = values(arrival.header, name) if name else []
+        return read_score(found[0].decode("ascii", "replace")) if found else None
+
+    async def _findings(self, arrival: Arrival, message: Message, content: Content, author: Address | None) -> Findings:
+        client = Client(client_ip(arrival.client), arrival.helo, arrival.sender, content.exempt)
+        domain = author.domain if author is not None else ""
+        return await self.authenticate(message, client, domain, int(self.clock().timestamp()))
+
+    async def _known(self, arrival: Arrival, author: Address | None, text: str) -> _Known:
+        """One recipient, judged anew: Postfix may not have asked at RCPT, and now there is an author as well."""
+        around, now = self.rules.around, self.clock()
+        request = RcptRequest(arrival.sender, text, arrival.client, "", authenticated=arrival.route != "smtp")
+        screened = screen(request, around, now)
+        if isinstance(screened, Refusal):
+            reply = self.rules.replies[screened.reply]
+            if screened.ban is not None and screened.reply == "BANNED":
+                reply = self.rules.replies.banned(screened.ban.id)
+            ban_id = screened.ban.id if screened.ban is not None else None
+            return _Known(text, Rcpt("person", refusal=Refuse(reply, screened.reason, ban_id=ban_id)))
+        if not isinstance(screened, AskAlias):
+            return _Known(text, Rcpt(_technical_kind(screened, text, self.rules)))
+        ban = around.bans.mailbox(str(author), "sender", now) if author is not None else None
+        if ban is not None:
+            refusal = Refuse(self.rules.replies.banned(ban.id), Reason.BANNED, ban_id=ban.id)
+            return _Known(text, Rcpt("person", refusal=refusal))
+        try:
+            facts = await self._facts(arrival, author, text)
+        except Unavailable as error:
+            # Whatever the facts could say against it, delivery sees as well.
+            log.logger().warning("message.facts_away", problem=str(error))
+            metrics.DATABASE_ERRORS.inc()
+            return _Known(text, Rcpt("person", preferences=None))
+        verdict = judge(screened.question, facts, self.rules.limits, now)
+        rcpt = Rcpt("person", verdict=verdict, alias=facts.alias, is_reverse=screened.question.reverse)
+        return _Known(text, rcpt, facts)
+
+    async def _facts(self, arrival: Arrival, author: Address | None, text: str) -> Facts:
+        rcpt = parse_address(text)
+        place = self.rules.around.realm.locate(rcpt.domain)
+        assert place is not None  # it was screened
+        organisation = self.rules.around.organisation
+        name = str(author) if author is not None else ""
+        return await self.read_facts(inquire(rcpt, place, arrival.sender, name, arrival.client, organisation))
+
+    async def _with_preferences(self, known: Sequence[_Known]) -> list[_Known]:
+        accounts = {one.facts.account.id for one in known if one.facts.account is not None}
+        try:
+            found = await self.read_preferences(sorted(accounts)) if accounts else {}
+        except Unavailable as error:
+            log.logger().warning("message.preferences_away", problem=str(error))
+            metrics.DATABASE_ERRORS.inc()
+            found = {}
+
+        def wanted(one: _Known) -> Preferences | None:
+            if one.facts.account is None:  # the operator's, nobody's, or unknown
+                return one.rcpt.preferences
+            return found.get(one.facts.account.id)
+
+        return [replace(one, rcpt=replace(one.rcpt, preferences=wanted(one))) for one in known]
+
+    # --- what follows ----------------------------------------------------------------------------------------------
+
+    def _fate(self, content: Content, one: _Known, author: Address | None, sender: str) -> Fate:
+        keys = self.rules.around.keys.loop
+        return eom.decide(content, one.rcpt, author, sender, keys, self.rules.message_octets, self.rules.replies)
+
+    def _changes(self, arrival: Arrival, message: Message, content: Content) -> Changes:
+        signature, prefix = self.signature, self.rules.identity.header_prefix
+        override = content.arc_override and content.findings.dmarc.result == "fail"
+        note = "arc-override" if override else ""
+        results = authres.value(content.findings, signature.authserv_id, arrival.client, note)
+        header = ingress.Ingress(
+            queue_id=arrival.queue_id,
+            time=int(self.clock().timestamp()),
+            ip=arrival.client,
+            helo=arrival.helo,
+            mail_from=arrival.sender,
+            route=arrival.route,
+            findings=content.findings,
+            spam=self._score(arrival),
+            action=eom.act(content, DEFAULT_PREFERENCES),
+            note=note,
+            results=results,
+        )
+        signed = ingress.compose(header, message, signature.key)
+        return Changes(
+            remove=tuple(forged(arrival.header, prefix, signature.authserv_id)),
+            add=(
+                (authres.NAME, authres.field(results).partition(b": ")[2].removesuffix(b"\r\n")),
+                (f"{prefix}Ingress", signed),
+            ),
+        )
+
+    def _tell(self, arrival: Arrival, content: Content, reply: Reply | None, fates: Sequence[Fate]) -> None:
+        verdict = "accept" if reply is None else "defer" if reply.temporary else "refuse"
+        refusals = [fate for fate in fates if isinstance(fate, Refuse)]
+        reason = next((str(one.reason) for one in refusals if one.reply == reply and one.reason), "none")
+        metrics.MILTER_MESSAGES.labels(verdict, reason).inc()
+        log.logger().info(
+            "message.examined",
+            verdict=verdict,
+            reason=reason,
+            reply=None if reply is None else f"{reply.code} {reply.enhanced}",
+            recipients=len(fates),
+            refused=len(refusals),
+            route=arrival.route.partition(":")[0],
+            spf=content.findings.spf.result,
+            dmarc=content.findings.dmarc.result,
+            octets=arrival.size_octets,
+        )
+
+    def _note(self, arrival: Arrival, message: Message, known: Sequence[_Known], fates: Sequence[Fate]) -> None:
+        """Write the refusals behind the answer: the sender need not wait for it."""
+        key = ingress_key(arrival.queue_id, arrival.content)
+        endings = [
+            _ending(arrival, message, key, one, fate)
+            for one, fate in zip(known, fates, strict=True)
+            if isinstance(fate, Refuse) and fate.reason is not None
+        ]
+        if len(self._notes) >= _NOTES_LIMIT:
+            log.logger().warning("message.not_noted", recipients=len(endings))
+        elif endings:
+            task = asyncio.get_running_loop().create_task(self._write(endings))
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    async def _write(self, endings: Sequence[Ending]) -> None:
+        try:
+            await asyncio.gather(*(self.ledger.end(ending) for ending in endings))
+        except Unavailable as error:
+            log.logger().warning("message.not_noted", recipients=len(endings), problem=str(error))
+
+    async def drain(self) -> None:
+        """Wait until every refusal is written."""
+        if self._notes:
+            await asyncio.wait(self._notes, timeout=_DRAIN_SECONDS)
+
+
+async def _nothing() -> Findings:
+    return _NOTHING_FOUND
+
+
+def _technical_kind(screened: object, text: str, rules: Rules) -> "eom.Kind":
+    """What is accepted without looking for an alias: the operator's addresses, and return paths."""
+    if isinstance(screened, Accept):
+        rcpt = parse_address(text)
+        place = rules.around.realm.locate(rcpt.domain)
+        if place is not None and is_operator(rcpt, place):
+            return "operator"
+    return "return_path"
+
+
+def _ending(arrival: Arrival, message: Message, key: IngressKey, one: _Known, fate: Refuse) -> Ending:
+    account, alias = one.facts.account, one.facts.alias
+    envelope = Envelope(
+        key=key,
+        queue_id=arrival.queue_id,
+        message_id=(message.first(b"message-id") or b"").decode("ascii", "replace"),
+        sender=arrival.sender,
+        rcpt=one.text.lower(),
+        client=arrival.client,
+        size_octets=arrival.size_octets,
+        account_id=account.id if account is not None else None,
+        alias_id=alias.id if alias is not None else None,
+    )
+    # The ledger's list of reasons has the objections to messages, too.
+    return Ending(envelope, "refused", cast("Reason", fate.reason), fate.ban_id, fate.blocked_by)

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from mailrelay.config import Milter
+
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("policy", "lmtp", "api", "worker")
-SECRETS = ("verp", "loop", "srs")
+ROLES = ("policy", "milter", "lmtp", "api", "worker")
+SECRETS = ("verp", "loop", "srs", "ingress")
 COMMAND = "/opt/mailrelay/bin/mailrelay"
 
 # What may differ from role to role; all else is the same hardening.
 OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths"}
+# The milter has processes below it, a socket where Postfix looks, and asks name servers anywhere.
+MILTER_OWN = {"KillMode", "TasksMax", "ReadWritePaths", "IPAddressDeny", "IPAddressAllow"}
 
 
 class _Settings(dict[str, str]):
@@ -117,8 +121,19 @@ def test_a_role_tells_when_it_is_ready_and_comes_back(role: str) -> None:
 
 
 def test_roles_share_their_hardening() -> None:
-    shared = [{name: value for name, value in service(role).items() if name not in OWN} for role in ROLES]
+    others = [role for role in ROLES if role != "milter"]
+    shared = [{name: value for name, value in service(role).items() if name not in OWN} for role in others]
     assert all(settings == shared[0] for settings in shared)
+    milter = {name: value for name, value in service("milter").items() if name not in OWN | MILTER_OWN}
+    assert milter == {name: value for name, value in shared[0].items() if name not in MILTER_OWN}
+
+
+def test_the_milters_socket_has_a_folder_that_only_postfix_enters() -> None:
+    lines = (ROOT / "systemd" / "mailrelay.tmpfiles").read_text().splitlines()
+    (entry,) = (line.split() for line in lines if not line.startswith("#"))
+    folder = str(Path(Milter().listen.path).parent)
+    assert entry == ["d", folder, "0710", "mailrelay", "postfix", "-"]
+    assert service("milter")["ReadWritePaths"] == folder
 
 
 def test_secrets_come_as_credentials_and_only_lmtp_signs() -> None:

@@ -158,6 +158,7 @@ class Spam(_Section):
 
 
 class Milter(_Section):
+    enabled: bool = True
     listen: Listen = Endpoint.parse("unix:/var/spool/postfix/mailrelay/milter")
     status: Listen = Endpoint.parse("127.0.0.1:9633")
     processes: Annotated[int, Field(ge=0, le=64)] = 0  # 0: one for each processor
@@ -188,6 +189,7 @@ class Submit(_Section):
 
 class Api(_Section):
     listen: Listen = Endpoint.parse("127.0.0.1:8025")
+    url: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?$")] = ""  # how the world reaches it
 
 
 class Worker(_Section):

@@ -184,16 +184,13 @@ def split_extension(local: str) -> tuple[str, str | None]:
 def classify(extension: str) -> Extension:
     """What an extension means: reverse address, recipient keys or tag, tried in this order."""
     contact_local, equals, contact_domain = extension.rpartition("=")
-    if (
-        equals
-        and "." in contact_domain
-        and len(contact_local) <= MAX_LOCAL_OCTETS
-        and _DOT_ATOM.fullmatch(contact_local)
-    ):
+    if equals and len(contact_local) <= MAX_LOCAL_OCTETS and _DOT_ATOM.fullmatch(contact_local):
         try:
-            return Reverse(Address(contact_local, domain_name(contact_domain)))
+            domain = domain_name(contact_domain)
         except Malformed:
             return Tag(extension)
+        if "." in domain:
+            return Reverse(Address(contact_local, domain))
     if _KEYS.fullmatch(extension):
         return RecipientKeys(tuple(int(number) for number in extension.split(".")))
     return Tag(extension)

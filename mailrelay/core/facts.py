@@ -154,6 +154,10 @@ class Reason(StrEnum):
     BACKSCATTER = "backscatter"
     REFUSED_BY_POSTFIX = "refused_by_postfix"
     EXPIRED_IN_QUEUE = "expired_in_queue"
+    BAD_FROM = "bad_from"
+    DMARC = "dmarc"
+    SPAM = "spam"
+    OWN_DOMAIN = "own_domain"
 
 
 # For answers in words: trace, explain and, later, failed deliveries.
@@ -196,5 +200,9 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.BACKSCATTER: "a bounce of mail that was never sent from here",
         Reason.REFUSED_BY_POSTFIX: "the re-injection listener refused the copy for good",
         Reason.EXPIRED_IN_QUEUE: "the queue gave up before the copy could be handed over",
+        Reason.BAD_FROM: "no single author can be read from the From field",
+        Reason.DMARC: "the author could not be authenticated (DMARC)",
+        Reason.SPAM: "the spam filter is sure",
+        Reason.OWN_DOMAIN: "every recipient is at a domain of this service by now",
     }
 )

@@ -47,6 +47,7 @@ class Changes:
     attachments: bool = False  # are to be removed
     warning: bool = False  # is to be shown
     list_unsubscribe: bool = False  # behaviours 1 to 4 of section 8.1
+    message_id: bool = False  # a new one is wanted (section 9.4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from mailrelay import log, metrics
-from mailrelay.core import srs, verp
+from mailrelay.core import eom, ingress, loopguard, srs, verp
 from mailrelay.core.address import (
     Address,
     BadAddress,
@@ -16,9 +16,13 @@ from mailrelay.core.address import (
     parse_address,
     split_extension,
 )
+from mailrelay.core.background import Background, BackgroundInquiry
+from mailrelay.core.banner import Danger
 from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.facts import AccountId, Alias, AliasId, Facts, Reason
+from mailrelay.core.facts import REASON_TEXTS, AccountId, Alias, AliasId, Facts, Reason, Target
+from mailrelay.core.header import Message
+from mailrelay.core.held import Held, Hold, storable
 from mailrelay.core.inquiry import Inquiry, inquire
 from mailrelay.core.judge import Deliver, Deny, Verdict, judge
 from mailrelay.core.ledger import Ending, Envelope, OutboundId
@@ -27,9 +31,13 @@ from mailrelay.core.realm import Nested, Place, ServiceDomain
 from mailrelay.core.receive import dead_end, structural_refusal
 from mailrelay.core.reply import ACCEPTED, Reply
 from mailrelay.core.screen import day_number, is_operator, question
+from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
+from mailrelay.flows.drafts import Composer
+from mailrelay.flows.evidence import content_of, is_bare
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.letter import Letter, open_letter
-from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
+from mailrelay.flows.order import Order
+from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts
 from mailrelay.flows.rules import Rules
 
 _NO_ALIAS = UUID(int=0)
@@ -50,6 +58,12 @@ class ReadReport(Protocol):
     def __call__(self, content: bytes) -> Bounce | None: ...
 
 
+class KeepMail(Protocol):
+    """Keeps a message for its owner's decision; repeated, it does nothing. Raises Unavailable."""
+
+    async def __call__(self, hold: Hold) -> Held: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Done:
     """What became of a recipient: the reply to Postfix, and the words for log and metrics."""
@@ -62,14 +76,36 @@ class _Done:
     copies: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A recipient that gets mail through an alias. org: the sender's organisational domain, '' if unknown."""
+
+    letter: Letter
+    rcpt: Address
+    place: Place
+    envelope: Envelope
+    facts: Facts
+    alias: Alias
+    org: str
+
+    def inquiry(self, account_id: AccountId, targets: Sequence[Target]) -> BackgroundInquiry:
+        letter = self.letter
+        receivers = tuple(dict.fromkeys(target.address.domain for target in targets))
+        rcpt, message_id = self.envelope.rcpt, letter.message_id
+        return BackgroundInquiry(account_id, self.alias.id, receivers, rcpt, message_id, letter.fingerprint, letter.key)
+
+
 @dataclass(slots=True)
 class Delivery:
     """Answers every recipient of a mail on its own; trouble with one is no answer for another."""
 
     rules: Rules
     read_facts: ReadFacts
+    read_background: ReadBackground
     ledger: LedgerPort
     make_alias: AliasMaker
+    keep: KeepMail
+    composer: Composer
     dispatcher: Dispatcher
     read_report: ReadReport
     clock: Clock
@@ -78,7 +114,7 @@ class Delivery:
     async def __call__(self, mail: Mail) -> Sequence[Reply]:
         """One reply per recipient, in their order (RFC 2033 section 4.2)."""
         log.queue_id.set(mail.queue_id or "-")
-        letter = await open_letter(mail, self.clock())
+        letter = await self._open(mail)
         log.queue_id.set(letter.queue_id or "-")
         # An address that is named twice, in whatever spelling, is one recipient with one outcome.
         names = [_folded(rcpt) for rcpt in mail.rcpts]
@@ -87,6 +123,21 @@ class Delivery:
         replies = await asyncio.gather(*(self._recipient(letter, rcpt, refusal) for rcpt in unique.values()))
         by_name = dict(zip(unique, replies, strict=True))
         return [by_name[name] for name in names]
+
+    async def _open(self, mail: Mail) -> Letter:
+        rules, now = self.rules, self.clock()
+
+        def read(message: Message) -> ingress.Ingress | ingress.Invalid:
+            identity = rules.identity
+            name = f"{identity.header_prefix}Ingress"
+            return ingress.read(message, rules.checks.keys, int(now.timestamp()), identity.hostname, name)
+
+        letter = await open_letter(mail, now, read)
+        if letter.checked is not None and letter.checked.route == "internal":
+            return letter
+        around = rules.around
+        returned = loopguard.is_returned(letter.author, around.realm, around.keys.verp, day_number(now))
+        return replace(letter, returned=returned)
 
     async def _recipient(self, letter: Letter, rcpt: str, refusal: tuple[Reply, Reason] | None) -> Reply:
         started = time.perf_counter()
@@ -175,7 +226,8 @@ class Delivery:
         ]
         if not destinations:
             raise Unavailable("service.operator names only operator addresses of our own")
-        handover = await self.dispatcher.dispatch(letter, envelope, None, destinations, "")
+        draft = self.composer.for_operator(letter, envelope)
+        handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, "")
         return self._handed(envelope, handover)
 
     def _leads_back(self, mailbox: Address) -> bool:
@@ -184,6 +236,9 @@ class Delivery:
         return isinstance(place, ServiceDomain) or (place is not None and is_operator(mailbox, place))
 
     async def _alias(self, letter: Letter, rcpt: Address, place: Place) -> _Done:
+        if isinstance(letter.ingress, ingress.Invalid) and self.rules.checks.required:
+            log.logger().warning("recipient.unchecked", problem=letter.ingress.reason)
+            return _Done(self.rules.replies["UNCHECKED"], "deferred")
         author = str(letter.author) if letter.author is not None else ""
         inquiry = inquire(rcpt, place, letter.mail.sender, author, letter.mail.client, self.rules.around.organisation)
         facts, verdict = await self._look_up(letter, rcpt, place, inquiry)
@@ -204,7 +259,9 @@ class Delivery:
             return await self._end(envelope, verdict.reason)
         if verdict.alias is None:
             raise Unavailable("the alias was not there after it had been made")
-        return await self._forward(letter, envelope, verdict, verdict.alias, inquiry.sender_org)
+        return await self._forward(
+            _Case(letter, rcpt, place, envelope, facts, verdict.alias, inquiry.sender_org), verdict
+        )
 
     async def _look_up(self, letter: Letter, rcpt: Address, place: Place, inquiry: Inquiry) -> tuple[Facts, Verdict]:
         facts = await self.read_facts(inquiry)
@@ -216,22 +273,93 @@ class Delivery:
         extension = split_extension(rcpt.local)[1]
         await self.make_alias(inquiry, verdict, extension)
 
-    async def _forward(self, letter: Letter, envelope: Envelope, verdict: Deliver, alias: Alias, org: str) -> _Done:
-        stop = self._dead_end(letter, alias)
-        if stop is None and not _allowed(alias, letter):
+    async def _forward(self, case: "_Case", verdict: Deliver) -> _Done:
+        letter, envelope, alias = case.letter, case.envelope, case.alias
+        targets = loopguard.elsewhere(verdict.targets, self.rules.around.realm)
+        if not targets:
+            return _Done(
+                self.rules.replies["NOTREADY"], "deferred", Reason.OWN_DOMAIN, envelope.account_id, envelope.alias_id
+            )
+        background = await self.read_background(case.inquiry(verdict.account.id, targets))
+        stop = self._dead_end(letter, alias, background)
+        if stop is None and not eom.is_allowed(alias, letter.author, letter.mail.sender):
             stop = Reason.NOT_ALLOWED
         if stop is not None:
             return await self._end(envelope, stop)
-        bans = self.rules.around.bans
-        destinations = [
-            Destination(
-                target.id,
-                target.address,
-                bans.mailbox(target.address.folded, "destination", letter.now) is not None,
-            )
-            for target in verdict.targets
-        ]
-        return self._handed(envelope, await self.dispatcher.dispatch(letter, envelope, alias, destinations, org))
+        warning: Danger | None = None
+        if letter.checked is not None:
+            content = content_of(letter, letter.checked, self.rules)
+            fate = self._fate(letter, content, background)
+            if isinstance(fate, eom.Refuse):
+                # Another recipient took the message, so its sender has not heard of this one's answer.
+                return await self._end(envelope, Reason(str(fate.reason)))
+            danger: Danger = "dmarc" if content.dmarc_fails else "spam"
+            if fate.act == "quarantine":
+                return await self._quarantine(case, danger)
+            warning = danger if fate.act == "tag" else None
+        return await self._send(case, verdict, targets, background, warning)
+
+    def _fate(self, letter: Letter, content: eom.Content, background: Background) -> eom.Fate:
+        """What the owner wants done with mail that failed checks; the rest was judged before."""
+        rules = self.rules
+        rcpt = eom.Rcpt("person", preferences=background.preferences)
+        author, sender = letter.author, letter.mail.sender
+        return eom.decide(content, rcpt, author, sender, rules.around.keys.loop, rules.message_octets, rules.replies)
+
+    async def _quarantine(self, case: "_Case", danger: Danger) -> _Done:
+        letter, identity = case.letter, self.rules.identity
+        name = f"{identity.header_prefix}ingress".lower().encode("ascii")
+        reason = Reason.DMARC if danger == "dmarc" else Reason.SPAM
+        hold = Hold(
+            case.envelope,
+            "quarantined",
+            reason,
+            REASON_TEXTS[reason],
+            identity.hostname,
+            str(letter.author) if letter.author is not None else "",
+            case.org,
+            storable(letter.message, identity.header_prefix),
+            evidence=letter.message.first(name) or b"",
+            bounce_type="spam",
+        )
+        await self.keep(hold)
+        return _Done(ACCEPTED, "held", reason, case.envelope.account_id, case.envelope.alias_id)
+
+    async def _send(
+        self,
+        case: "_Case",
+        verdict: Deliver,
+        targets: Sequence[Target],
+        background: Background,
+        warning: Danger | None,
+    ) -> _Done:
+        letter, envelope = case.letter, case.envelope
+        authenticated = letter.checked is not None and letter.checked.findings.author_authenticated
+        found = self_mail(letter.author, targets, authenticated=authenticated, bare=is_bare(case.rcpt))
+        match found:
+            case ToOthers(others):
+                targets = others
+            case Normal() | NewMessageId():
+                pass
+        order = Order(
+            letter,
+            envelope,
+            case.rcpt,
+            case.place,
+            case.facts,
+            case.alias,
+            verdict.account.id,
+            background,
+            warning,
+            new_message_id=isinstance(found, NewMessageId),
+        )
+        draft = await self.composer.draft(order, [target.address for target in targets])
+        destinations = [self._destination(target, letter) for target in targets]
+        return self._handed(envelope, await self.dispatcher.dispatch(letter, envelope, draft, destinations, case.org))
+
+    def _destination(self, target: Target, letter: Letter) -> Destination:
+        ban = self.rules.around.bans.mailbox(target.address.folded, "destination", letter.now)
+        return Destination(target.id, target.address, ban is not None)
 
     def _handed(self, envelope: Envelope, handover: Handover) -> _Done:
         if not handover.done:
@@ -240,10 +368,19 @@ class Delivery:
             outcome, reply = ("failed" if handover.failed else "delivered"), ACCEPTED
         return _Done(reply, outcome, handover.failed, envelope.account_id, envelope.alias_id, handover.delivered)
 
-    def _dead_end(self, letter: Letter, alias: Alias | None) -> Reason | None:
+    def _dead_end(self, letter: Letter, alias: Alias | None, background: Background | None = None) -> Reason | None:
         loop_name = f"{self.rules.identity.header_prefix}loop".lower().encode("ascii")
         uuid = alias.uuid if alias is not None else _NO_ALIAS
-        return dead_end(letter.message, letter.mail.sender, uuid, self.rules.around.keys.loop, loop_name)
+        return dead_end(
+            letter.message,
+            letter.mail.sender,
+            uuid,
+            self.rules.around.keys.loop,
+            loop_name,
+            accept_foreign_dsn=background is not None and background.accepts_foreign_dsn,
+            arrivals=background.arrivals if background is not None else 0,
+            returned=letter.returned,
+        )
 
     @staticmethod
     def _envelope(letter: Letter, rcpt: Address, facts: Facts) -> Envelope:
@@ -267,12 +404,3 @@ def _folded(rcpt: str) -> str:
         return parse_address(rcpt).folded
     except BadAddress:
         return rcpt
-
-
-def _allowed(alias: Alias, letter: Letter) -> bool:
-    """The alias' allow-list: addresses, or domains with their subdomains, of the author or else the sender."""
-    if alias.sender_allow_list is None:
-        return True
-    speaker = letter.author.folded if letter.author is not None else letter.mail.sender.lower()
-    domain = speaker.rpartition("@")[2]
-    return any(speaker == entry or domain == entry or domain.endswith(f".{entry}") for entry in alias.sender_allow_list)

@@ -8,19 +8,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mailrelay import metrics
-from mailrelay.core import loop, verp
 from mailrelay.core.address import Address
-from mailrelay.core.compose import Letterhead, Signer, transparent
-from mailrelay.core.dkim import SigningKey
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.facts import Alias, Reason
-from mailrelay.core.ledger import Closing, Envelope, Opening, OutboundId, Tally
+from mailrelay.core.facts import Reason
+from mailrelay.core.ledger import Closing, Envelope, Mode, Opening, OutboundId, Tally
 from mailrelay.core.plan import Copy, Handed, Refused
-from mailrelay.core.screen import day_number
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.ports import LedgerPort
-from mailrelay.flows.rules import Rules
 
 # What Postfix' own listener may say for good about one destination (RFC 3463): a bad address or mailbox, or too large.
 # Every other 5xx of it is a mistake in its configuration, as are 5.1.7 and 5.1.8, which are about the sender, a return
@@ -36,10 +31,11 @@ class Submit(Protocol):
     async def __call__(self, copy: Copy) -> Handed | Refused: ...
 
 
-class SigningKeys(Protocol):
-    """The keys to sign with for a domain; none if it has none."""
+class Draft(Protocol):
+    """What the copies of one recipient have in common. Both raise nothing but bugs, copy also Unavailable."""
 
-    def __call__(self, domain: str) -> Sequence[SigningKey]: ...
+    def mode(self, destination: Address) -> Mode: ...
+    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +60,8 @@ class Handover:
 class Dispatcher:
     """Makes copies. random_id: 64 unpredictable bits."""
 
-    rules: Rules
     ledger: LedgerPort
     submit: Submit
-    signing_keys: SigningKeys
     random_id: Callable[[], int]
     # Copies that Postfix has and the ledger does not know of yet, because the database went away in between.
     _unrecorded: dict[OutboundId, Closing] = field(default_factory=dict)
@@ -77,11 +71,11 @@ class Dispatcher:
     _recording: set[OutboundId] = field(default_factory=set)
 
     async def dispatch(
-        self, letter: Letter, envelope: Envelope, alias: Alias | None, destinations: Sequence[Destination], org: str
+        self, letter: Letter, envelope: Envelope, draft: Draft, destinations: Sequence[Destination], org: str
     ) -> Handover:
         """One copy for each destination. Raises Unavailable if the outcomes cannot be recorded."""
         results = await asyncio.gather(
-            *(self._copy(letter, envelope, alias, destination) for destination in destinations), return_exceptions=True
+            *(self._copy(letter, envelope, draft, destination) for destination in destinations), return_exceptions=True
         )
         closings = [result for result in results if isinstance(result, Closing)]
         troubles = [result for result in results if isinstance(result, BaseException)]
@@ -118,9 +112,7 @@ class Dispatcher:
         for at in range(0, len(late), _CHUNK):
             await self._record(late[at : at + _CHUNK], None)
 
-    async def _copy(
-        self, letter: Letter, envelope: Envelope, alias: Alias | None, destination: Destination
-    ) -> Closing | None:
+    async def _copy(self, letter: Letter, envelope: Envelope, draft: Draft, destination: Destination) -> Closing | None:
         """None: an earlier try has settled it. Raises Unavailable when it has to be tried again."""
         opening = Opening(
             envelope,
@@ -128,7 +120,7 @@ class Dispatcher:
             OutboundId(self.random_id()),
             str(destination.address),
             EmailType.FORWARD,
-            "transparent",
+            draft.mode(destination.address),
         )
         opened = await self.ledger.open(opening)
         if opened.settled:
@@ -141,7 +133,7 @@ class Dispatcher:
             return known
         task = self._under_way.get(opened.outbound_id)
         if task is None:
-            copy = self._compose(letter, envelope, alias, destination, opened.outbound_id)
+            copy = draft.copy(destination.address, opened.outbound_id)
             metrics.DECISION_SECONDS.observe(time.perf_counter() - letter.began)
             task = asyncio.create_task(self._hand_over(copy, opened.outbound_id))
             self._under_way[opened.outbound_id] = task
@@ -156,31 +148,6 @@ class Dispatcher:
         if len(self._unrecorded) >= _REMEMBERED:
             del self._unrecorded[next(iter(self._unrecorded))]
         self._unrecorded[outbound_id] = task.result()
-
-    def _compose(
-        self, letter: Letter, envelope: Envelope, alias: Alias | None, destination: Destination, outbound_id: OutboundId
-    ) -> Copy:
-        identity, keys = self.rules.identity, self.rules.around.keys
-        identifier = f"{outbound_id:016x}"
-        head = Letterhead(
-            id=identifier,
-            loop_mark=loop.mark(alias.uuid, keys.loop[0]) if alias is not None else "",
-            rcpt=envelope.rcpt,
-            sender=letter.mail.sender,
-            destination=str(destination.address),
-        )
-        signing = self.signing_keys(identity.domain) if identity.sign_transparent else ()
-        signer = Signer(signing, int(letter.now.timestamp()))
-        content = transparent(letter.message, head, identity.header_prefix, letter.body_hash, signer)
-        path = verp.VerpId(EmailType.FORWARD, outbound_id, day_number(letter.now))
-        return Copy(
-            sender=f"{verp.encode(path, identity.bounce_domain, keys.verp[0])}@{identity.bounce_domain}",
-            rcpt=str(destination.address),
-            content=content,
-            envelope_id=identifier,
-            eight_bit=not all(chunk.isascii() for chunk in content),
-            smtputf8=letter.mail.smtputf8 or not destination.address.local.isascii(),
-        )
 
     async def _hand_over(self, copy: Copy, outbound_id: OutboundId) -> Closing:
         started = time.perf_counter()

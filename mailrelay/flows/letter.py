@@ -2,19 +2,25 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from mailrelay.core import dkim
+from mailrelay.core import dkim, loopguard
 from mailrelay.core.address import Address
 from mailrelay.core.author import author
 from mailrelay.core.facts import AccountId, AliasId
 from mailrelay.core.header import Message, split
+from mailrelay.core.ingress import Ingress, Invalid
 from mailrelay.core.ledger import Envelope, IngressKey, ingress_key
 from mailrelay.core.plan import Mail
 from mailrelay.core.receive import received_id
 
-_INLINE_OCTETS = 256 * 1024
+INLINE_OCTETS = 256 * 1024
+_NOT_READ = Invalid("nobody looked")
+
+# What the milter says of a message, or why nothing it says can be believed.
+ReadIngress = Callable[[Message], Ingress | Invalid]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +35,53 @@ class Letter:
     body_hash: bytes
     now: datetime
     began: float  # by time.perf_counter
+    ingress: Ingress | Invalid = _NOT_READ
+    returned: bool = False  # see loopguard.is_returned
+    _fingerprint: list[int] = field(default_factory=list)
+
+    @property
+    def checked(self) -> Ingress | None:
+        """What the milter found out, None if it has not seen the message."""
+        return self.ingress if isinstance(self.ingress, Ingress) else None
+
+    @property
+    def message_id(self) -> str:
+        """As the ledger has it, '' if there is none."""
+        return (self.message.first(b"message-id") or b"").decode("ascii", "replace")
+
+    @property
+    def fingerprint(self) -> int:
+        """The number by which arrivals of this message are told."""
+        if not self._fingerprint:
+            self._fingerprint.append(loopguard.fingerprint(self.message, self.author, returned=self.returned))
+        return self._fingerprint[0]
 
     def envelope(self, rcpt: str, account_id: AccountId | None = None, alias_id: AliasId | None = None) -> Envelope:
         """The ledger's view of one recipient."""
-        message_id = self.message.first(b"message-id") or b""
         return Envelope(
             key=self.key,
             queue_id=self.queue_id,
-            message_id=message_id.decode("ascii", "replace"),
+            message_id=self.message_id,
             sender=self.mail.sender,
             rcpt=rcpt.lower(),
             client=self.mail.client,
             size_octets=len(self.mail.content),
             account_id=account_id,
             alias_id=alias_id,
+            fingerprint=self.fingerprint,
         )
 
 
-async def open_letter(mail: Mail, now: datetime) -> Letter:
+async def open_letter(mail: Mail, now: datetime, read: ReadIngress = lambda message: _NOT_READ) -> Letter:
     """Parse a message. Large bodies are hashed in a thread, so that other mail goes on meanwhile."""
     began = time.perf_counter()
     message = split(mail.content)
-    if len(mail.content) <= _INLINE_OCTETS:
+    if len(mail.content) <= INLINE_OCTETS:
         key, body_hash = _digests(mail, message)
     else:
         key, body_hash = await asyncio.to_thread(_digests, mail, message)
-    return Letter(mail, message, key, mail.queue_id or received_id(message), author(message), body_hash, now, began)
+    queue_id = mail.queue_id or received_id(message)
+    return Letter(mail, message, key, queue_id, author(message), body_hash, now, began, read(message))
 
 
 def _digests(mail: Mail, message: Message) -> tuple[IngressKey, bytes]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.facts import Facts
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundId, Tally
@@ -19,6 +20,12 @@ class ReadFacts(Protocol):
     """Facts for one inquiry. Raises Unavailable."""
 
     async def __call__(self, inquiry: Inquiry) -> Facts: ...
+
+
+class ReadBackground(Protocol):
+    """How an owner wants copies made, and what happened before. Raises Unavailable."""
+
+    async def __call__(self, inquiry: BackgroundInquiry, /) -> Background: ...
 
 
 class LedgerPort(Protocol):

@@ -1,15 +1,20 @@
 """The story of a held message that is released: its copies are made after all, once (spec sections 3.14 and 7.6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailrelay import log
+from mailrelay.core import ingress
 from mailrelay.core.address import Address, BadAddress, parse_address
+from mailrelay.core.background import BackgroundInquiry
+from mailrelay.core.banner import Danger
 from mailrelay.core.errors import Conflict, Unavailable
-from mailrelay.core.facts import Alias, Facts, Reason
+from mailrelay.core.facts import Alias, Facts, Reason, Target
+from mailrelay.core.header import Message
 from mailrelay.core.held import HeldId, HeldMessage
+from mailrelay.core.ingress import Ingress, Invalid
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import choose_targets
 from mailrelay.core.ledger import Envelope
@@ -18,8 +23,11 @@ from mailrelay.core.realm import Place
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.handover import Destination, Handover
 from mailrelay.flows.letter import Letter, open_letter
-from mailrelay.flows.ports import Clock, ReadFacts
+from mailrelay.flows.order import Order
+from mailrelay.flows.ports import Clock, ReadBackground, ReadFacts
 from mailrelay.flows.rules import Rules
+
+_WARNINGS: Mapping[str, Danger] = {Reason.DMARC: "dmarc", Reason.SPAM: "spam"}
 
 
 class Shelf(Protocol):
@@ -34,21 +42,9 @@ class Shelf(Protocol):
 
 
 class Resend(Protocol):
-    """Makes the copies of a held message, without asking again whether it may pass; the ledger knows those made before.
+    """Makes copies without asking whether they may pass; the ledger knows those made before. Raises Unavailable."""
 
-    letter: has the key under which the message was held. alias: as it is now. held: tells why, for the warning, and
-    what the checks at its arrival found. Raises Unavailable.
-    """
-
-    async def __call__(
-        self,
-        letter: Letter,
-        envelope: Envelope,
-        alias: Alias,
-        destinations: Sequence[Destination],
-        org: str,
-        held: HeldMessage,
-    ) -> Handover: ...
+    async def __call__(self, order: Order, destinations: Sequence[Destination], org: str) -> Handover: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +63,7 @@ class Release:
     rules: Rules
     shelf: Shelf
     read_facts: ReadFacts
+    read_background: ReadBackground
     resend: Resend
     clock: Clock
 
@@ -98,20 +95,49 @@ class Release:
         inquiry = inquire(rcpt, place, held.envelope.sender, author, held.envelope.client, around.organisation)
         facts = await self.read_facts(inquiry)
         alias = _present(facts, held)
+        targets = choose_targets(facts)
         destinations = [
             Destination(
                 target.id,
                 target.address,
                 around.bans.mailbox(target.address.folded, "destination", letter.now) is not None,
             )
-            for target in choose_targets(facts)
+            for target in targets
         ]
         if not destinations:
             raise Conflict("no recipient is verified")
-        handover = await self.resend(letter, held.envelope, alias, destinations, inquiry.sender_org, held)
+        order = await self._order(letter, held, rcpt, place, facts, alias, targets)
+        handover = await self.resend(order, destinations, inquiry.sender_org)
         if not handover.done:
             raise Unavailable("Postfix does not take it now")
         return handover
+
+    async def _order(
+        self,
+        letter: Letter,
+        held: HeldMessage,
+        rcpt: Address,
+        place: Place,
+        facts: Facts,
+        alias: Alias,
+        targets: Sequence[Target],
+    ) -> Order:
+        assert facts.account is not None  # _present has seen to it
+        envelope = held.envelope
+        receivers = tuple(dict.fromkeys(target.address.domain for target in targets))
+        asked = BackgroundInquiry(
+            facts.account.id,
+            alias.id,
+            receivers,
+            envelope.rcpt,
+            envelope.message_id,
+            letter.fingerprint,
+            envelope.key,
+        )
+        background = await self.read_background(asked)
+        return Order(
+            letter, envelope, rcpt, place, facts, alias, facts.account.id, background, _WARNINGS.get(held.reason)
+        )
 
     def _rcpt(self, envelope: Envelope) -> tuple[Address, Place]:
         try:
@@ -127,8 +153,19 @@ class Release:
         envelope = held.envelope
         # Whether its header asked for SMTPUTF8 is not known any more; without, no receiver can refuse it for that.
         international = not envelope.sender.isascii()
-        mail = Mail(envelope.queue_id, envelope.sender, (envelope.rcpt,), held.content, envelope.client, international)
-        letter = await open_letter(mail, self.clock())
+        rules = self.rules
+        name = f"{rules.identity.header_prefix}Ingress"
+        # What was found out at its arrival counts, however long ago that is by now.
+        content = (
+            name.encode("ascii") + b": " + held.evidence + b"\r\n" + held.content if held.evidence else held.content
+        )
+        mail = Mail(envelope.queue_id, envelope.sender, (envelope.rcpt,), content, envelope.client, international)
+        at = int(held.held_at.timestamp())
+
+        def read(message: Message) -> Ingress | Invalid:
+            return ingress.read(message, rules.checks.keys, at, rules.identity.hostname, name)
+
+        letter = await open_letter(mail, self.clock(), read)
         # The kept message lacks the internal headers, so that its own digest would be another message's.
         return replace(letter, key=envelope.key)
 

@@ -17,7 +17,7 @@ _BACKGROUND = compact(f"""
     select q.n, acc.dmarc_reject_action, acc.store_failed_deliveries, acc.accept_foreign_dsn, acc.display_from_format,
            acc.use_reply_to, acc.email_subject, acc.banner_location, acc.spam_warning_behaviour,
            acc.list_unsubscribe_behaviour, acc.reverse_address_style = 'opaque', acc.compat_headers,
-           a.reply_via_alias, a.description, d.account_id is null or d.sending_verified_at is not null,
+           a.reply_via_alias, coalesce(a.description, ''), d.account_id is null or d.sending_verified_at is not null,
            m.rewrites_only, seen.arrivals
     from json_to_recordset(%(inquiries)s) as q(
         n int, account_id bigint, alias_id bigint, receivers text[], rcpt text, message_id text, fingerprint bigint,
@@ -61,10 +61,9 @@ def _question(n: int, inquiry: BackgroundInquiry) -> Mapping[str, object]:
 
 
 def _background(row: TupleRow) -> Background:
-    _, reject_action, stores_failed, accepts_foreign_dsn, *columns, rewrites_only, arrivals = row
-    *style, description, sending_verified = columns
+    _, reject_action, stores_failed, accepts_foreign_dsn, *style, rewrites_only, arrivals = row
     return Background(
-        Style(*style, description=description or "", sending_verified=sending_verified),
+        Style(*style),
         Preferences(reject_action, stores_failed),
         accepts_foreign_dsn,
         frozenset(rewrites_only or ()),

@@ -11,7 +11,7 @@ from mailrelay.core import dkim
 from mailrelay.core.errors import Malformed, Unavailable
 
 # What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest.
-SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key")
+SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key")
 SECRET_OCTETS = 32
 SELECTORS = ("mr1", "mr1e")  # RSA 2048, Ed25519
 

@@ -16,6 +16,8 @@ from mailrelay.servers.lmtp import LmtpServer
 from mailrelay.signing import DkimKeys
 from mailrelay.store.newalias import AliasMaker
 from mailrelay.wire import report
+from mailrelay.wiring import copies
+from mailrelay.wiring.held import archive, held_store
 from mailrelay.wiring.runtime import Runtime, utc_now
 
 # Postfix keeps a connection for reuse; it has its own time-outs for commands.
@@ -38,15 +40,17 @@ class LmtpRole:
             config.submit.connections,
             config.submit.timeout_seconds,
         )
-        self._dispatcher = Dispatcher(
-            runtime.rules, runtime.ledger, self._submitter.submit, self._dkim, lambda: secrets.randbits(64)
-        )
+        self._dispatcher = Dispatcher(runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64))
         runtime.on_restored.append(self._dispatcher.catch_up)
+        self._archive = archive(config)
         delivery = Delivery(
             runtime.rules,
             runtime.read_facts,
+            copies.background_reader(runtime.database),
             runtime.ledger,
             AliasMaker(runtime.database),
+            held_store(config, self._archive).hold,
+            copies.composer(config, runtime, self._dkim),
             self._dispatcher,
             read_report,
             utc_now,
@@ -61,12 +65,14 @@ class LmtpRole:
         )
 
     async def start(self) -> None:
+        await self._archive.open()
         await self._server.start(self._endpoint)
 
     async def stop(self) -> None:
         await self._server.stop()
         await self._catch_up()
         self._submitter.close()
+        await self._archive.close()
 
     async def _catch_up(self) -> None:
         """What only this process knows would go out again after a restart: worth waiting for the database."""

@@ -19,9 +19,10 @@ from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundId, 
 from mailrelay.core.realm import Realm
 from mailrelay.core.reply import Replies
 from mailrelay.core.screen import Keys, Surroundings
+from mailrelay.core.spam import Thresholds
 from mailrelay.flows.cache import FactsCache
 from mailrelay.flows.memory import Memory
-from mailrelay.flows.rules import Identity, Rules
+from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.keyring import read_secret
 from mailrelay.store import directory
 from mailrelay.store.changes import Follower
@@ -109,6 +110,7 @@ class Runtime:
         self.rules.limits = fresh.limits
         self.rules.message_octets = fresh.message_octets
         self.rules.identity = fresh.identity
+        self.rules.checks = fresh.checks
         known = self.rules.around
         realm = replace(fresh.around.realm, shared=known.realm.shared, custom=known.realm.custom)
         self.rules.around = replace(fresh.around, realm=realm, bans=known.bans, organisation=known.organisation)
@@ -120,7 +122,9 @@ def _rules(config: Config) -> Rules:
     keys = Keys(
         verp=read_secret(config.secrets, "verp.key"),
         loop=read_secret(config.secrets, "loop.key"),
-        srs=srs.Scheme(service.srs_domain, read_secret(config.secrets, "srs.key")),
+        srs=srs.Scheme(
+            service.srs_domain, read_secret(config.secrets, "srs.key"), min_hash_length=service.srs_min_hash_length
+        ),
     )
     realm = Realm(
         service=frozenset({service.domain, service.bounce_domain, service.srs_domain}),
@@ -141,10 +145,18 @@ def _rules(config: Config) -> Rules:
         ),
         identity=Identity(
             domain=service.domain,
+            hostname=service.hostname,
             bounce_domain=service.bounce_domain,
             header_prefix=service.header_prefix,
-            sign_transparent=service.sign_transparent,
             operator=service.operator,
+            forward_mode=service.forward_mode,
+            sign_transparent=service.sign_transparent,
+            arc_seal=service.arc_seal,
+        ),
+        checks=Checks(
+            required=config.milter.enabled,
+            keys=read_secret(config.secrets, "ingress.key"),
+            thresholds=Thresholds(config.milter.spam.tag, config.milter.spam.reject),
         ),
         message_octets=limits.message_octets,
     )

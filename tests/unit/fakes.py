@@ -12,7 +12,11 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-from mailrelay.core.address import parse_address
+from mailrelay.core.address import Address, parse_address
+from mailrelay.core.background import Background, BackgroundInquiry, Style
+from mailrelay.core.context import Context, ContextInquiry, Wanted
+from mailrelay.core.eom import Preferences
+from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import (
     NOBODY,
     Account,
@@ -39,12 +43,25 @@ NOW = datetime(2026, 1, 6, 12, 30, tzinfo=UTC)
 
 # What is not null in a new row; a column that nobody set is null.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "account": {"state": "active", "block_behaviour": "discard"},
+    "account": {
+        "state": "active",
+        "block_behaviour": "discard",
+        "display_from_format": 0,
+        "use_reply_to": False,
+        "banner_location": "off",  # unlike in the real one, so that mail may stay untouched
+        "spam_warning_behaviour": "banner",
+        "dmarc_reject_action": "reject",
+        "store_failed_deliveries": True,
+        "accept_foreign_dsn": False,
+        "list_unsubscribe_behaviour": 5,
+        "reverse_address_style": "plain",
+        "compat_headers": False,
+    },
     "recipient": {"pending": False},
     "username": {"active": True, "catch_all": True},
     "domain": {"active": True, "catch_all": False},
     "handle": {"state": "active", "catch_all": True},
-    "alias": {"state": "active", "emails_forwarded": 0, "emails_blocked": 0},
+    "alias": {"state": "active", "emails_forwarded": 0, "emails_blocked": 0, "reply_via_alias": False},
     "ban": {"scope": "both", "hits": 0},
     "blocked_sender": {"blocked": 0},
     "outbound": {"bounce_count": 0},
@@ -190,6 +207,74 @@ class FakeStore:
         hits = [row for row in entries if row["value"] in wanted[row["type"]]]
         return sorted(hits, key=lambda row: (row["type"] != "email", row["id"]))
 
+    # -- Composition -----------------------------------------------------------------------------------------------
+
+    async def read_background(self, inquiry: BackgroundInquiry) -> Background:
+        background: Background = await self._run("background", lambda: self._background(inquiry))
+        return background
+
+    def _background(self, inquiry: BackgroundInquiry) -> Background:
+        account, alias = self.row("account", id=inquiry.account_id), self.row("alias", id=inquiry.alias_id)
+        if account is None or alias is None:
+            raise Unavailable("the alias was removed meanwhile")
+        domain = self.row("domain", name=alias["domain"])
+        style = Style(
+            display_from_format=account["display_from_format"],
+            use_reply_to=account["use_reply_to"],
+            email_subject=account["email_subject"],
+            banner_location=account["banner_location"],
+            spam_warning=account["spam_warning_behaviour"],
+            list_unsubscribe=account["list_unsubscribe_behaviour"],
+            opaque_addresses=account["reverse_address_style"] == "opaque",
+            compat_headers=account["compat_headers"],
+            reply_via_alias=alias["reply_via_alias"],
+            description=alias["description"] or "",
+            sending_verified=domain is None or not domain["account_id"] or domain["sending_verified_at"] is not None,
+        )
+        marked = [row["receiver"] for row in self.rows("receiver_memory") if row["rewrite_only_until"] > self.clock()]
+        preferences = Preferences(account["dmarc_reject_action"], account["store_failed_deliveries"])
+        arrived = {
+            row["ingress_key"]
+            for row in self.rows("ledger", alias_id=inquiry.alias_id, fingerprint=inquiry.fingerprint)
+            if row["ingress_key"] != inquiry.key and row["created_at"] > self.clock() - timedelta(hours=24)
+        }
+        receivers = frozenset(inquiry.receivers).intersection(marked)
+        return Background(style, preferences, account["accept_foreign_dsn"], receivers, len(arrived))
+
+    async def read_context(self, inquiry: ContextInquiry) -> Context:
+        context: Context = await self._run("context", lambda: self._context(inquiry))
+        return context
+
+    def _context(self, inquiry: ContextInquiry) -> Context:
+        account, asked = inquiry.account_id, set(inquiry.addresses)
+        own = {
+            row["address"].lower()
+            for row in self.rows("recipient", account_id=account)
+            if row["verified_at"] is not None and not row["pending"]
+        }
+        siblings = {f"{row['local_part']}@{row['domain']}" for row in self.rows("alias", account_id=account)}
+        ids = {row["our_id"]: row["original_id"] for row in self.rows("message_id", alias_id=inquiry.alias_id)}
+        opaque = {row["address"]: row["reverse"] for row in self.rows("contact", alias_id=inquiry.alias_id)}
+        return Context(
+            own=frozenset(own & asked),
+            siblings=frozenset(one for one in asked if _without_extension(one) in siblings),
+            ids={one: ids[one] for one in inquiry.ids if one in ids},
+            opaque={one: opaque[one] for one in inquiry.contacts if one in opaque},
+        )
+
+    async def make_reverse(self, wanted: Sequence[Wanted]) -> list[Address]:
+        made: list[Address] = await self._run("reverse", lambda: [self._reverse(one) for one in wanted])
+        return made
+
+    def _reverse(self, wanted: Wanted) -> Address:
+        known = self.row("contact", alias_id=wanted.alias_id, address=wanted.address)
+        if known is None:
+            reverse = Address(f"r-{wanted.letters}", wanted.domain)
+            self.insert("contact", alias_id=wanted.alias_id, address=wanted.address, reverse=reverse)
+            return reverse
+        address: Address = known["reverse"]
+        return address
+
     # -- Ledger ----------------------------------------------------------------------------------------------------
 
     def _find(self, envelope: Envelope, recipient_id: int) -> Row | None:
@@ -205,6 +290,7 @@ class FakeStore:
             account_id=envelope.account_id,
             alias_id=envelope.alias_id,
             recipient_id=recipient_id,
+            fingerprint=envelope.fingerprint,
             **values,
         )
 
@@ -332,6 +418,11 @@ def _alias(row: Row) -> Alias:
         row["emails_forwarded"],
         None if row["sender_allow_list"] is None else tuple(row["sender_allow_list"]),
     )
+
+
+def _without_extension(address: str) -> str:
+    local, _, domain = address.rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}"
 
 
 def _target(row: Row) -> Target:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from ipaddress import ip_network
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from mailrelay.core import srs
 from mailrelay.core.address import parse_address
 from mailrelay.core.bans import Ban, BanBook, BanId, BanScope, BanType
@@ -14,12 +16,16 @@ from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Realm
 from mailrelay.core.reply import Replies
 from mailrelay.core.screen import Keys, RcptRequest, Surroundings
+from mailrelay.core.spam import Thresholds
 from mailrelay.flows.admit import Admission
 from mailrelay.flows.cache import FactsCache
 from mailrelay.flows.deliver import Delivery
-from mailrelay.flows.handover import Dispatcher, SigningKeys
-from mailrelay.flows.rules import Identity, Rules
+from mailrelay.flows.drafts import Composer, SigningKeys
+from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.revision import Reviser
+from mailrelay.flows.rules import Checks, Identity, Rules
 from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
+from tests.unit.shelf import FakeShelf
 
 KEY = bytes(range(32))
 SRS = srs.Scheme("srs.relay.example", (KEY,))
@@ -29,6 +35,7 @@ MESSAGE = (
     b"From: Example Shop <news@shop.example>\r\n"
     b"To: a1@alias.example\r\n"
     b"Subject: Your order 77\r\n"
+    b"Date: Tue, 06 Jan 2026 10:00:00 +0100\r\n"
     b"Message-ID: <20260106.77@shop.example>\r\n"
     b"\r\n"
     b"Thank you.\r\n"
@@ -43,9 +50,12 @@ def organisation(domain: str) -> str:
     return ".".join(domain.split(".")[-2:])
 
 
+_PRIVATE = Ed25519PrivateKey.from_private_bytes(KEY)
+
+
 def no_keys(domain: str) -> Sequence[SigningKey]:
-    """Nothing is signed."""
-    return ()
+    """The service signs nothing; what must not leave without a signature gets one."""
+    return () if domain == "relay.example" else (SigningKey(domain, "mr1e", "ed25519-sha256", _PRIVATE),)
 
 
 class Office:
@@ -74,20 +84,29 @@ class Office:
             limits=DefaultLimits(),
             identity=Identity(
                 domain="relay.example",
+                hostname="mx.relay.example",
                 bounce_domain="bounces.relay.example",
                 header_prefix="X-Mailrelay-",
-                sign_transparent=True,
                 operator=(parse_address("admin@inbox.example"),),
+                forward_mode="transparent",
             ),
+            checks=Checks(required=False, keys=(KEY,), thresholds=Thresholds(6.0, 15.0)),
             message_octets=100_000,
         )
         self.admission = Admission(self.rules, self.cache, self.store.read_facts, self.store, self.clock)
-        self.dispatcher = Dispatcher(self.rules, self.store, self.outside, signing_keys, counter())
+        self.dispatcher = Dispatcher(self.store, self.outside, counter())
+        reviser = Reviser(
+            self.rules, self.store.read_context, self.store.make_reverse, lambda octets: bytes(range(octets)), "", ()
+        )
+        self.composer = Composer(self.rules, signing_keys, reviser)
         self.delivery = Delivery(
             self.rules,
             self.store.read_facts,
+            self.store.read_background,
             self.store,
             self.store.make_alias,
+            FakeShelf(self.store).hold,
+            self.composer,
             self.dispatcher,
             lambda content: self.bounce,
             self.clock,

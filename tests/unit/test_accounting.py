@@ -14,7 +14,7 @@ from mailrelay.core.errors import Unavailable
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.flows.handover import Dispatcher
 from tests.unit.fakes import counter, final
-from tests.unit.office import OK, Office, new_office, no_keys
+from tests.unit.office import OK, Office, new_office
 
 # What each recipient comes to in the end: the destinations, or None for an address that cannot be read.
 DESTINATIONS: dict[str, list[str] | None] = {
@@ -154,7 +154,7 @@ def test_across_crashes_every_destination_gets_at_least_one_copy(
         for _ in range(crashes):
             check(office, rcpts, await office.deliver(*rcpts))
             # The process is killed: what it remembered is gone, and Postfix never heard its answers.
-            office.delivery.dispatcher = Dispatcher(office.rules, office.store, office.outside, no_keys, ids)
+            office.delivery.dispatcher = Dispatcher(office.store, office.outside, ids)
         await deliver_until_done(office, rcpts, [])
 
     with capture_logs():

@@ -5,32 +5,26 @@ from collections.abc import Sequence
 
 import pytest
 
-from mailrelay.core import srs
-from mailrelay.core.address import parse_address
-from mailrelay.core.bans import BanBook
+from mailrelay.core.address import Address, parse_address
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.judge import DefaultLimits
+from mailrelay.core.ledger import Mode, OutboundId
 from mailrelay.core.plan import Copy, Handed, Mail, Refused
-from mailrelay.core.realm import Realm
-from mailrelay.core.reply import Replies
-from mailrelay.core.screen import Keys, Surroundings
 from mailrelay.flows import handover
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.letter import Letter, open_letter
-from mailrelay.flows.rules import Identity, Rules
 from tests.unit.fakes import NOW, FakeStore, Outside, counter
 
-KEY = b"k" * 32
-REALM = Realm(frozenset({"relay.example"}), "srs.relay.example", "bounces.relay.example", frozenset({"alias.example"}))
-KEYS = Keys([KEY], [KEY], srs.Scheme("srs.relay.example", [KEY]))
-RULES = Rules(
-    around=Surroundings(REALM, BanBook(), KEYS, (), lambda domain: domain),
-    replies=Replies(),
-    limits=DefaultLimits(),
-    identity=Identity("relay.example", "bounces.relay.example", "X-Mailrelay-", False, ()),
-    message_octets=1_000_000,
-)
 ME, YOU = (Destination(number, parse_address(f"{name}@inbox.example")) for number, name in [(1, "me"), (2, "you")])
+
+
+class Draft:
+    """Copies that say no more than for whom they are."""
+
+    def mode(self, destination: Address) -> Mode:
+        return "transparent"
+
+    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+        return Copy("b-1@relay.example", str(destination), (b"hello\r\n",), f"{outbound_id:016x}", False, False)
 
 
 class Door:
@@ -51,7 +45,7 @@ class Door:
 
 
 def dispatcher(store: FakeStore, submit: Door | Outside) -> Dispatcher:
-    return Dispatcher(RULES, store, submit, lambda domain: (), counter())
+    return Dispatcher(store, submit, counter())
 
 
 async def letter(number: int = 1) -> Letter:
@@ -62,7 +56,7 @@ async def letter(number: int = 1) -> Letter:
 
 async def dispatch(to: Dispatcher, which: Letter, *destinations: Destination) -> Handover:
     chosen: Sequence[Destination] = destinations or (ME,)
-    return await to.dispatch(which, which.envelope("shop@alias.example"), None, chosen, "")
+    return await to.dispatch(which, which.envelope("shop@alias.example"), Draft(), chosen, "")
 
 
 async def test_a_second_try_joins_a_hand_over_that_is_under_way() -> None:

@@ -233,4 +233,4 @@ def test_no_pattern_takes_quadratic_time(words: tuple[bytes, ...]) -> None:
     value = b'"<' + word * (100_000 // len(word))
     started = time.process_time()
     mailboxes(value)
-    assert time.process_time() - started < 0.2  # five to ten times what it takes; with the square it would be seconds
+    assert time.process_time() - started < 2  # it takes a fiftieth of that; with the square it would be many seconds

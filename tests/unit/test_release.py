@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from mailrelay.core.errors import Absent, Conflict, Unavailable
-from mailrelay.core.facts import AccountId, Alias, AliasId, Reason
+from mailrelay.core.facts import AccountId, AliasId, Reason
 from mailrelay.core.header import split
-from mailrelay.core.held import HeldId, HeldMessage, Hold, storable
+from mailrelay.core.held import HeldId, Hold, storable
 from mailrelay.core.ledger import Envelope, ingress_key
 from mailrelay.core.plan import Handed, Refused
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
-from mailrelay.flows.letter import Letter
+from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
 from tests.unit.fakes import counter
-from tests.unit.office import CLIENT, MESSAGE, OK, SENDER, Office, new_office, no_keys
+from tests.unit.office import CLIENT, MESSAGE, OK, SENDER, Office, new_office
 from tests.unit.shelf import FakeShelf
 
 REAL, SECOND = "real@inbox.example", "second@inbox2.example"
@@ -35,10 +35,10 @@ ENVELOPE = Envelope(
 
 @dataclass
 class Desk:
-    """An office with a shelf. warned: what was told with each message that was sent."""
+    """An office with a shelf. orders: whose copies were wanted."""
 
     office: Office = field(default_factory=new_office)
-    warned: list[HeldMessage] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.shelf = FakeShelf(self.office.store)
@@ -47,20 +47,16 @@ class Desk:
     def restart(self) -> None:
         """A new process: it remembers nothing."""
         office = self.office
-        self.dispatcher = Dispatcher(office.rules, office.store, office.outside, no_keys, counter(77))
-        self.release = Release(office.rules, self.shelf, office.store.read_facts, self.resend, office.clock)
+        self.dispatcher = Dispatcher(office.store, office.outside, counter(77))
+        store = office.store
+        self.release = Release(
+            office.rules, self.shelf, store.read_facts, store.read_background, self.resend, office.clock
+        )
 
-    async def resend(
-        self,
-        letter: Letter,
-        envelope: Envelope,
-        alias: Alias,
-        destinations: Sequence[Destination],
-        org: str,
-        held: HeldMessage,
-    ) -> Handover:
-        self.warned.append(held)
-        return await self.dispatcher.dispatch(letter, envelope, alias, destinations, org)
+    async def resend(self, order: Order, destinations: Sequence[Destination], org: str) -> Handover:
+        self.orders.append(order)
+        draft = await self.office.composer.draft(order, [destination.address for destination in destinations])
+        return await self.dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
 
     async def hold(self, rcpt: str = "a1@alias.example", **more: object) -> HeldId:
         base, _, domain = rcpt.partition("@")
@@ -84,11 +80,11 @@ def desk() -> Desk:
 
 
 async def test_a_released_message_goes_to_every_recipient(desk: Desk) -> None:
-    number = await desk.hold("both@alias.example", evidence=b"act=quarantine")
+    number = await desk.hold("both@alias.example")
     assert await desk.release(number, "test") == Released(number, 2, None)
     assert desk.office.outside.rcpts == [REAL, SECOND]
     assert desk.outcomes() == ["delivered", "delivered"]
-    assert [(held.evidence, held.reason) for held in desk.warned] == [(b"act=quarantine", "not_on_allow_list")]
+    assert [order.warning for order in desk.orders] == [None]
     content = b"".join(desk.office.outside.copies[0].content)
     assert content.endswith(MESSAGE)
 
@@ -162,14 +158,7 @@ async def test_who_gives_up_gives_the_message_back(desk: Desk) -> None:
     number = await desk.hold()
     waiting = asyncio.Event()
 
-    async def for_ever(
-        letter: Letter,
-        envelope: Envelope,
-        alias: Alias,
-        destinations: Sequence[Destination],
-        org: str,
-        held: HeldMessage,
-    ) -> Handover:
+    async def for_ever(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
         waiting.set()
         await asyncio.Event().wait()
         raise AssertionError

@@ -1,0 +1,38 @@
+"""What makes copies: the parts that delivery and the release of held mail share."""
+
+import secrets
+
+from mailrelay.batch import Batcher
+from mailrelay.config import Config
+from mailrelay.core.background import Background, BackgroundInquiry
+from mailrelay.core.context import Context, ContextInquiry
+from mailrelay.flows.drafts import Composer
+from mailrelay.flows.ports import ReadBackground
+from mailrelay.flows.revision import Reviser
+from mailrelay.keyring import read_secret
+from mailrelay.signing import DkimKeys
+from mailrelay.store.background import BackgroundReader
+from mailrelay.store.contacts import Contacts
+from mailrelay.store.context import ContextReader
+from mailrelay.store.database import Database
+from mailrelay.wiring.runtime import Runtime
+
+
+def background_reader(database: Database) -> ReadBackground:
+    """Backgrounds, several a round trip."""
+    batcher: Batcher[BackgroundInquiry, Background] = Batcher(BackgroundReader(database).read, lanes=2)
+    return batcher.ask
+
+
+def composer(config: Config, runtime: Runtime, signing_keys: DkimKeys) -> Composer:
+    """Prepares copies. Raises BadConfig for a missing key."""
+    contexts: Batcher[ContextInquiry, Context] = Batcher(ContextReader(runtime.database).read, lanes=2)
+    reviser = Reviser(
+        runtime.rules,
+        contexts.ask,
+        Contacts(runtime.database).reverse,
+        secrets.token_bytes,
+        config.api.url,
+        read_secret(config.secrets, "url.key") if config.api.url else (),
+    )
+    return Composer(runtime.rules, signing_keys, reviser)

@@ -11,7 +11,6 @@ record (I4), and Pass.act tells what the account wants done with mail that it ac
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
@@ -29,14 +28,6 @@ Act = Literal["none", "tag", "quarantine"]
 Kind = Literal["person", "operator", "return_path"]
 
 _NOTHING_FOUND = Findings()
-
-
-class Objection(StrEnum):
-    """Why the message itself is refused, besides the reasons that the ledger has for addresses."""
-
-    BAD_FROM = "bad_from"
-    DMARC = "dmarc"
-    SPAM = "spam"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,7 @@ class Refuse:
     """No, or not now. reason: None where the reason is trouble of our own."""
 
     reply: Reply
-    reason: Reason | Objection | None
+    reason: Reason | None
     blocked_by: BlockedSenderId | None = None
     ban_id: BanId | None = None
 
@@ -157,16 +148,16 @@ def refuse_structure(content: Content, limit_octets: int, replies: Replies) -> R
 def _content_objection(content: Content, preferences: Preferences | None, replies: Replies) -> Refuse | None:
     """Rows 5 to 10."""
     if content.from_problem:
-        return Refuse(replies["BADFROM"], Objection.BAD_FROM)
+        return Refuse(replies["BADFROM"], Reason.BAD_FROM)
     dmarc = content.findings.dmarc
     if content.dmarc_fails and dmarc.policy == "reject":
         if preferences is None:
             return Refuse(replies["TEMP"], None)  # later we shall know
         # Who does not keep failed deliveries has no quarantine either.
         if preferences.dmarc_reject_action == "reject" or not preferences.stores_failed:
-            return Refuse(replies.dmarc(dmarc.domain), Objection.DMARC)
+            return Refuse(replies.dmarc(dmarc.domain), Reason.DMARC)
     if content.spam == "reject":
-        return Refuse(replies["SPAM"], Objection.SPAM)
+        return Refuse(replies["SPAM"], Reason.SPAM)
     return None
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Protocol
 
 from mailrelay import log, metrics
 from mailrelay.core import authres, eom, ingress
@@ -22,7 +22,7 @@ from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
 from mailrelay.core.mailbox import first_address, from_problem
 from mailrelay.core.reply import Reply
 from mailrelay.core.screen import Accept, AskAlias, RcptRequest, Refusal, is_operator, screen
-from mailrelay.core.spam import Thresholds, read_score
+from mailrelay.core.spam import read_score
 from mailrelay.flows.authenticate import Client
 from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
 from mailrelay.flows.rules import Rules
@@ -88,17 +88,14 @@ class ReadPreferences(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """Under which names and keys the milter writes.
+class Trusted:
+    """Whose word is taken besides that of our own checks.
 
-    authserv_id: our name in Authentication-Results. key: signs the ingress header. spam_header: of a filter, ''.
+    sealers: d= domains of ARC seals (spec section 11.3); spam_header: the field that a filter before us adds, ''.
     """
 
-    authserv_id: str
-    key: bytes
-    trusted_sealers: frozenset[str]
-    spam_header: str
-    thresholds: Thresholds
+    sealers: frozenset[str] = frozenset()
+    spam_header: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +109,10 @@ class _Known:
 
 @dataclass(slots=True)
 class Examination:
-    """Examines messages that have a recipient of ours. Mutable, since a reload puts a new signature into it."""
+    """Examines messages that have a recipient of ours. Mutable, as a reload changes whom it trusts."""
 
     rules: Rules
-    signature: Signature
+    trusted: Trusted
     authenticate: Authenticate
     read_facts: ReadFacts
     read_preferences: ReadPreferences
@@ -152,9 +149,7 @@ class Examination:
             asyncio.gather(*(self._known(arrival, author, rcpt) for rcpt in ours)),
         )
         metrics.DMARC_RESULTS.labels(findings.dmarc.result).inc()
-        content = replace(
-            content, findings=findings, arc_override=findings.arc_override(self.signature.trusted_sealers)
-        )
+        content = replace(content, findings=findings, arc_override=findings.arc_override(self.trusted.sealers))
         if eom.needs_preferences(content):
             known = await self._with_preferences(known)
         fates = [self._fate(content, one, author, arrival.sender) for one in known]
@@ -181,7 +176,7 @@ class Examination:
             from_problem=problem is not None,
             loop_marks=values(arrival.header, f"{self.rules.identity.header_prefix}loop".lower()),
             exempt=arrival.route != "smtp" or self._is_own_network(arrival.client),
-            spam=self.signature.thresholds.verdict(self._score(arrival)),
+            spam=self.rules.checks.thresholds.verdict(self._score(arrival)),
         )
         return content, first_address(authors[0]) if authors and problem is None else None
 
@@ -192,7 +187,7 @@ class Examination:
     def _score(self, arrival: Arrival) -> float | None:
         if arrival.spam_macro:
             return read_score(arrival.spam_macro)
-        name = self.signature.spam_header.lower()
+        name = self.trusted.spam_header.lower()
         found = values(arrival.header, name) if name else []
         return read_score(found[0].decode("ascii", "replace")) if found else None
 
@@ -260,10 +255,10 @@ class Examination:
         return eom.decide(content, one.rcpt, author, sender, keys, self.rules.message_octets, self.rules.replies)
 
     def _changes(self, arrival: Arrival, message: Message, content: Content) -> Changes:
-        signature, prefix = self.signature, self.rules.identity.header_prefix
+        hostname, prefix = self.rules.identity.hostname, self.rules.identity.header_prefix
         override = content.arc_override and content.findings.dmarc.result == "fail"
         note = "arc-override" if override else ""
-        results = authres.value(content.findings, signature.authserv_id, arrival.client, note)
+        results = authres.value(content.findings, hostname, arrival.client, note)
         header = ingress.Ingress(
             queue_id=arrival.queue_id,
             time=int(self.clock().timestamp()),
@@ -277,9 +272,9 @@ class Examination:
             note=note,
             results=results,
         )
-        signed = ingress.compose(header, message, signature.key)
+        signed = ingress.compose(header, message, self.rules.checks.keys[0])
         return Changes(
-            remove=tuple(forged(arrival.header, prefix, signature.authserv_id)),
+            remove=tuple(forged(arrival.header, prefix, hostname)),
             add=(
                 (authres.NAME, authres.field(results).partition(b": ")[2].removesuffix(b"\r\n")),
                 (f"{prefix}Ingress", signed),
@@ -308,7 +303,7 @@ class Examination:
         """Write the refusals behind the answer: the sender need not wait for it."""
         key = ingress_key(arrival.queue_id, arrival.content)
         endings = [
-            _ending(arrival, message, key, one, fate)
+            _ending(arrival, message, key, one, fate, fate.reason)
             for one, fate in zip(known, fates, strict=True)
             if isinstance(fate, Refuse) and fate.reason is not None
         ]
@@ -345,7 +340,7 @@ def _technical_kind(screened: object, text: str, rules: Rules) -> "eom.Kind":
     return "return_path"
 
 
-def _ending(arrival: Arrival, message: Message, key: IngressKey, one: _Known, fate: Refuse) -> Ending:
+def _ending(arrival: Arrival, message: Message, key: IngressKey, one: _Known, fate: Refuse, reason: Reason) -> Ending:
     account, alias = one.facts.account, one.facts.alias
     envelope = Envelope(
         key=key,
@@ -358,5 +353,4 @@ def _ending(arrival: Arrival, message: Message, key: IngressKey, one: _Known, fa
         account_id=account.id if account is not None else None,
         alias_id=alias.id if alias is not None else None,
     )
-    # The ledger's list of reasons has the objections to messages, too.
-    return Ending(envelope, "refused", cast("Reason", fate.reason), fate.ban_id, fate.blocked_by)
+    return Ending(envelope, "refused", reason, fate.ban_id, fate.blocked_by)

@@ -23,12 +23,10 @@ from mailrelay.config import Config, load
 from mailrelay.core.errors import BadConfig, Unavailable
 from mailrelay.core.findings import Findings
 from mailrelay.core.header import Message
-from mailrelay.core.spam import Thresholds
 from mailrelay.endpoint import Endpoint
 from mailrelay.flows.authenticate import Authenticator, Client
-from mailrelay.flows.examine import Arrival, Examination, Examined, Signature
+from mailrelay.flows.examine import Arrival, Examination, Examined, Trusted
 from mailrelay.health import exposition
-from mailrelay.keyring import read_secret
 from mailrelay.servers.listen import clear_the_way
 from mailrelay.servers.status import Status
 from mailrelay.store.preferences import PreferencesReader
@@ -149,11 +147,10 @@ class _Worker:
         self._path = path
         self._config = config
         self._runtime = Runtime(config, "milter", None)
-        self._key = read_secret(config.secrets, "ingress.key")[0]
         self._authenticator: Authenticator | None = None
         self._examination = Examination(
             self._runtime.rules,
-            self._signature(config),
+            _trusted(config),
             self._authenticate,
             self._runtime.read_facts,
             PreferencesReader(self._runtime.database).read,
@@ -170,20 +167,10 @@ class _Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = Event()
 
-    def _signature(self, config: Config) -> Signature:
-        spam = config.milter.spam
-        return Signature(
-            authserv_id=config.service.hostname,
-            key=self._key,
-            trusted_sealers=frozenset(config.service.trusted_arc_sealers),
-            spam_header=spam.header,
-            thresholds=Thresholds(spam.tag, spam.reject),
-        )
-
     def take_over(self, config: Config) -> None:
         """What can change while it runs. Raises BadConfig. In the parent it is for workers to come."""
         self._runtime.reload(config)
-        self._examination.signature = self._signature(config)
+        self._examination.trusted = _trusted(config)
         self._examination.timeout_seconds = config.milter.timeout_seconds
         self._config = config
         log.configure(config.log.level, config.log.format)
@@ -281,3 +268,7 @@ class _Worker:
     async def _finish(self) -> None:
         await self._examination.drain()
         await self._runtime.database.close()
+
+
+def _trusted(config: Config) -> Trusted:
+    return Trusted(frozenset(config.service.trusted_arc_sealers), config.milter.spam.header)

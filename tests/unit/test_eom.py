@@ -11,7 +11,6 @@ from mailrelay.core.address import parse_address
 from mailrelay.core.eom import (
     Content,
     Fate,
-    Objection,
     Pass,
     Preferences,
     Rcpt,
@@ -82,19 +81,19 @@ def test_a_good_message_passes_unmarked() -> None:
         pytest.param(
             message(from_problem=True),
             "550 5.6.0 A single valid From address is required",
-            Objection.BAD_FROM,
+            Reason.BAD_FROM,
             id="2.3-5-12.2-54-from",
         ),
         pytest.param(
             message(findings=findings()),
             "550 5.7.26 Rejected by the DMARC policy of shop.example",
-            Objection.DMARC,
+            Reason.DMARC,
             id="2.3-6-12.2-46-dmarc",
         ),
-        pytest.param(message(spam="reject"), "550 5.7.1 Message content rejected", Objection.SPAM, id="2.3-9-spam"),
+        pytest.param(message(spam="reject"), "550 5.7.1 Message content rejected", Reason.SPAM, id="2.3-9-spam"),
     ],
 )
-def test_a_message_is_refused(content: Content, expected: str, reason: Reason | Objection) -> None:
+def test_a_message_is_refused(content: Content, expected: str, reason: Reason) -> None:
     refusal = fate(content)
     assert isinstance(refusal, Refuse)
     assert (said(refusal), refusal.reason) == (expected, reason)

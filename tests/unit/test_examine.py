@@ -18,7 +18,8 @@ from mailrelay.core.reply import Reply
 from mailrelay.core.screen import day_number
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.authenticate import Client
-from mailrelay.flows.examine import Arrival, Changes, Examination, Examined, Signature
+from mailrelay.flows.examine import Arrival, Changes, Examination, Examined, Trusted
+from mailrelay.flows.rules import Checks
 from tests.unit.fakes import NOW, FakeStore
 from tests.unit.office import KEY, SENDER, TEMP, UNKNOWN, Office, new_office
 
@@ -73,10 +74,10 @@ class Desk:
         self.asked: list[tuple[Client, str]] = []
         self.preferences: dict[int, Preferences] = {}
         self.preferences_away = False
-        signature = Signature(SERVICE, INGRESS_KEY, frozenset({"lists.example"}), "X-Spam-Score", Thresholds(6, 15))
+        self.office.rules.checks = Checks(required=True, keys=(INGRESS_KEY,), thresholds=Thresholds(6, 15))
         self.examination = Examination(
             self.office.rules,
-            signature,
+            Trusted(frozenset({"lists.example"}), "X-Spam-Score"),
             self.authenticate,
             self.store.read_facts,
             self.read_preferences,

@@ -84,7 +84,8 @@ def mailboxes(value: bytes, limit: int | None = None) -> list[Mailbox | Group]:
     found: list[Mailbox | Group] = []
     for phrase, address, raw in _Reader(value).items():
         if raw is None:
-            found.append(Group(name_of(phrase[:_PHRASE_OCTETS])))
+            if name := name_of(phrase[:_PHRASE_OCTETS]):
+                found.append(Group(name))
         else:
             found.append(Mailbox(name_of(phrase[:_PHRASE_OCTETS]), address, raw))
         if len(found) == limit:
@@ -351,6 +352,9 @@ def _is_blank(piece: bytes) -> bool:
 
 def _shown(pieces: list[bytes]) -> bytes:
     """The phrase of pieces: quoted strings without their quotes, comments as they are, as mail programs show them."""
+    end = len(pieces)
+    while end and not pieces[end - 1].strip(b" \t\r\n,"):
+        end -= 1
     return b"".join(
-        _PAIR.sub(rb"\1", piece[1:-1]) if piece[:1] == b'"' and len(piece) > 1 else piece for piece in pieces
-    ).strip(b" \t\r\n,")
+        _PAIR.sub(rb"\1", piece[1:-1]) if piece[:1] == b'"' and len(piece) > 1 else piece for piece in pieces[:end]
+    ).strip(b" \t\r\n")

@@ -1,6 +1,5 @@
 """Reverse addresses: `this contact through this alias`, as an address of ours (spec sections 1.6 and 1.7)."""
 
-from base64 import b32encode
 from collections.abc import Mapping
 from typing import Literal
 
@@ -29,13 +28,6 @@ def needs_opaque(alias: Address, contact: Address, style: ReverseStyle = "plain"
         or len(plain.local) + 1 + len(plain.domain) > MAX_ADDRESS_OCTETS
         or classify(plain.local.partition("+")[2]) != Reverse(contact)
     )
-
-
-def opaque(alias: Address, randomness: bytes) -> Address:
-    """A new opaque reverse address, to be stored with its contact. randomness: 10 octets."""
-    if len(randomness) != OPAQUE_OCTETS:
-        raise ValueError("an opaque reverse address takes 10 octets of randomness")
-    return Address(f"r-{b32encode(randomness).decode('ascii').lower()}", alias.domain)
 
 
 def reverse_by(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailrelay.core.address import Address, Reverse, classify, is_opaque_reverse, split_extension
-from mailrelay.core.reverse import needs_opaque, opaque, reverse, reverse_by
+from mailrelay.core.address import Address, Reverse, classify, split_extension
+from mailrelay.core.reverse import needs_opaque, reverse, reverse_by
 
 ALIAS = Address("a1", "alias.example")
 NEWS = Address("news", "shop.example")
@@ -37,14 +37,6 @@ def test_others_do_not(local: str) -> None:
 
 def test_the_owner_may_choose() -> None:
     assert needs_opaque(ALIAS, NEWS, "opaque")
-
-
-def test_an_opaque_address_has_16_characters_of_randomness() -> None:
-    made = opaque(ALIAS, bytes(range(10)))
-    assert str(made) == "r-aaaqeayeaudaocaj@alias.example"
-    assert is_opaque_reverse(made.local)
-    with pytest.raises(ValueError):
-        opaque(ALIAS, b"short")
 
 
 def test_stored_addresses_are_used_where_they_are_needed() -> None:

@@ -60,4 +60,5 @@ def _joining(app: App, domains: tuple[str, ...], shared: tuple[str, ...] = ()) -
         domains=domains,
         shared=shared,
         foreign=(config.service.hostname, *config.service.foreign_domains),
+        milter=str(config.milter.listen) if config.milter.enabled else "",
     )

@@ -1,6 +1,6 @@
 """tools/quickstart: a miniature internet with the product in it.
 
-tools/quickstart [start]                 build it or bring it back, then forward a message and show it
+tools/quickstart [start]                 build it or bring it back, then forward two messages and show them
 tools/quickstart stop                    end everything; mail, database and credentials stay for the next start
 tools/quickstart remove                  end everything and delete it
 tools/quickstart status                  what runs
@@ -32,21 +32,24 @@ def say(text: str) -> None:
 
 
 def start() -> int:
-    """Build or bring back, then forward a message. 0 if it arrived with the sender's signature intact."""
+    """Build or bring back, then forward two messages. 0 if both arrived: rewritten with our signature, untouched with
+    the sender's."""
     began = time.monotonic()
     say(f"sandbox in {ROOT}")
     with _alone():
         sandbox = world.up(ROOT, say)
     say(f"  {time.monotonic() - began:5.1f} s  everything runs\n")
-    good = _forward(sandbox)
+    rewritten = _forward(sandbox, world.DEMO_ALIAS, world.MAILBOX, "keeps it secret", "alias.example")
+    untouched = _forward(sandbox, world.PLAIN_ALIAS, world.PLAIN_MAILBOX, "only passes on", "shop.example")
     print(_directions(sandbox))
-    return 0 if good else 1
+    return 0 if rewritten and untouched else 1
 
 
-def _forward(sandbox: Sandbox) -> bool:
-    print(f"{_DEMO_SENDER} writes to {world.DEMO_ALIAS}, which stands for {world.MAILBOX}:")
+def _forward(sandbox: Sandbox, alias: str, mailbox: str, how: str, signer: str) -> bool:
+    """Send a message and show what arrived; True if it has a valid signature of `signer`."""
+    print(f"{_DEMO_SENDER} writes to {alias}, which stands for {mailbox} and {how}:")
     before = {path.name for path in sandbox.places.outside.glob("*.eml")}
-    dispatch = sandbox.mailer.send(_DEMO_SENDER, [world.DEMO_ALIAS])
+    dispatch = sandbox.mailer.send(_DEMO_SENDER, [alias])
     replies = (dispatch.sender, *dispatch.recipients, *((dispatch.data,) if dispatch.data else ()))
     print("\n".join(f"  {reply}" for reply in replies))
     if not dispatch.accepted:
@@ -56,7 +59,7 @@ def _forward(sandbox: Sandbox) -> bool:
 
     def arrived() -> bool:
         new = (path for path in sorted(sandbox.places.outside.glob("*.eml")) if path.name not in before)
-        found[:] = [message for message in map(show.read, new) if world.MAILBOX in message.recipients]
+        found[:] = [message for message in map(show.read, new) if mailbox in message.recipients]
         return bool(found)
 
     began = time.monotonic()
@@ -67,8 +70,8 @@ def _forward(sandbox: Sandbox) -> bool:
         return False
     print(f"after {time.monotonic() - began:.2f} s it")
     signatures = show.signatures(found[0].content, sandbox.memory.ports["dns"])
-    print("\n".join(show.lines(found[0], signatures)))
-    return any(each.domain == "shop.example" and each.verdict == "valid" for each in signatures)
+    print("\n".join((*show.lines(found[0], signatures), "")))
+    return any(each.domain == signer and each.verdict == "valid" for each in signatures)
 
 
 def _directions(sandbox: Sandbox) -> str:
@@ -80,7 +83,7 @@ It stays up until `tools/quickstart stop`. All of this is in {sandbox.places.env
 {listed}
 
 Try:
-  tools/quickstart send {_DEMO_SENDER} {world.DEMO_ALIAS}
+  tools/quickstart send {_DEMO_SENDER} {world.DEMO_ALIAS} {world.PLAIN_ALIAS}
   . {_short(sandbox.places.env)} && .venv/bin/mailrelay alias show {world.DEMO_ALIAS}
   ls {_short(sandbox.places.outside)}
 Logs: {_short(sandbox.places.log)}, {_short(sandbox.postfix.maillog)}"""

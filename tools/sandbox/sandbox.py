@@ -20,13 +20,13 @@ from tools.sandbox.process import Trouble, wait_until
 from tools.sandbox.sender import Mailer
 from tools.sandbox.supervise import Service, Supervised
 
-ROLES = ("policy", "lmtp", "api", "worker")
+ROLES = ("policy", "milter", "lmtp", "api", "worker")
 DATABASE = "mailrelay"
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is not the proxy's business
 _NEIGHBOURHOOD = ("dns", "outside")
 _PORTS = (
     *("smtp", "submit", "outside", "dns"),
-    *("policy", "socketmap", "policy_status", "lmtp", "lmtp_status", "api", "worker_status"),
+    *("policy", "socketmap", "policy_status", "milter_status", "lmtp", "lmtp_status", "api", "worker_status"),
 )
 
 

@@ -23,6 +23,9 @@ MAILBOX = "me@inbox.example"
 ADMIN = "admin"
 OPERATOR = "admin@inbox.example"
 DEMO_ALIAS = "shop@alias.example"
+# Of somebody without an account here: mail goes on untouched where that is safe.
+PLAIN_ALIAS = "open@alias.example"
+PLAIN_MAILBOX = "you@inbox.example"
 
 Say = Callable[[str], None]
 
@@ -47,7 +50,7 @@ def up(root: Path, say: Say, overrides: Mapping[str, Any] | None = None, hasty: 
         _write_settings(sandbox, overrides or {})
         sandbox.cli("secrets", "init")
         sandbox.cli("migrate")
-    with steps(f"domains, account {ACCOUNT}, alias {DEMO_ALIAS}, credentials"):
+    with steps(f"domains, account {ACCOUNT}, aliases {DEMO_ALIAS} and {PLAIN_ALIAS}, credentials"):
         _populate(sandbox)
         sandbox.publish_keys()
         sandbox.cli("check-config")
@@ -107,6 +110,8 @@ def settings(sandbox: Sandbox) -> dict[str, Any]:
             "socketmap": address("socketmap"),
             "status": address("policy_status"),
         },
+        "milter": {"listen": f"unix:{sandbox.postfix.queue}/mailrelay/milter", "status": address("milter_status")},
+        "dns": {"nameservers": [address("dns")]},
         "lmtp": {"listen": address("lmtp"), "status": address("lmtp_status")},
         "submit": {"address": address("submit")},
         "api": {"listen": address("api")},
@@ -146,8 +151,11 @@ def _populate(sandbox: Sandbox) -> None:
         cli("domain", "add", SHARED_DOMAIN, "--shared")
     if CUSTOM_DOMAIN not in domains:
         cli("domain", "add", CUSTOM_DOMAIN, "--account", ACCOUNT, "--verified", "--catch-all")
-    if DEMO_ALIAS not in _column(sandbox, "select local_part || '@' || domain from alias"):
+    aliases = _column(sandbox, "select local_part || '@' || domain from alias")
+    if DEMO_ALIAS not in aliases:
         cli("alias", "add", DEMO_ALIAS, "--to", MAILBOX, "--account", ACCOUNT)
+    if PLAIN_ALIAS not in aliases:
+        cli("alias", "add", PLAIN_ALIAS, "--to", PLAIN_MAILBOX)
     if "token" not in kept:
         kept["token"] = cli("--json", "token", "add", ACCOUNT, "--name", "quickstart").json()["token"]
         sandbox.note()

@@ -48,12 +48,12 @@ class MilterHost:
 
     # --- the milter ------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, roles: str = "milter") -> None:
         """Run it; returns when Postfix can find it."""
         log = self.sandbox.places.log / "milter.log"
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*_product(), "serve", "milter"],
+                [*_product(), "serve", roles],
                 env={**os.environ, "MAILRELAY_CONFIG": str(self.config)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -91,7 +91,7 @@ class MilterHost:
         return status
 
     def workers(self) -> list[int]:
-        """The pids of its processes."""
+        """The pids of the processes below it."""
         assert self.process is not None
         found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in found.split()]

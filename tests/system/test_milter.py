@@ -6,11 +6,13 @@ import smtplib
 import subprocess
 from collections.abc import Iterator
 from email.utils import make_msgid
+from pathlib import Path
 
 import pytest
 
 from tests.system.milter_host import MilterHost, milter_host
 from tests.system.world import World
+from tools.sandbox import ports
 from tools.sandbox.process import wait_until
 
 A1 = "shop@alias.example"  # made by the sandbox, of account johndoe
@@ -109,6 +111,11 @@ def test_folded_fields_and_octets_of_all_kinds_stay_signed(host: MilterHost) -> 
     assert [one.result for one in told.findings.dkim] == ["pass"]
 
 
+def test_a_nul_behind_the_author_hides_nothing(host: MilterHost) -> None:
+    mark = sent(host, message(f"<{NEWS}>\0 <x@lax.example>"), signed=False)
+    assert host.told(host.passed(mark)).findings.dmarc.domain == "shop.example"
+
+
 # --- forged fields -------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +208,16 @@ def test_a_blocked_author_hears_what_strangers_hear(host: MilterHost) -> None:
     assert said == "550 5.1.1 Address does not exist"
 
 
+# --- another mail server -------------------------------------------------------------------------------------------
+
+
+def test_miltertest_hears_the_same(host: MilterHost) -> None:
+    script = Path(__file__).with_name("milter.lua")
+    argv = ["miltertest", "-s", str(script), "-D", f"socket=unix:{host.sock}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 # --- local mail ----------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +296,31 @@ def test_names_that_are_no_text_do_not_hurt_anybody(host: MilterHost) -> None:
         host.postfix.postconf("-X", "smtputf8_enable")
         host.postfix.reload()
     assert host.told(host.passed(mark_of(content))).helo in ("", "b\udcfcro")
+
+
+def test_beside_other_roles_it_runs_in_a_child(host: MilterHost) -> None:
+    policy, socketmap, status, lmtp, lmtp_status, api, worker, milter = (f"127.0.0.1:{n}" for n in ports.pick(8))
+    host.stop()
+    host.configure(
+        policy={"listen": policy, "socketmap": socketmap, "status": status},
+        lmtp={"listen": lmtp, "status": lmtp_status},
+        api={"listen": api},
+        worker={"status": worker},
+        milter={"status": milter},
+    )
+    host.status = int(milter.rpartition(":")[2])
+    host.start("all")
+    try:
+        assert all(ports.answers(int(address.rpartition(":")[2])) for address in (policy, lmtp, api, worker))
+        sent(host, message())
+        (child,) = host.workers()
+        subprocess.run(["kill", "-KILL", str(child)], check=True)
+        wait_until(lambda: host.workers() not in ([], [child]) and host.health() == 200, "another child")
+        sent(host, message())
+    finally:
+        assert host.stop() == 0
+        assert not host.sock.exists()
+        host.start()
 
 
 # --- the status page -----------------------------------------------------------------------------------------------

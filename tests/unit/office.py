@@ -59,9 +59,9 @@ def no_keys(domain: str) -> Sequence[SigningKey]:
 
 
 class Office:
-    """now: may be moved; bounce: what the reader of delivery reports finds in any message."""
+    """now: may be moved; bounce: what the reader of delivery reports finds in any message; url: where links lead."""
 
-    def __init__(self, store: FakeStore | None = None, signing_keys: SigningKeys = no_keys) -> None:
+    def __init__(self, store: FakeStore | None = None, signing_keys: SigningKeys = no_keys, url: str = "") -> None:
         self.now = NOW
         self.bounce: Bounce | None = None
         self.store = store or FakeStore(self.clock)
@@ -96,7 +96,12 @@ class Office:
         self.admission = Admission(self.rules, self.cache, self.store.read_facts, self.store, self.clock)
         self.dispatcher = Dispatcher(self.store, self.outside, counter())
         reviser = Reviser(
-            self.rules, self.store.read_context, self.store.make_reverse, lambda octets: bytes(range(octets)), "", ()
+            self.rules,
+            self.store.read_context,
+            self.store.make_reverse,
+            lambda octets: bytes(range(octets)),
+            url,
+            (KEY,),
         )
         self.composer = Composer(self.rules, signing_keys, reviser)
         self.delivery = Delivery(
@@ -178,13 +183,14 @@ class Office:
         return sorted((row["rcpt"], row["outcome"], row["reason"] and str(row["reason"])) for row in self.entries())
 
 
-def new_office(signing_keys: SigningKeys = no_keys) -> Office:
+def new_office(signing_keys: SigningKeys = no_keys, url: str = "") -> Office:
     """The fixture of spec section 12: account 1 is U with recipients 1 to 3, of which the third is not verified."""
-    office = Office(signing_keys=signing_keys)
+    office = Office(signing_keys=signing_keys, url=url)
     office.account("johndoe", "real@inbox.example", "second@inbox2.example")
     office.recipient(1, "third@inbox3.example", verified=False)
     office.domain("alias.example")
-    office.domain("own.example", 1, catch_all=True)
+    office.domain("own.example", 1, catch_all=True, sending_verified_at=NOW)
+    office.domain("unsent.example", 1, catch_all=True)
     office.domain("rx.example", 1, auto_create_regex="^prefix")
     office.store.insert("username", account_id=1, name="u1")
     office.alias("a1@alias.example")

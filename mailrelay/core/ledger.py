@@ -47,7 +47,7 @@ def storable(text: str, octets: int = 1000) -> str:
 class Envelope:
     """Whose story an entry belongs to.
 
-    rcpt: as received, folded; client: address or ''; fingerprint: of core/loopguard.py, None where nothing was received.
+    rcpt: as received, folded; client: address or ''; fingerprint: of core/loopguard.py, None where nothing came in.
     """
 
     key: IngressKey
@@ -99,10 +99,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What came of an opened copy. queue_id: of the outgoing message."""
+    """What came of an opened copy. queue_id: of the outgoing message; discarded: it was not wanted after all."""
 
     outbound_id: OutboundId
-    outcome: Literal["delivered", "failed"]
+    outcome: Literal["delivered", "failed", "discarded"]
     reason: Reason | None = None
     queue_id: str = ""
     note: str = ""  # the words of who refused it

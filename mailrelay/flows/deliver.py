@@ -16,9 +16,8 @@ from mailrelay.core.address import (
     parse_address,
     split_extension,
 )
-from mailrelay.core.background import Background, BackgroundInquiry
+from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
-from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import REASON_TEXTS, AccountId, Alias, AliasId, Facts, Reason, Target
 from mailrelay.core.header import Message
@@ -36,9 +35,10 @@ from mailrelay.flows.drafts import Composer
 from mailrelay.flows.evidence import content_of, is_bare
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.letter import Letter, open_letter
-from mailrelay.flows.order import Order
-from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts
+from mailrelay.flows.order import Case, Order
+from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.srsbounce import SrsBounces
 
 _NO_ALIAS = UUID(int=0)
 
@@ -50,12 +50,6 @@ class AliasMaker(Protocol):
     """
 
     async def __call__(self, inquiry: Inquiry, verdict: Deliver, extension: str | None) -> None: ...
-
-
-class ReadReport(Protocol):
-    """What a delivery report says, None if the message is none. Never raises."""
-
-    def __call__(self, content: bytes) -> Bounce | None: ...
 
 
 class KeepMail(Protocol):
@@ -76,25 +70,6 @@ class _Done:
     copies: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A recipient that gets mail through an alias. org: the sender's organisational domain, '' if unknown."""
-
-    letter: Letter
-    rcpt: Address
-    place: Place
-    envelope: Envelope
-    facts: Facts
-    alias: Alias
-    org: str
-
-    def inquiry(self, account_id: AccountId, targets: Sequence[Target]) -> BackgroundInquiry:
-        letter = self.letter
-        receivers = tuple(dict.fromkeys(target.address.domain for target in targets))
-        rcpt, message_id = self.envelope.rcpt, letter.message_id
-        return BackgroundInquiry(account_id, self.alias.id, receivers, rcpt, message_id, letter.fingerprint, letter.key)
-
-
 @dataclass(slots=True)
 class Delivery:
     """Answers every recipient of a mail on its own; trouble with one is no answer for another."""
@@ -108,6 +83,7 @@ class Delivery:
     composer: Composer
     dispatcher: Dispatcher
     read_report: ReadReport
+    srs_bounces: SrsBounces
     clock: Clock
     timeout_seconds: float = 60.0
 
@@ -191,8 +167,9 @@ class Delivery:
         if is_opaque_reverse(rcpt.local):
             return await self._end(letter.envelope(str(rcpt)), Reason.RESERVED)
         if rcpt.domain == self.rules.around.realm.srs_domain and srs.looks_srs(rcpt.local):
-            if isinstance(srs.reverse(rcpt.local, keys.srs, today), Address):
-                raise Unavailable("bounces to SRS addresses are not passed on by this release")
+            sender = srs.reverse(rcpt.local, keys.srs, today)
+            if isinstance(sender, Address):
+                return await self._srs(letter, rcpt, sender)
             return await self._end(letter.envelope(str(rcpt)), Reason.RETURN_PATH_INVALID)
         if is_operator(rcpt, place):
             return await self._operator(letter, rcpt)
@@ -211,6 +188,12 @@ class Delivery:
         if bounce.failed:
             await self.ledger.bounced(outbound_id, bounce.status, bounce.text)
         return await self._end(envelope, Reason.BOUNCE_REPORT)
+
+    async def _srs(self, letter: Letter, rcpt: Address, sender: Address) -> _Done:
+        """A bounce of a copy that left with the SRS address as its sender."""
+        envelope = letter.envelope(str(rcpt))
+        told = await self.srs_bounces(letter, envelope, sender)
+        return _Done(ACCEPTED, "discarded", told) if isinstance(told, Reason) else self._handed(envelope, told)
 
     async def _operator(self, letter: Letter, rcpt: Address) -> _Done:
         envelope = letter.envelope(str(rcpt))
@@ -260,7 +243,7 @@ class Delivery:
         if verdict.alias is None:
             raise Unavailable("the alias was not there after it had been made")
         return await self._forward(
-            _Case(letter, rcpt, place, envelope, facts, verdict.alias, inquiry.sender_org), verdict
+            Case(letter, rcpt, place, envelope, facts, verdict.alias, inquiry.sender_org), verdict
         )
 
     async def _look_up(self, letter: Letter, rcpt: Address, place: Place, inquiry: Inquiry) -> tuple[Facts, Verdict]:
@@ -273,7 +256,7 @@ class Delivery:
         extension = split_extension(rcpt.local)[1]
         await self.make_alias(inquiry, verdict, extension)
 
-    async def _forward(self, case: "_Case", verdict: Deliver) -> _Done:
+    async def _forward(self, case: Case, verdict: Deliver) -> _Done:
         letter, envelope, alias = case.letter, case.envelope, case.alias
         targets = loopguard.elsewhere(verdict.targets, self.rules.around.realm)
         if not targets:
@@ -306,7 +289,7 @@ class Delivery:
         author, sender = letter.author, letter.mail.sender
         return eom.decide(content, rcpt, author, sender, rules.around.keys.loop, rules.message_octets, rules.replies)
 
-    async def _quarantine(self, case: "_Case", danger: Danger) -> _Done:
+    async def _quarantine(self, case: Case, danger: Danger) -> _Done:
         letter, identity = case.letter, self.rules.identity
         name = f"{identity.header_prefix}ingress".lower().encode("ascii")
         reason = Reason.DMARC if danger == "dmarc" else Reason.SPAM
@@ -327,7 +310,7 @@ class Delivery:
 
     async def _send(
         self,
-        case: "_Case",
+        case: Case,
         verdict: Deliver,
         targets: Sequence[Target],
         background: Background,

@@ -1,14 +1,35 @@
-"""What delivery decided about one recipient, for whoever makes its copies."""
+"""What delivery knows and decided about one recipient, for whoever makes its copies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailrelay.core.address import Address
-from mailrelay.core.background import Background
+from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.banner import Danger
-from mailrelay.core.facts import AccountId, Alias, Facts
+from mailrelay.core.facts import AccountId, Alias, Facts, Target
 from mailrelay.core.ledger import Envelope
 from mailrelay.core.realm import Place
 from mailrelay.flows.letter import Letter
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A recipient that gets mail through an alias. org: the sender's organisational domain, '' if unknown."""
+
+    letter: Letter
+    rcpt: Address
+    place: Place
+    envelope: Envelope
+    facts: Facts
+    alias: Alias
+    org: str
+
+    def inquiry(self, account_id: AccountId, targets: Sequence[Target]) -> BackgroundInquiry:
+        """What to ask about the past and the owner's wishes."""
+        letter = self.letter
+        receivers = tuple(dict.fromkeys(target.address.domain for target in targets))
+        rcpt, message_id = self.envelope.rcpt, letter.message_id
+        return BackgroundInquiry(account_id, self.alias.id, receivers, rcpt, message_id, letter.fingerprint, letter.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mailrelay.core.background import Background, BackgroundInquiry
+from mailrelay.core.bounce import Bounce
 from mailrelay.core.facts import Facts
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundId, Tally
@@ -26,6 +27,12 @@ class ReadBackground(Protocol):
     """How an owner wants copies made, and what happened before. Raises Unavailable."""
 
     async def __call__(self, inquiry: BackgroundInquiry, /) -> Background: ...
+
+
+class ReadReport(Protocol):
+    """What a delivery report says, None if the message is none. Never raises."""
+
+    def __call__(self, content: bytes, /) -> Bounce | None: ...
 
 
 class LedgerPort(Protocol):

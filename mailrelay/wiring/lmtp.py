@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from mailrelay import log
 from mailrelay.clients.submit import Submitter
@@ -12,8 +13,10 @@ from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.servers.lmtp import LmtpServer
 from mailrelay.signing import DkimKeys
+from mailrelay.store import loopguard
 from mailrelay.store.newalias import AliasMaker
 from mailrelay.wire import report
 from mailrelay.wiring import copies
@@ -43,6 +46,17 @@ class LmtpRole:
         self._dispatcher = Dispatcher(runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64))
         runtime.on_restored.append(self._dispatcher.catch_up)
         self._archive = archive(config)
+        srs_bounces = SrsBounces(
+            runtime.rules,
+            runtime.ledger,
+            runtime.read_facts,
+            read_report,
+            report.undelivered,
+            partial(loopguard.take_report, runtime.database),
+            self._dkim,
+            self._dispatcher,
+            secrets.token_bytes,
+        )
         delivery = Delivery(
             runtime.rules,
             runtime.read_facts,
@@ -53,6 +67,7 @@ class LmtpRole:
             copies.composer(config, runtime, self._dkim),
             self._dispatcher,
             read_report,
+            srs_bounces,
             utc_now,
             config.lmtp.timeout_seconds,
         )

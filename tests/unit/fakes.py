@@ -37,6 +37,7 @@ from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally
 from mailrelay.core.plan import Copy, Handed, Refused
+from mailrelay.core.srsreport import MAX_PER_HOUR
 
 Row = defaultdict[str, Any]
 NOW = datetime(2026, 1, 6, 12, 30, tzinfo=UTC)
@@ -367,6 +368,17 @@ class FakeStore:
     async def is_outbound(self, outbound_id: OutboundId) -> bool:
         known: bool = await self._run("is_outbound", lambda: bool(self.rows("outbound", id=outbound_id)))
         return known
+
+    async def take_report(self, sender: str) -> bool:
+        taken: bool = await self._run("take_report", lambda: self._take_report(sender))
+        return taken
+
+    def _take_report(self, sender: str) -> bool:
+        hour = self.clock().replace(minute=0, second=0, microsecond=0)
+        if len(self.rows("rate_window", kind="srs_report", subject=sender, window_start=hour)) >= MAX_PER_HOUR:
+            return False
+        self.insert("rate_window", account_id=0, kind="srs_report", subject=sender, window_start=hour, amount=1)
+        return True
 
     # -- Aliases that mail makes -----------------------------------------------------------------------------------
 

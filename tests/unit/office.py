@@ -24,6 +24,8 @@ from mailrelay.flows.drafts import Composer, SigningKeys
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.revision import Reviser
 from mailrelay.flows.rules import Checks, Identity, Rules
+from mailrelay.flows.srsbounce import SrsBounces
+from mailrelay.wire.report import undelivered
 from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
 from tests.unit.shelf import FakeShelf
 
@@ -104,6 +106,17 @@ class Office:
             (KEY,),
         )
         self.composer = Composer(self.rules, signing_keys, reviser)
+        srs_bounces = SrsBounces(
+            self.rules,
+            self.store,
+            self.store.read_facts,
+            lambda content: self.bounce,
+            undelivered,
+            self.store.take_report,
+            signing_keys,
+            self.dispatcher,
+            lambda octets: bytes(range(octets)),
+        )
         self.delivery = Delivery(
             self.rules,
             self.store.read_facts,
@@ -114,6 +127,7 @@ class Office:
             self.composer,
             self.dispatcher,
             lambda content: self.bounce,
+            srs_bounces,
             self.clock,
         )
 

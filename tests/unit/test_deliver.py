@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from mailrelay.core import loop, srs, verp
+from mailrelay.core import loop, verp
 from mailrelay.core.address import Address
 from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
@@ -15,7 +15,7 @@ from mailrelay.core.facts import Reason
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.screen import day_number
 from tests.unit.fakes import NOW
-from tests.unit.office import KEY, MESSAGE, OK, SENDER, SRS, TEMP, Office, new_office
+from tests.unit.office import KEY, MESSAGE, OK, SENDER, TEMP, Office, new_office
 
 REAL, SECOND, ADMIN = "real@inbox.example", "second@inbox2.example", "admin@inbox.example"
 Prepare = Callable[[Office], object]
@@ -161,7 +161,6 @@ DEFERRED: dict[str, tuple[Prepare, str, str]] = {
     ),
     "12.1-40": (unverified, "a1@alias.example", "450 4.2.1 Address is not ready to receive mail"),
     "domain-not-ours": (nothing, "x@elsewhere.example", TEMP),
-    "srs-bounce": (nothing, str(srs.forward(Address("x", "elsewhere.example"), SRS, day_number(NOW))), TEMP),
 }
 
 

@@ -190,10 +190,11 @@ class Sandbox:
         return found
 
     def _keep(self, names: tuple[str, ...]) -> None:
-        services = [self._service(name) for name in names]
+        services = [self.service(name) for name in names]
         self.supervised.keep(services)
 
-    def _service(self, name: str) -> Service:
+    def service(self, name: str) -> Service:
+        """How a part that is supervised is run: the name server, the outside world, a role."""
         here = {"PYTHONPATH": str(CHECKOUT)}
         places, log = self.places, str(self.places.log / f"{name}.log")
         if name == "dns":

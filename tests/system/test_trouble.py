@@ -368,7 +368,7 @@ def test_a_service_with_a_bad_configuration_listens_nowhere(scenario: Scenario, 
         document["dkim"] = str(tmp_path)
     path = tmp_path / "mailrelay.yaml"
     path.write_text(yaml.safe_dump(document))
-    command = Path(scenario.world.sandbox._service("policy").argv[0])
+    command = Path(scenario.world.sandbox.service("policy").argv[0])
     heard = False
     with subprocess.Popen(
         [command, "-c", path, "serve", "policy", "lmtp"], stderr=subprocess.PIPE, text=True

@@ -7,7 +7,9 @@ import re
 from base64 import b64encode
 
 from mailrelay.core import phrase
+from mailrelay.core.display import folded, formatted, formatted_group
 from mailrelay.core.header import Field
+from mailrelay.core.mailbox import Group, mailboxes
 
 MAX_LINE_OCTETS = 998  # RFC 5322 section 2.1.1, without the line end
 
@@ -18,11 +20,14 @@ _STRUCTURED = frozenset(
     b"authentication-results auto-submitted precedence tls-required feedback-id author".split()
 )
 _STRUCTURED_PREFIXES = (b"arc-", b"list-", b"resent-")
+_ADDRESSES = frozenset(b"resent-from resent-sender resent-to resent-cc resent-bcc resent-reply-to".split())
 
 # For text that does not end in white space: there every run of it is followed by a word.
 _TOKEN = re.compile(rb"[ \t]*+[^ \t]++")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _URI = re.compile(rb"<[^<>]*+>")
+# RFC 2919 section 3: a phrase and an id.
+_LIST_ID = re.compile(rb"([^<>]*+)(<[\x21-;=?-~]++>)[ \t]*+")
 # An escape outside of quotes matches as well: a string that does not end must not be tried again from each quote in it.
 _QUOTED = re.compile(rb'\\.|"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 
@@ -83,8 +88,9 @@ def _pieces(token: bytes, encode: bool) -> list[bytes]:
 def in_ascii(field: Field) -> Field | None:
     """The field without raw non-ASCII octets; None if it cannot be said without them.
 
-    Text becomes encoded words, as do strings in Content-* fields, where mail programs understand them though no
-    standard says so. URIs of List-* fields are escaped. Traces keep their place, with `?` for what cannot be written.
+    Text becomes encoded words, as do names beside addresses, and strings in Content-* fields, where mail programs
+    understand them though no standard says so. URIs of List-* fields are escaped. Traces keep their place, with `?`
+    for what cannot be written.
     """
     if field.raw.isascii():
         return field
@@ -95,6 +101,10 @@ def in_ascii(field: Field) -> Field | None:
         before, _, value = field.raw.partition(b":")
         words = phrase.encoded_words(phrase.decoded(value).strip() or " ")
         return Field(name, before.rstrip(b" \t") + b": " + b"\r\n ".join(words) + b"\r\n")
+    if name in _ADDRESSES:
+        return _addresses_in_ascii(field)
+    if name == b"list-id":
+        return _list_id_in_ascii(field)
     if name.startswith(b"content-"):
         return Field(name, _marked(_QUOTED.sub(_string_in_ascii, field.raw)))
     if name.startswith(b"list-"):
@@ -102,6 +112,29 @@ def in_ascii(field: Field) -> Field | None:
     if name.startswith(b"arc-") or name in (b"received", b"received-spf", b"authentication-results", b"mime-version"):
         return Field(name, _marked(field.raw))
     return None
+
+
+def _addresses_in_ascii(field: Field) -> Field | None:
+    """A list of addresses, if these are ASCII themselves."""
+    items: list[bytes] = []
+    for one in mailboxes(field.value):
+        if isinstance(one, Group):
+            items.append(formatted_group(one.name))
+        elif one.address is not None and str(one.address).isascii():
+            items.append(formatted(one.name, one.address))
+        else:
+            return None
+    title = field.raw.partition(b":")[0].strip()
+    return Field(field.name, b"%b: %b\r\n" % (title, folded(title.decode("ascii"), items))) if items else None
+
+
+def _list_id_in_ascii(field: Field) -> Field | None:
+    found = _LIST_ID.fullmatch(field.value)
+    if found is None:
+        return None
+    title, name = field.raw.partition(b":")[0].strip(), phrase.name_of(found[1])
+    words = phrase.encoded_words(name) if name else []
+    return Field(field.name, b"%b: %b\r\n" % (title, b"\r\n ".join([*words[:-1], b" ".join([*words[-1:], found[2]])])))
 
 
 def _marked(raw: bytes) -> bytes:

@@ -95,6 +95,17 @@ def ascii_of(text: str) -> bytes | None:
         ),
         ("List-Help: <https://x/ü> (ü)\r\n", b"List-Help: <https://x/%C3%BC> (??)\r\n"),
         ("Received: from ü.example\r\n\tby x\r\n", b"Received: from ??.example\r\n\tby x\r\n"),
+        ("List-Id: Grüße <news.x.example>\r\n", b"List-Id: =?utf-8?b?R3LDvMOfZQ==?= <news.x.example>\r\n"),
+        ("List-Id: \u202e <news.x.example>\r\n", b"List-Id: <news.x.example>\r\n"),
+        ("List-Id: Grüße <grüße.x.example>\r\n", None),
+        ("List-Id: grüße.x.example\r\n", None),
+        (
+            'Resent-To: "Jörg" <j@x.example>, y@x.example\r\n',
+            b"Resent-To: =?utf-8?b?SsO2cmc=?= <j@x.example>, y@x.example\r\n",
+        ),
+        ("Resent-Sender: Jörg <j@x.example>, ü@x.example\r\n", None),
+        ("Resent-Cc: Jörg\r\n", None),
+        ("Resent-Message-ID: <ü@x>\r\n", None),
         ("Message-ID: <ü@x>\r\n", None),
         ("Resent-To: ü@x\r\n", None),
     ],
@@ -111,7 +122,9 @@ def test_octets_that_are_no_text_can_be_said_as_well() -> None:
 PIECES = st.sampled_from(
     [b" ", b"\t", b"\r\n ", b"\n\t", b"\r", b"x" * 500, b"y" * 998, b'"', b"\\", b"<", b">", b"\xff"]
 )
-NAMES = st.sampled_from([b"X-Foo", b"Subject", b"Message-ID", b"Content-Type", b"List-Post", b"N" * 1200])
+NAMES = st.sampled_from(
+    [b"X-Foo", b"Subject", b"Message-ID", b"Content-Type", b"List-Post", b"List-Id", b"Resent-To", b"N" * 1200]
+)
 ENDS = st.sampled_from([b"\r\n", b"\n", b""])
 
 
@@ -128,7 +141,7 @@ def test_whatever_comes_fits(name: bytes, value: bytes, end: bytes) -> None:
 
 
 @pytest.mark.parametrize("octets", [b"x", b" ", b"=?", "ü".encode(), b"\xff", b'"', b"\\", b'\\"', b" x"])
-@pytest.mark.parametrize("name", [b"X-Foo: ", b"Content-Type: "])
+@pytest.mark.parametrize("name", [b"X-Foo: ", b"Content-Type: ", b"List-Id: ", b"Resent-To: "])
 def test_megabytes_take_their_time_and_no_more(name: bytes, octets: bytes) -> None:
     field = Field(name[:-2].lower(), name + octets * (500_000 // len(octets)) + b"\r\n")
     began = time.process_time()

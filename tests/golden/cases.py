@@ -17,8 +17,11 @@ you commit it.
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -147,6 +150,8 @@ def furnished(facts: dict[str, Any]) -> Office:
     office = new_office(DkimKeys(KEYS), "https://app.relay.example")
     store, rules = office.store, office.rules
     rules.identity = replace(rules.identity, **facts["identity"])
+    composer = office.delivery.composer
+    office.delivery.composer = replace(composer, reviser=replace(composer.reviser, random=_random()))
     store.update("account", 1, forward_mode=facts["forward_mode"], **facts["account"])
     alias = store.row("alias", local_part=facts["rcpt"].lower().partition("@")[0].partition("+")[0])
     if alias is not None:
@@ -159,6 +164,12 @@ def furnished(facts: dict[str, Any]) -> Office:
     for receiver in facts["rewrites_only"]:
         store.insert("receiver_memory", receiver=receiver, rewrite_only_until=datetime.max.replace(tzinfo=NOW.tzinfo))
     return office
+
+
+def _random() -> Callable[[int], bytes]:
+    """The same octets in every run, others in every call."""
+    calls = count()
+    return lambda octets: sha256(b"%d" % next(calls)).digest()[:octets]
 
 
 def examined(content: bytes, found: dict[str, Any] | None, sender: str, now: datetime) -> bytes:

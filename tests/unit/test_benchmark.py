@@ -1,19 +1,29 @@
 """The benchmark's own honesty: CPU time is neither lost nor counted twice, and no message vanishes from the books."""
 
 import os
+import socket
+import struct
+import threading
 from pathlib import Path
 
+import dkim
 import pytest
 
+from tools.benchmark import letter, milter
+from tools.benchmark.conversation import Spoken, examined
+from tools.benchmark.footprint import IDLE, Footprint
 from tools.benchmark.mail import Run, Series
 from tools.benchmark.maillog import audit
+from tools.benchmark.milter import Latency
 from tools.benchmark.population import Population
 from tools.benchmark.processes import Memory, Stat, families, total
-from tools.benchmark.report import Target
-from tools.benchmark.systems import PLAIN, System
+from tools.benchmark.profiling import hot_spots
+from tools.benchmark.report import Report, Target
+from tools.benchmark.systems import FULL, PLAIN, PRODUCT, System
 from tools.benchmark.watch import ENDED, programs_of
 from tools.sandbox.postfix import Instance
 from tools.sandbox.process import Trouble
+from tools.sandbox.zone import create_keys, dkim_record
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 SINK = 2525
@@ -117,11 +127,130 @@ def test_a_bound_is_met_when_it_is_touched() -> None:
     assert not Target("CPU", 3.81, 3.8, at_least=False).met
 
 
-def test_disturbed_runs_count_only_where_there_is_no_other() -> None:
-    def ran(rate: float, foreign_seconds: float) -> Run:
-        return Run(10.0, rate, {"postfix": 1000 / rate}, {"smtpd": 1.0}, foreign_seconds, 0, ())
+def ran(rate: float, foreign_seconds: float) -> Run:
+    return Run(10.0, rate, {"postfix": 1000 / rate}, {"smtpd": 1.0}, foreign_seconds, 0, ())
 
-    system = System(PLAIN, 25, Instance(Path("/nonexistent")), dict)
-    series = Series(system, 4096, 2000, [ran(100, 9.0), ran(400, 0.5), ran(500, 1.0), ran(50, 12.0)])
-    assert (series.rate, len(series.quiet)) == (450, 2)
-    assert Series(system, 4096, 2000, [ran(100, 9.0), ran(50, 12.0)]).cpu_ms == 15.0
+
+def series(key: str, octets: int, *runs: Run) -> Series:
+    return Series(System(key, 25, Instance(Path("/nonexistent")), dict), octets, 2000, [*runs])
+
+
+def test_disturbed_runs_count_only_where_there_is_no_other() -> None:
+    found = series(PLAIN, 4096, ran(100, 9.0), ran(400, 0.5), ran(500, 1.0), ran(50, 12.0))
+    assert (found.rate, len(found.quiet)) == (450, 2)
+    assert series(PLAIN, 4096, ran(100, 9.0), ran(50, 12.0)).cpu_ms == 15.0
+
+
+def test_each_path_has_targets_of_its_own() -> None:
+    report = Report({}, mail=[series(key, 4096, ran(rate, 0)) for key, rate in ((PLAIN, 400), (PRODUCT, 140))])
+    assert [(target.bound, target.met) for target in report.targets()] == [(0.36, False), (3.8, True)]
+    report.mail.append(series(FULL, 4096, ran(121, 0)))
+    assert [(target.bound, target.met) for target in report.targets()[2:]] == [(0.30, True), (5.0, True)]
+
+
+def test_idle_memory_is_judged_by_both_measures() -> None:
+    mb = 1 << 20
+    report = Report(
+        {}, footprints=[Footprint(IDLE, {"policy": Memory(90 * mb, 60 * mb), "lmtp": Memory(120 * mb, 70)})]
+    )
+    assert [(target.value > 200, target.met) for target in report.targets()] == [(True, False), (False, True)]
+
+
+def test_the_median_round_judges_the_milter() -> None:
+    rounds = tuple(milter.Round(0.004, p99, 0.003, share) for p99, share in ((0.030, 0.1), (0.090, 0.9), (0.035, 0.0)))
+    report = Report({}, latencies=[Latency(4096, 100.0, rounds)])
+    (target,) = report.targets()
+    assert target.value == pytest.approx(35)
+    assert target.met
+    assert "90%" in report.noise()[0]
+    assert "35.00" in report.text()
+
+
+@pytest.mark.parametrize("octets", [4096, 102400])
+def test_the_letter_is_as_long_as_it_should_be_and_stays_signed_on_its_way(octets: int, tmp_path: Path) -> None:
+    create_keys(tmp_path)
+    file = letter.write(octets, tmp_path, tmp_path)
+    # smtp-source appends CRLF to each line, Postfix adds what is missing.
+    head, _, body = file.read_bytes().replace(b"\n", b"\r\n").partition(b"\r\n\r\n")
+    assert octets * 0.85 < len(body) <= octets
+    assert not any(line.startswith(b".") or len(line) > 990 for line in body.split(b"\r\n"))
+    sent = head + b"\r\nMessage-Id: <20251121.4X@mx.relay.example>\r\n\r\n" + body
+    record = dkim_record(tmp_path / "shop.example.pem").encode()
+    assert dkim.verify(sent, dnsfunc=lambda name, timeout=5: record)
+    assert not dkim.verify(sent.replace(b"2 kg", b"3 kg", 1), dnsfunc=lambda name, timeout=5: record)
+
+
+def test_the_name_server_of_a_benchmark_lets_the_load_pass_spf(tmp_path: Path) -> None:
+    create_keys(tmp_path)
+    assert '"v=spf1 ip4:127.0.0.11 ip4:127.0.0.1 -all"' in letter.zone_text(tmp_path)
+
+
+def test_a_milter_gets_values_as_postfix_writes_them() -> None:
+    spoken = Spoken.of(b"From: a@b.example\r\nSubject:two\r\n\tlines\r\n\r\nbody\r\n\r\nend\r\n")
+    assert spoken.header == ((b"From", b" a@b.example"), (b"Subject", b"two\n\tlines"))
+    assert spoken.body == b"body\r\n\r\nend\r\n"
+
+
+class FakeMilter:
+    """Wants no answers to anything but DATA and the end, and remembers what it heard."""
+
+    def __init__(self, path: Path, at_end: list[bytes], protocol: int = 0x1EF0C0) -> None:
+        self.heard: list[bytes] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._at_end, self._protocol = at_end, protocol
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with self._listener, connection, connection.makefile("rb") as stream:
+            while len(length := stream.read(4)) == 4:
+                packet = stream.read(struct.unpack(">I", length)[0])
+                self.heard.append(packet)
+                for answer in self._answers(packet):
+                    connection.sendall(struct.pack(">I", len(answer)) + answer)
+
+    def _answers(self, packet: bytes) -> list[bytes]:
+        offer = b"O" + struct.pack(">III", 6, 0x11, self._protocol)
+        return {b"O": [offer], b"T": [b"c"], b"E": self._at_end}.get(packet[:1], [])
+
+    def said(self) -> bytes:
+        """The letters of everything it heard, once the client has hung up."""
+        self._thread.join(10)
+        return b"".join(packet[:1] for packet in self.heard)
+
+
+def test_a_conversation_with_a_milter_goes_as_with_postfix(tmp_path: Path) -> None:
+    fake = FakeMilter(tmp_path / "s", [b"iresults\0", b"c"])
+    spoken = Spoken.of(b"From: a@b.example\r\n\r\n" + b"x" * 70_000)
+    assert examined(tmp_path / "s", spoken, "shop@alias.example", "4X") == [b"iresults\0"]
+    assert fake.said() == b"ODCHMRDDTLLBBEQ"
+    assert b"R<shop@alias.example>\0" in fake.heard
+    assert sum(len(packet) - 1 for packet in fake.heard if packet[:1] == b"B") == 70_000
+
+
+@pytest.mark.parametrize(
+    ("at_end", "protocol", "complaint"),
+    [([b"t"], 0x1EF0C0, "at the end"), ([], 0, "does not say"), ([b"y451 4.3.0 no\0"], 0x1EF0C0, "451 4.3.0")],
+)
+def test_a_milter_that_does_not_take_the_message_is_trouble(
+    at_end: list[bytes], protocol: int, complaint: str, tmp_path: Path
+) -> None:
+    fake = FakeMilter(tmp_path / "s", at_end, protocol)
+    with pytest.raises(Trouble, match=complaint):
+        examined(tmp_path / "s", Spoken.of(b"From: a@b.example\r\n\r\n"), "shop@alias.example", "4X")
+    fake.said()
+
+
+def test_hot_spots_of_several_processes_are_one_list() -> None:
+    stacks = (
+        'process 7:"mailrelay serve milter";process 8:"mailrelay serve milter";run (/a/b/c/d.py:3);hash (~:0) 60\n'
+        'process 7:"mailrelay serve milter";process 9:"mailrelay serve milter";run (/a/b/c/d.py:3) 20\n'
+        'process 7:"mailrelay serve milter";run (/a/b/c/d.py:3);run (/a/b/c/d.py:3);hash (~:0) 20\n'
+    )
+    lines = hot_spots(stacks, 5).splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [["80.0%", "80.0%", "hash"], ["20.0%", "100.0%", "run"]]
+    assert lines[2].endswith("b/c/d.py:3")
+    assert len(hot_spots(stacks, 1).splitlines()) == 2

@@ -23,8 +23,8 @@ class Footprint:
         return total(self.roles.values())
 
 
-def now(product: Product, of: str, names: tuple[str, ...] = ROLES) -> Footprint:
-    """As it is at this moment."""
+def now(product: Product, of: str, names: tuple[str, ...] | None = None) -> Footprint:
+    """As it is at this moment. names: of the processes; None: one for each role."""
     return Footprint(of, {name: memory(pid) for name, pid in product.pids(names).items()})
 
 
@@ -35,5 +35,5 @@ def idle(product: Product) -> list[Footprint]:
         product.start(names)
         time.sleep(_SETTLE_SECONDS)
         found.append(now(product, of, names))
-    product.start(ROLES)
+    product.start()
     return found

@@ -1,7 +1,7 @@
 """Sends batches through every system in turn, and works out what a message costs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -83,10 +83,11 @@ class Series:
 
 @dataclass(slots=True)
 class Meter:
-    """Measures runs. folder: for smtp-source's words."""
+    """Measures runs. letters: what is sent, by octets. folder: for smtp-source's words."""
 
     people: Population
     sink: Sink
+    letters: Mapping[int, Path]
     folder: Path
     say: Callable[[str], None]
     patience: Patience
@@ -120,7 +121,7 @@ class Meter:
 
     def _run(self, system: System, messages: int, octets: int) -> Run:
         log_before, count_before = _size(system.postfix.maillog), self.sink.count()
-        batch = Batch(messages, octets, self.people.pattern(self._block(system)))
+        batch = Batch(messages, self.letters[octets], self.people.pattern(self._block(system)))
         watch = Watch({**system.roots(), "sink": self.sink.pid})
         began = time.monotonic()
         source = Source(system.port, batch, self.folder / "smtp-source.log")

@@ -51,8 +51,7 @@ class Answers:
 
 
 def measure(product: Product, people: Population, patience: Patience, say: Callable[[str], None]) -> list[Answers]:
-    """With an empty cache, then with a full one. The product's policy role is started anew."""
-    product.start(tuple(product.pids()))
+    """With an empty cache, as after a start, then with a full one."""
     client = Client(product.sandbox.memory.ports["policy"])
     addresses = [f"{local}@{DOMAIN}" for local in people.local_parts()]
     random.Random(11).shuffle(addresses)
@@ -74,7 +73,7 @@ def _rounds(
 ) -> Answers:
     found = []
     for number in range(1, ROUNDS + 1):
-        patience.wait(product.pids())
+        patience.wait(product.parts())
         one = _round(product, client, asked, _FAST_QUESTIONS[cached])
         found.append(one)
         say(
@@ -85,9 +84,7 @@ def _rounds(
 
 
 def _round(product: Product, client: Client, asked: Iterator[bytes], questions: int) -> Round:
-    postgres = product.sandbox.postgres.pid
-    assert postgres is not None  # the roles are well, so it runs
-    roots = {**product.pids(), "postgresql": postgres}
+    roots = product.parts()
     watch = Watch(roots)
     seconds = client.as_fast_as_possible(list(islice(asked, questions)))
     used = watch.used()

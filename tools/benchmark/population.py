@@ -48,8 +48,8 @@ class Population:
 
 _ACCOUNTS = """
     with a as (
-        insert into account (name, messages_per_hour, bandwidth_octets_per_month)
-        select 'bench' || to_char(n, 'FM0000'), %(messages)s, %(octets)s from generate_series(0, %(last)s) n
+        insert into account (name, messages_per_hour, bandwidth_octets_per_month, banner_location)
+        select 'bench' || to_char(n, 'FM0000'), %(messages)s, %(octets)s, %(banner)s from generate_series(0, %(last)s) n
         returning id, name
     ), r as (
         insert into recipient (account_id, address, verified_at)
@@ -63,9 +63,12 @@ _DEFAULTS = """
 """
 
 
-def fill_product(dsn: str, population: Population) -> None:
-    """Accounts with a verified recipient each, and the aliases. No role may run: each would hear of every row."""
-    values = {"messages": _MESSAGES_PER_HOUR, "octets": _OCTETS_PER_MONTH, "last": ACCOUNTS - 1}
+def fill_product(dsn: str, population: Population, banner: str) -> None:
+    """Accounts with a verified recipient each, and the aliases. No role may run: each would hear of every row.
+
+    banner: where rewritten copies have it.
+    """
+    values = {"messages": _MESSAGES_PER_HOUR, "octets": _OCTETS_PER_MONTH, "last": ACCOUNTS - 1, "banner": banner}
     with psycopg.connect(dsn) as connection:
         with connection.transaction():
             accounts = [row[0] for row in connection.execute(_ACCOUNTS, values)]

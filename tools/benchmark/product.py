@@ -1,66 +1,87 @@
-"""The product as deployed: the sandbox's, one process for each role, with the benchmark's aliases."""
+"""The product as deployed: a sandbox with one process for each role and the benchmark's aliases."""
 
-import os
-import sys
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tools.benchmark import population, profiling
+from tools.benchmark import letter, population
 from tools.benchmark.population import Population
-from tools.benchmark.systems import PRODUCT, System, settings
-from tools.sandbox import world
-from tools.sandbox.places import CHECKOUT
+from tools.benchmark.systems import FULL, PRODUCT, System, settings
+from tools.sandbox import ports, world
 from tools.sandbox.process import Trouble, wait_until
-from tools.sandbox.sandbox import DATABASE, ROLES
+from tools.sandbox.sandbox import ROLES
 from tools.sandbox.supervise import Service
 
-# A release that rewrites would do other work; the targets are those of the transparent mode.
-_OVERRIDES = {"service": {"forward_mode": "transparent"}}
 ALL_IN_ONE = "all"
+_DNS = "dns"  # the milter asks it
+_AS_PLANNED = frozenset({"queued", "delivered"})
+_DMARC = re.compile(r'^mailrelay_dmarc_results_total\{result="(\w+)"\} (\S+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One way to run it. mode: of its copies; banner: where they have it; overrides: sections of its settings."""
+
+    key: str
+    roles: tuple[str, ...]
+    mode: str
+    banner: str
+    overrides: Mapping[str, Any]
+
+
+SETUPS = {
+    # Copies go out as they came; nobody looks at what comes in.
+    PRODUCT: Setup(
+        PRODUCT,
+        tuple(role for role in ROLES if role != "milter"),
+        mode="transparent",
+        banner="off",
+        overrides={"service": {"forward_mode": "transparent"}, "milter": {"enabled": False}},
+    ),
+    FULL: Setup(
+        FULL,
+        ROLES,
+        mode="rewrite",
+        banner="top",
+        overrides={"service": {"forward_mode": "rewrite"}, "milter": {"enabled": True}},
+    ),
+}
 
 
 class Product:
-    """folder: gets the sandbox."""
+    """folder: gets the sandbox. keys: of the neighbours, whose domains its name server knows."""
 
-    def __init__(self, folder: Path, people: Population, profile: str | None, say: Callable[[str], None]) -> None:
-        self.profile = profile
-        self.sandbox = world.up(folder, say, _OVERRIDES)
+    def __init__(self, setup: Setup, folder: Path, people: Population, keys: Path, say: Callable[[str], None]) -> None:
+        self.setup = setup
+        self.sandbox = world.up(folder, say, setup.overrides)
         self._run([])
-        population.fill_product(self.sandbox.dsn, people)
-        self.start(ROLES)
+        self.sandbox.places.zone.write_text(letter.zone_text(keys))
+        population.fill_product(self.sandbox.dsn, people, setup.banner)
+        self.start()
 
-    @property
-    def profile_file(self) -> Path:
-        """Where the profiled role leaves its figures when it ends."""
-        return self.sandbox.places.root / "profile.pstats"
-
-    def start(self, names: tuple[str, ...]) -> None:
+    def start(self, names: tuple[str, ...] | None = None) -> None:
         """Run exactly these roles, freshly started, and return when they are well. `all`: all in one process."""
-        self._run([])
-        self._run([self._service(name) for name in names])
+        names = names or self.setup.roles
+        neighbours = [self.sandbox.service(_DNS)]
+        self._run(neighbours)
+        port = self.sandbox.memory.ports[_DNS]
+        wait_until(lambda: ports.answers(port), "the name server to listen")
+        self._run([*neighbours, *map(self.sandbox.service, names)])
         for role in ROLES if ALL_IN_ONE in names else names:
             self.sandbox.wait_healthy(role)
 
     def _run(self, services: list[Service]) -> None:
-        before = {name for name in (*ROLES, ALL_IN_ONE) if self.sandbox.supervised.pid(name) is not None}
-        self.sandbox.supervised.keep(services)
+        supervised = self.sandbox.supervised
+        before = {name for name in (*ROLES, ALL_IN_ONE) if supervised.pid(name) is not None}
+        supervised.keep(services)
         gone = before - {service.name for service in services}
-        wait_until(lambda: all(self.sandbox.supervised.pid(name) is None for name in gone), "the roles to stop")
+        wait_until(lambda: all(supervised.pid(name) is None for name in gone), "the roles to stop")
 
-    def _service(self, name: str) -> Service:
-        argv = [str(Path(sys.executable).with_name("mailrelay")), "serve", name]
-        if name == self.profile:
-            argv = profiling.command(self.profile_file, argv)
-        places = self.sandbox.places
-        environment = {
-            "MAILRELAY_CONFIG": str(places.config),
-            "PYTHONPATH": os.environ.get("PYTHONPATH", str(CHECKOUT)),
-        }
-        return Service(name, argv, str(places.log / f"{name}.log"), environment)
-
-    def pids(self, names: tuple[str, ...] = ROLES) -> dict[str, int]:
+    def pids(self, names: tuple[str, ...] | None = None) -> dict[str, int]:
         """Raises Trouble if one does not run."""
-        found = {name: self.sandbox.supervised.pid(name) for name in names}
+        found = {name: self.sandbox.supervised.pid(name) for name in names or self.setup.roles}
         missing = [name for name, pid in found.items() if pid is None]
         if missing:
             raise Trouble(f"not running: {', '.join(missing)}; see {self.sandbox.places.log}")
@@ -69,19 +90,28 @@ class Product:
     def join(self, sink_port: int) -> System:
         """Its Postfix, which `mailrelay adopt` has joined already, sends to the sink instead of the sandbox's world."""
         postfix = self.sandbox.postfix
+        if bool(postfix.get("smtpd_milters")) != ("milter" in self.setup.roles):
+            raise Trouble(f"{self.setup.key}: adopt set smtpd_milters = {postfix.get('smtpd_milters')}")
         wanted = {name: value for name, value in settings(sink_port).items() if postfix.get(name) != value}
         postfix.postconf("-e", *(f"{name}={value}" for name, value in wanted.items()))
         postfix.stop()
         postfix.start()
-        return System(PRODUCT, self.sandbox.memory.ports["smtp"], postfix, self._helpers)
+        return System(self.setup.key, self.sandbox.memory.ports["smtp"], postfix, self.parts)
 
-    def _helpers(self) -> Mapping[str, int]:
+    def parts(self) -> dict[str, int]:
+        """The pid of each role and of PostgreSQL."""
         postgres = self.sandbox.postgres.pid
         if postgres is None:
             raise Trouble(f"PostgreSQL does not run; see {self.sandbox.postgres.log}")
         return {**self.pids(), "postgresql": postgres}
 
-    def outcomes(self) -> dict[str, int]:
-        """How many rows of the ledger have which outcome."""
-        rows = self.sandbox.postgres.query("select outcome, count(*) from ledger group by 1", DATABASE)
-        return {name: int(count) for name, count in (line.split("|") for line in rows.splitlines())}
+    def check_books(self) -> None:
+        """Raises Trouble unless all mail went the way that was to be measured, by the product's own account."""
+        rows = self.sandbox.query("select outcome, coalesce(mode, ''), count(*) from ledger group by 1, 2")
+        others = [row for row in rows if row[0] not in _AS_PLANNED or row[1] != self.setup.mode]
+        if others or not rows:
+            raise Trouble(f"{self.setup.key}: in the ledger is what should not be, or nothing: {others}")
+        if "milter" in self.setup.roles:
+            found = {result for result, count in _DMARC.findall(self.sandbox.metrics("milter")) if float(count)}
+            if found != {"pass"}:
+                raise Trouble(f"{self.setup.key}: DMARC results were {', '.join(sorted(found)) or 'none'}")

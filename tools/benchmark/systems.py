@@ -1,4 +1,4 @@
-"""The systems that are compared: each a private Postfix of its own, beside the same sink and the same PostgreSQL."""
+"""The systems that are compared: each a private Postfix of its own, and all with the same sink."""
 
 import re
 import subprocess
@@ -13,12 +13,13 @@ from tools.sandbox.postfix import Instance, sandbox_settings
 from tools.sandbox.postgres import Cluster
 from tools.sandbox.process import Trouble, run, wait_until
 
-PLAIN, TWO_PASSES, CLASSIC_SET_UP, PRODUCT = "plain", "two-passes", "classic", "mailrelay"
+PLAIN, TWO_PASSES, CLASSIC_SET_UP, PRODUCT, FULL = "plain", "two-passes", "classic", "mailrelay", "all-checks"
 TITLES = {
     PLAIN: "plain Postfix relay",
     TWO_PASSES: "two Postfix passes, nothing between",
     CLASSIC_SET_UP: "classic: pgsql maps + SRS daemon",
     PRODUCT: "mailrelay",
+    FULL: "mailrelay, all checks",
 }
 
 
@@ -80,7 +81,7 @@ query = select goto from alias where address = '%s'
 
 def classic(folder: Path, sink_port: int, cluster: Cluster, srs: "SrsDaemon") -> System:
     """What a mail admin builds by hand: virtual aliases in PostgreSQL, return paths by an SRS daemon."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     table = folder / "aliases.cf"
     user = re.search(r"user=(\S+)", cluster.dsn(CLASSIC))
     assert user is not None  # a cluster always names it

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tools.benchmark.letter import HELO, SENDER
 from tools.sandbox.ports import answers
 from tools.sandbox.process import Trouble, wait_until
 
 SESSIONS = 20
-SENDER = "orders@shop.example"
 _LOOK_SECONDS = 0.005
 _STUCK_SECONDS = 30.0
 _COUNTER = re.compile(rb"mesg=(\d+)")
@@ -27,10 +27,13 @@ def mortal(argv: list[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages of one run. recipient: smtp-source puts 1, 2, 3… before it, so every message has its own alias."""
+    """Messages of one run.
+
+    file: what each of them holds. recipient: smtp-source puts 1, 2, 3… before it, so every message has its own alias.
+    """
 
     messages: int
-    octets: int
+    file: Path
     recipient: str
 
 
@@ -38,8 +41,8 @@ class Source:
     """smtp-source, sending a batch over parallel sessions, a connection for each message as strangers do."""
 
     def __init__(self, port: int, batch: Batch, log: Path) -> None:
-        argv = ["smtp-source", "-s", str(SESSIONS), "-m", str(batch.messages), "-l", str(batch.octets), "-N"]
-        argv += ["-f", SENDER, "-t", batch.recipient, "-M", "mx.shop.example", f"127.0.0.1:{port}"]
+        argv = ["smtp-source", "-s", str(SESSIONS), "-m", str(batch.messages), "-N", "-F", str(batch.file)]
+        argv += ["-f", SENDER, "-t", batch.recipient, "-M", HELO, f"127.0.0.1:{port}"]
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(mortal(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output)

@@ -1,0 +1,137 @@
+"""Builds what is to be measured, measures it, and puts the figures together."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+
+from tools.benchmark import footprint, letter, milter, policy, population, profiling, systems
+from tools.benchmark.ground import Ground
+from tools.benchmark.mail import Meter, Series
+from tools.benchmark.population import Population
+from tools.benchmark.product import SETUPS, Product
+from tools.benchmark.quiet import Patience
+from tools.benchmark.report import Report
+from tools.benchmark.systems import CLASSIC_SET_UP, FULL, PLAIN, PRODUCT, TWO_PASSES, SrsDaemon, System
+from tools.benchmark.traffic import SESSIONS, Sink
+from tools.sandbox import ports
+from tools.sandbox.postgres import Cluster
+
+SIZES = (4096, 102400)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted. messages: in a run, for each of SIZES. keys: of the systems. profile: a role, or none."""
+
+    messages: tuple[int, ...]
+    repeat: int
+    keys: Sequence[str]
+    profile: str | None
+    functions: int
+
+
+@dataclass(slots=True)
+class Measurement:
+    """Each method measures one thing and adds it to the report. Products are built when they are wanted."""
+
+    wish: Wish
+    ground: Ground
+    people: Population
+    patience: Patience
+    say: Callable[[str], None]
+    report: Report = field(init=False)
+    _products: dict[str, Product] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.report = Report({"aliases": self.people.aliases, "accounts": population.ACCOUNTS, "sessions": SESSIONS})
+
+    def memory(self) -> None:
+        """To come first: pages that an idle process shares with one of another product would be counted by half."""
+        product = self._product(FULL)
+        self.say("memory")
+        self.report.footprints += footprint.idle(product)
+
+    def mail(self) -> None:
+        """Batches through all systems."""
+        with ExitStack() as stack:
+            sink = Sink(ports.pick(1)[0])
+            stack.callback(sink.close)
+            found = [self._system(key, sink.port, stack) for key in self.wish.keys]
+            letters = {octets: letter.write(octets, self.ground.keys, self.ground.run) for octets in SIZES}
+            meter = Meter(self.people, sink, letters, self.ground.log, self.say, self.patience)
+            batches = list(zip(self.wish.messages, SIZES, strict=True))
+            self.say("warming up")
+            meter.warm_up(found, [(max(SESSIONS, messages // 5), octets) for messages, octets in batches])
+            with self._profiled(FULL if FULL in self.wish.keys else PRODUCT):
+                for messages, octets in batches:
+                    self.say(f"{octets // 1024} KB, {messages} messages")
+                    self.report.mail += meter.measure(found, messages, octets, self.wish.repeat)
+            self.report.remarks += _remarks(self.report.mail)
+            for key in self.wish.keys:
+                if key in SETUPS:
+                    self._after_mail(self._products[key])
+
+    def _after_mail(self, product: Product) -> None:
+        of = f"{systems.TITLES[product.setup.key]}, after all mail"
+        self.report.footprints.append(footprint.now(product, of))
+        product.check_books()
+
+    def policy(self) -> None:
+        """Answers of the policy service."""
+        product = self._product(FULL)
+        self.say("policy service")
+        product.start()  # with nothing in its memory
+        with self._profiled(FULL):
+            self.report.answers += policy.measure(product, self.people, self.patience, self.say)
+
+    def milter(self) -> None:
+        """How long senders wait for the milter."""
+        product = self._product(FULL)
+        self.say("milter")
+        letters = {octets: letter.signed(octets, self.ground.keys) for octets in SIZES}
+        with self._profiled(FULL):
+            self.report.latencies += milter.measure(product, self.people, letters, self.patience, self.say)
+
+    # --- what is measured ------------------------------------------------------------------------------------------
+
+    def _product(self, key: str) -> Product:
+        if key not in self._products:
+            self.say(f"setting up: {systems.TITLES[key]}")
+            folder, setup = self.ground.root / key, SETUPS[key]
+            self._products[key] = Product(setup, folder, self.people, self.ground.keys, self.say)
+        return self._products[key]
+
+    def _system(self, key: str, sink_port: int, stack: ExitStack) -> System:
+        folder = self.ground.run / key
+        if key == PLAIN:
+            return systems.plain(folder, sink_port)
+        if key == TWO_PASSES:
+            return systems.two_passes(folder, sink_port)
+        if key == CLASSIC_SET_UP:
+            self.say(f"setting up: {systems.TITLES[key]}")
+            folder.mkdir()
+            cluster = Cluster(folder / "postgres")
+            cluster.create()
+            cluster.start()
+            population.fill_classic(cluster, self.people)
+            srs = SrsDaemon(folder)
+            stack.callback(srs.close)
+            return systems.classic(folder, sink_port, cluster, srs)
+        return self._product(key).join(sink_port)
+
+    def _profiled(self, key: str) -> AbstractContextManager[None]:
+        role = self.wish.profile
+        if role is None:
+            return nullcontext()
+        pid = self._product(key).pids()[role]
+        return profiling.shown(pid, self.ground.log, self.wish.functions)
+
+
+def _remarks(mail: Sequence[Series]) -> list[str]:
+    found = []
+    for series in mail:
+        where = f"{series.octets // 1024} KB, {series.system.title}"
+        if deferred := sum(run.deferred for run in series.runs):
+            found.append(f"{where}: {deferred} deliveries were deferred and tried again")
+        found += [f"{where}: Postfix said {text}" for text in dict.fromkeys(w for r in series.runs for w in r.warnings)]
+    return found

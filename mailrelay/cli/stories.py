@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from mailrelay.cli.app import App, pass_app
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent
+
+if TYPE_CHECKING:
+    from mailrelay.core.explained import ExplainedCopy
 
 
 @click.command()
@@ -43,20 +47,47 @@ def trace(app: App, what: str, limit: int) -> None:
 @click.option("--from", "sender", required=True, metavar="ADDRESS", help="Envelope sender; empty for the null sender.")
 @click.option("--to", "rcpt", required=True, type=MAILBOX, metavar="ADDRESS", help="Envelope recipient.")
 @click.option("--client", default="", metavar="IP", help="Address of the SMTP client.")
+@click.option("--helo", default="", metavar="NAME", help="How the client calls itself.")
 @click.argument("message", metavar="[MESSAGE.EML|-]", required=False)
 @pass_app
-def explain(app: App, sender: str, rcpt: Address, client: str, message: str | None) -> None:
-    """Tell what would become of a message, check by check, without sending anything."""
-    from mailrelay.wiring import explain as explained
+def explain(app: App, sender: str, rcpt: Address, client: str, helo: str, message: str | None) -> None:
+    """Tell what would become of a message, check by check, without sending anything.
+
+    A MESSAGE that the milter has seen says itself what was found out about it. Any other is authenticated now, by the
+    name servers of the configuration.
+    """
+    from mailrelay.core.screen import RcptRequest
+    from mailrelay.wiring.explain import explain as explained
 
     content = None if message is None else _content(message)
-    steps = asyncio.run(explained(app.config, sender.strip().strip("<>"), str(rcpt), client, content))
-    lines = show.aligned([(check, finding) for check, finding in steps]) if steps else ""
-    app.text(lines, [{"check": check, "finding": finding} for check, finding in steps])
+    request = RcptRequest(sender.strip().strip("<>"), str(rcpt), client.strip(), instance="", authenticated=False)
+    found = asyncio.run(explained(app.config, request, content, helo.strip()))
+    steps = [(check, show.cell(finding)) for check, finding in found.steps]
+    blocks = [show.aligned(steps), *(_told(copy) for copy in found.copies)]
+    document = {
+        "steps": [{"check": check, "finding": finding} for check, finding in found.steps],
+        "copies": [{**show.fields(copy), "header": list(map(str, copy.header))} for copy in found.copies],
+    }
+    app.text("\n\n".join(blocks), document)
+
+
+def _told(copy: "ExplainedCopy") -> str:
+    """A copy, with its header as a diff."""
+    facts = {
+        "copy to": copy.destination,
+        "return path": f"<{copy.sender}>",
+        "mode": copy.mode,
+        "because": "; ".join(copy.reasons) or "nothing speaks against it",
+        "body": copy.body,
+    }
+    lines = [show.cell(str(line).expandtabs()) for line in copy.header]
+    return "\n".join([show.details(facts), "header", *(f"  {line}" for line in lines)])
 
 
 def _content(message: str) -> bytes:
+    """A message with CRLF, as SMTP has it; a file made on Unix may have plain newlines."""
     try:
-        return sys.stdin.buffer.read() if message == "-" else Path(message).read_bytes()
+        content = sys.stdin.buffer.read() if message == "-" else Path(message).read_bytes()
     except OSError as error:
         raise click.ClickException(f"{message}: cannot be read: {error.strerror}") from error
+    return content if b"\r\n" in content else content.replace(b"\n", b"\r\n")

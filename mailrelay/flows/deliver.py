@@ -31,9 +31,8 @@ from mailrelay.core.receive import dead_end, structural_refusal
 from mailrelay.core.reply import ACCEPTED, Reply
 from mailrelay.core.screen import day_number, is_operator, question
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
-from mailrelay.flows.drafts import Composer
 from mailrelay.flows.evidence import content_of, is_bare
-from mailrelay.flows.handover import Destination, Dispatcher, Handover
+from mailrelay.flows.handover import Destination, Dispatcher, Draft, Handover
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Case, Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
@@ -58,6 +57,13 @@ class KeepMail(Protocol):
     async def __call__(self, hold: Hold) -> Held: ...
 
 
+class Compose(Protocol):
+    """Prepares the copies of one recipient. draft raises Unavailable."""
+
+    def for_operator(self, letter: Letter, envelope: Envelope) -> Draft: ...
+    async def draft(self, order: Order, destinations: Sequence[Address]) -> Draft: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Done:
     """What became of a recipient: the reply to Postfix, and the words for log and metrics."""
@@ -80,7 +86,7 @@ class Delivery:
     ledger: LedgerPort
     make_alias: AliasMaker
     keep: KeepMail
-    composer: Composer
+    composer: Compose
     dispatcher: Dispatcher
     read_report: ReadReport
     srs_bounces: SrsBounces

@@ -198,9 +198,10 @@ class Composer:
         setting = mode.configured(order.facts, self.rules.identity.forward_mode)
         if setting == "rewrite":
             return mode.choose(setting, _NO_EVIDENCE)
-        return mode.choose(setting, self._evidence(order, receiver, explicit=setting == "transparent"))
+        return mode.choose(setting, self.evidence(order, receiver, explicit=setting == "transparent"))
 
-    def _evidence(self, order: Order, receiver: str, *, explicit: bool) -> Evidence:
+    def evidence(self, order: Order, receiver: str, *, explicit: bool) -> Evidence:
+        """What the choice depends on. explicit: `transparent` is set, not `auto`."""
         style, letter = order.background.style, order.letter
         checked, now = letter.checked, int(letter.now.timestamp())
         if checked is None:

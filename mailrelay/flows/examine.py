@@ -107,6 +107,18 @@ class _Known:
     facts: Facts = field(default_factory=Facts)
 
 
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What was found out about a message. fates: of the recipients of ours; reply: None if somebody takes it."""
+
+    message: Message
+    content: Content
+    author: Address | None
+    known: Sequence[_Known]
+    fates: Sequence[Fate]
+    reply: Reply | None
+
+
 @dataclass(slots=True)
 class Examination:
     """Examines messages that have a recipient of ours. Mutable, as a reload changes whom it trusts."""
@@ -140,6 +152,16 @@ class Examination:
             metrics.MILTER_SECONDS.observe(time.perf_counter() - started)
 
     async def _examine(self, arrival: Arrival) -> Examined:
+        found = await self.inspect(arrival)
+        metrics.DMARC_RESULTS.labels(found.content.findings.dmarc.result).inc()
+        self._tell(arrival, found.content, found.reply, found.fates)
+        if found.reply is not None:
+            self._note(arrival, found.message, found.known, found.fates)
+            return found.reply
+        return self.changes(arrival, found)
+
+    async def inspect(self, arrival: Arrival) -> Inspected:
+        """Find out everything and decide, but write and count nothing. Raises Unavailable."""
         message = split(arrival.content)
         content, author = self._first_look(arrival, message)
         ours = list({rcpt.lower(): rcpt for rcpt in arrival.rcpts if self.is_ours(rcpt)}.values())
@@ -148,18 +170,12 @@ class Examination:
             self._findings(arrival, message, content, author) if structural is None else _nothing(),
             asyncio.gather(*(self._known(arrival, author, rcpt) for rcpt in ours)),
         )
-        metrics.DMARC_RESULTS.labels(findings.dmarc.result).inc()
         content = replace(content, findings=findings, arc_override=findings.arc_override(self.trusted.sealers))
         if eom.needs_preferences(content):
             known = await self._with_preferences(known)
         fates = [self._fate(content, one, author, arrival.sender) for one in known]
         others: list[Fate] = [] if len(ours) == len({rcpt.lower() for rcpt in arrival.rcpts}) else [eom.Pass()]
-        reply = eom.unanimous([*fates, *others])
-        self._tell(arrival, content, reply, fates)
-        if reply is not None:
-            self._note(arrival, message, known, fates)
-            return reply
-        return self._changes(arrival, message, content)
+        return Inspected(message, content, author, known, fates, eom.unanimous([*fates, *others]))
 
     # --- what is known ---------------------------------------------------------------------------------------------
 
@@ -176,7 +192,7 @@ class Examination:
             from_problem=problem is not None,
             loop_marks=values(arrival.header, f"{self.rules.identity.header_prefix}loop".lower()),
             exempt=arrival.route != "smtp" or self._is_own_network(arrival.client),
-            spam=self.rules.checks.thresholds.verdict(self._score(arrival)),
+            spam=self.rules.checks.thresholds.verdict(self.score(arrival)),
         )
         return content, first_address(authors[0]) if authors and problem is None else None
 
@@ -184,7 +200,8 @@ class Examination:
         ip = client_ip(client)
         return ip is not None and any(ip in network for network in self.rules.around.trusted)
 
-    def _score(self, arrival: Arrival) -> float | None:
+    def score(self, arrival: Arrival) -> float | None:
+        """What a filter before us says, None if none looked."""
         if arrival.spam_macro:
             return read_score(arrival.spam_macro)
         name = self.trusted.spam_header.lower()
@@ -254,7 +271,9 @@ class Examination:
         keys = self.rules.around.keys.loop
         return eom.decide(content, one.rcpt, author, sender, keys, self.rules.message_octets, self.rules.replies)
 
-    def _changes(self, arrival: Arrival, message: Message, content: Content) -> Changes:
+    def changes(self, arrival: Arrival, found: Inspected) -> Changes:
+        """What delivery is to see of it."""
+        content = found.content
         hostname, prefix = self.rules.identity.hostname, self.rules.identity.header_prefix
         override = content.arc_override and content.findings.dmarc.result == "fail"
         note = "arc-override" if override else ""
@@ -267,12 +286,12 @@ class Examination:
             mail_from=arrival.sender,
             route=arrival.route,
             findings=content.findings,
-            spam=self._score(arrival),
+            spam=self.score(arrival),
             action=eom.act(content, DEFAULT_PREFERENCES),
             note=note,
             results=results,
         )
-        signed = ingress.compose(header, message, self.rules.checks.keys[0])
+        signed = ingress.compose(header, found.message, self.rules.checks.keys[0])
         return Changes(
             remove=tuple(forged(arrival.header, prefix, hostname)),
             add=(

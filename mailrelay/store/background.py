@@ -13,23 +13,31 @@ from mailrelay.core.ledger import storable
 from mailrelay.store.database import Database, compact
 from mailrelay.store.loopguard import ARRIVALS
 
+_ACCOUNT = """
+    acc.dmarc_reject_action, acc.store_failed_deliveries, acc.accept_foreign_dsn, acc.display_from_format,
+    acc.use_reply_to, acc.email_subject, acc.banner_location, acc.spam_warning_behaviour,
+    acc.list_unsubscribe_behaviour, acc.reverse_address_style = 'opaque', acc.compat_headers"""
+_MARKED = """
+    select array_agg(receiver) as rewrites_only from receiver_memory
+    where receiver = any ({receivers}) and rewrite_only_until > now()"""
 _BACKGROUND = compact(f"""
-    select q.n, acc.dmarc_reject_action, acc.store_failed_deliveries, acc.accept_foreign_dsn, acc.display_from_format,
-           acc.use_reply_to, acc.email_subject, acc.banner_location, acc.spam_warning_behaviour,
-           acc.list_unsubscribe_behaviour, acc.reverse_address_style = 'opaque', acc.compat_headers,
-           a.reply_via_alias, coalesce(a.description, ''), d.account_id is null or d.sending_verified_at is not null,
-           m.rewrites_only, seen.arrivals
+    select q.n, {_ACCOUNT}, a.reply_via_alias, coalesce(a.description, ''),
+           d.account_id is null or d.sending_verified_at is not null, m.rewrites_only, seen.arrivals
     from json_to_recordset(%(inquiries)s) as q(
         n int, account_id bigint, alias_id bigint, receivers text[], rcpt text, message_id text, fingerprint bigint,
         key bytea)
     join account acc on acc.id = q.account_id
     join alias a on a.id = q.alias_id
     left join domain d on d.id = a.domain_id
-    left join lateral (
-        select array_agg(receiver) as rewrites_only from receiver_memory
-        where receiver = any (q.receivers) and rewrite_only_until > now()
-    ) m on true
+    left join lateral ({_MARKED.format(receivers="q.receivers")}) m on true
     cross join lateral ({ARRIVALS}) seen
+""")
+_NEWCOMER = compact(f"""
+    select 0, {_ACCOUNT}, false, '', d.account_id is null or d.sending_verified_at is not null, m.rewrites_only, 0
+    from account acc
+    left join domain d on d.name = %(domain)s and d.account_id = acc.id
+    left join lateral ({_MARKED.format(receivers="%(receivers)s::text[]")}) m on true
+    where acc.id = %(account)s
 """)
 
 
@@ -45,6 +53,15 @@ class BackgroundReader:
         rows = await self.database.rows(_BACKGROUND, {"inquiries": json.dumps(questions)})
         found = {row[0]: _background(row) for row in rows}
         return [found.get(n) or Unavailable("the alias was removed meanwhile") for n in range(len(inquiries))]
+
+    async def newcomer(self, inquiry: BackgroundInquiry) -> Background:
+        """As of an alias that is yet to be made; its alias_id does not matter. Raises Unavailable."""
+        domain = storable(inquiry.rcpt.rpartition("@")[2])
+        values = {"account": inquiry.account_id, "domain": domain, "receivers": list(inquiry.receivers)}
+        row = await self.database.row(_NEWCOMER, values)
+        if row is None:
+            raise Unavailable("the account was removed meanwhile")
+        return _background(row)
 
 
 def _question(n: int, inquiry: BackgroundInquiry) -> Mapping[str, object]:

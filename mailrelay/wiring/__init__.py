@@ -181,21 +181,3 @@ def _status_endpoint(config: Config, role: str) -> Endpoint | None:
         "lmtp": config.lmtp.status,
         "worker": config.worker.status,
     }.get(role)
-
-
-async def explain(config: Config, sender: str, rcpt: str, client: str, content: bytes | None) -> list[tuple[str, str]]:
-    """What would become of a message: (check, finding) in order. Raises BadConfig, Unavailable."""
-    from mailrelay.core.screen import RcptRequest
-    from mailrelay.flows.explain import Explanation
-    from mailrelay.wiring.runtime import Runtime, utc_now
-
-    log.configure("warning", "text")
-    runtime = Runtime(config, "explain", None)
-    await runtime.database.open()
-    try:
-        await runtime.memory.reload()
-        explanation = Explanation(runtime.rules, runtime.read_facts, runtime.ledger, utc_now)
-        request = RcptRequest(sender, rcpt, client, instance="", authenticated=False)
-        return await explanation.explain(request, content)
-    finally:
-        await runtime.database.close()

@@ -8,7 +8,7 @@ from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.context import Context, ContextInquiry
 from mailrelay.flows.drafts import Composer
 from mailrelay.flows.ports import ReadBackground
-from mailrelay.flows.revision import Reviser
+from mailrelay.flows.revision import MakeReverse, Reviser
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
@@ -24,13 +24,15 @@ def background_reader(database: Database) -> ReadBackground:
     return batcher.ask
 
 
-def composer(config: Config, runtime: Runtime, signing_keys: DkimKeys) -> Composer:
-    """Prepares copies. Raises BadConfig for a missing key."""
+def composer(
+    config: Config, runtime: Runtime, signing_keys: DkimKeys, make_reverse: MakeReverse | None = None
+) -> Composer:
+    """Prepares copies. make_reverse: instead of the database's. Raises BadConfig for a missing key."""
     contexts: Batcher[ContextInquiry, Context] = Batcher(ContextReader(runtime.database).read, lanes=2)
     reviser = Reviser(
         runtime.rules,
         contexts.ask,
-        Contacts(runtime.database).reverse,
+        make_reverse or Contacts(runtime.database).reverse,
         secrets.token_bytes,
         config.api.url,
         read_secret(config.secrets, "url.key") if config.api.url else (),

@@ -25,11 +25,12 @@ from mailrelay.core.findings import Findings
 from mailrelay.core.header import Message
 from mailrelay.endpoint import Endpoint
 from mailrelay.flows.authenticate import Authenticator, Client
-from mailrelay.flows.examine import Arrival, Examination, Examined, Trusted
+from mailrelay.flows.examine import Arrival, Examination, Examined
 from mailrelay.health import exposition
 from mailrelay.servers.listen import clear_the_way
 from mailrelay.servers.status import Status
 from mailrelay.store.preferences import PreferencesReader
+from mailrelay.wiring.examine import trusted
 from mailrelay.wiring.prefork import Prefork
 from mailrelay.wiring.runtime import Runtime, organisational_domains, utc_now
 from mailrelay.wiring.samples import merged
@@ -150,7 +151,7 @@ class _Worker:
         self._authenticator: Authenticator | None = None
         self._examination = Examination(
             self._runtime.rules,
-            _trusted(config),
+            trusted(config),
             self._authenticate,
             self._runtime.read_facts,
             PreferencesReader(self._runtime.database).read,
@@ -170,7 +171,7 @@ class _Worker:
     def take_over(self, config: Config) -> None:
         """What can change while it runs. Raises BadConfig. In the parent it is for workers to come."""
         self._runtime.reload(config)
-        self._examination.trusted = _trusted(config)
+        self._examination.trusted = trusted(config)
         self._examination.timeout_seconds = config.milter.timeout_seconds
         self._config = config
         log.configure(config.log.level, config.log.format)
@@ -268,7 +269,3 @@ class _Worker:
     async def _finish(self) -> None:
         await self._examination.drain()
         await self._runtime.database.close()
-
-
-def _trusted(config: Config) -> Trusted:
-    return Trusted(frozenset(config.service.trusted_arc_sealers), config.milter.spam.header)

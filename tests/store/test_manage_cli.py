@@ -295,19 +295,3 @@ def test_trace_finds_a_message_by_every_name_it_has(
     assert "handed to Postfix as OUT6789" in printed
     assert "refused: hourly message limit is reached" in printed
     assert said("trace", "nobody@alias.example")[0] == 1
-
-
-def test_explain_says_what_would_happen(
-    peopled: Command, said: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    assert said("secrets", "init")[0] == 0
-    assert said("domain", "add", "relay.example")[0] == 0
-    peopled("alias", "add", "shop@alias.example", "--to", "me@inbox.example")
-    message = tmp_path / "message.eml"
-    message.write_bytes(b"From: news@shop.example\r\nSubject: x\r\n\r\nhello\r\n")
-    steps = peopled("explain", "--from", "news@shop.example", "--to", "shop@alias.example", str(message))
-    assert all(set(step) == {"check", "finding"} for step in steps)
-    assert "me@inbox.example" in json.dumps(steps)
-    code, printed, _ = said("explain", "--from", "", "--to", "none@alias.example")
-    assert code == 0
-    assert "550 5.1.1" in printed

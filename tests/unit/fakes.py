@@ -214,8 +214,14 @@ class FakeStore:
         background: Background = await self._run("background", lambda: self._background(inquiry))
         return background
 
-    def _background(self, inquiry: BackgroundInquiry) -> Background:
-        account, alias = self.row("account", id=inquiry.account_id), self.row("alias", id=inquiry.alias_id)
+    async def read_newcomer(self, inquiry: BackgroundInquiry) -> Background:
+        local_part, _, domain = inquiry.rcpt.partition("@")
+        alias: Row = defaultdict(lambda: None, _DEFAULTS["alias"], local_part=local_part, domain=domain)
+        background: Background = await self._run("newcomer", lambda: self._background(inquiry, alias))
+        return background
+
+    def _background(self, inquiry: BackgroundInquiry, alias: Row | None = None) -> Background:
+        account, alias = self.row("account", id=inquiry.account_id), alias or self.row("alias", id=inquiry.alias_id)
         if account is None or alias is None:
             raise Unavailable("the alias was removed meanwhile")
         domain = self.row("domain", name=alias["domain"])

@@ -1,0 +1,177 @@
+"""The story of a delivery that leaves no trace: the real decisions, with ports that look and do nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from mailrelay.core.address import Address
+from mailrelay.core.background import Background, BackgroundInquiry
+from mailrelay.core.context import Wanted
+from mailrelay.core.facts import Alias, AliasId, Facts, Reason
+from mailrelay.core.held import Held, Hold
+from mailrelay.core.inquiry import Inquiry
+from mailrelay.core.judge import Deliver
+from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally
+from mailrelay.core.mode import Choice, Evidence, configured
+from mailrelay.core.plan import Copy, Handed, Mail
+from mailrelay.core.reply import Reply
+from mailrelay.flows.deliver import Delivery
+from mailrelay.flows.drafts import Chosen, Composer, SigningKeys, Untouched
+from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.letter import Letter
+from mailrelay.flows.order import Order
+from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
+from mailrelay.flows.rules import Rules
+from mailrelay.flows.srsbounce import ReadUndelivered, SrsBounces
+
+_NEWCOMER = AliasId(0)  # no row has it
+
+
+@dataclass(slots=True)
+class Traces:
+    """What would have been done. made: the alias that the mail would make; order: None for the operator's mail."""
+
+    made: Alias | None = None
+    background: Background | None = None
+    order: Order | None = None
+    choices: dict[str, tuple[Choice, Evidence]] = field(default_factory=dict)  # by the destination's domain
+    copies: list[Copy] = field(default_factory=list)
+    closings: list[Closing] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
+    held: Hold | None = None
+    bounced: OutboundId | None = None
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why there is no copy, or one fewer."""
+        if self.held is not None:
+            return self.held.reason
+        reasons = [*(ending.reason for ending in self.endings), *(closing.reason for closing in self.closings)]
+        return next((reason for reason in reasons if reason is not None), None)
+
+
+async def imagined_reverse(wanted: Sequence[Wanted]) -> list[Address]:
+    """Opaque reverse addresses as they would be made."""
+    return [Address(f"r-{one.letters}", one.domain) for one in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Delivers without delivering.
+
+    read_newcomer: the background of an alias that is not there yet; ledger: is asked for return paths only. composer:
+    one that makes no reverse addresses either. random: unpredictable octets.
+    """
+
+    rules: Rules
+    read_facts: ReadFacts
+    read_background: ReadBackground
+    read_newcomer: ReadBackground
+    ledger: LedgerPort
+    composer: Composer
+    signing_keys: SigningKeys
+    read_report: ReadReport
+    read_undelivered: ReadUndelivered
+    random: Callable[[int], bytes]
+    clock: Clock
+
+    async def __call__(self, mail: Mail) -> tuple[Reply, Traces]:
+        """What Postfix would hear for the one recipient, and what would be done. Never raises but for our bugs."""
+        stage = _Stage(self, Traces(), self.random(16))
+        dispatcher = Dispatcher(stage, stage.submit, lambda: int.from_bytes(self.random(8), "big"))
+        srs_bounces = SrsBounces(
+            self.rules,
+            stage,
+            self.read_facts,
+            self.read_report,
+            self.read_undelivered,
+            stage.take_report,
+            self.signing_keys,
+            dispatcher,
+            self.random,
+        )
+        delivery = Delivery(
+            self.rules,
+            stage.read_facts,
+            stage.read_background,
+            stage,
+            stage.make_alias,
+            stage.keep,
+            stage,
+            dispatcher,
+            self.read_report,
+            srs_bounces,
+            self.clock,
+        )
+        (reply,) = await delivery(mail)
+        return reply, stage.traces
+
+
+@dataclass(slots=True)
+class _Stage:
+    """Ledger, store, composer and listener of one rehearsal. uuid: of an alias that is made."""
+
+    rehearsal: Rehearsal
+    traces: Traces
+    uuid: bytes
+    _attached: Deliver | None = None
+
+    # -- store -----------------------------------------------------------------------------------------------------
+
+    async def read_facts(self, inquiry: Inquiry) -> Facts:
+        facts = await self.rehearsal.read_facts(inquiry)
+        if self._attached is None:
+            return facts
+        return replace(facts, alias=self.traces.made, attached=self._attached.attach, keyed=())
+
+    async def make_alias(self, inquiry: Inquiry, verdict: Deliver, extension: str | None) -> None:
+        self._attached = verdict
+        self.traces.made = Alias(_NEWCOMER, UUID(bytes=self.uuid, version=4), "active", None, None, None, None, 0, None)
+
+    async def read_background(self, inquiry: BackgroundInquiry, /) -> Background:
+        rehearsal = self.rehearsal
+        read = rehearsal.read_background if self._attached is None else rehearsal.read_newcomer
+        self.traces.background = await read(inquiry)
+        return self.traces.background
+
+    async def keep(self, hold: Hold) -> Held:
+        self.traces.held = hold
+        return Held(None, stored=False)
+
+    async def take_report(self, sender: str) -> bool:
+        return True
+
+    # -- ledger ----------------------------------------------------------------------------------------------------
+
+    async def open(self, opening: Opening) -> Opened:
+        return Opened(opening.outbound_id, None)
+
+    async def close(self, closings: Sequence[Closing], tally: Tally | None) -> None:
+        self.traces.closings += closings
+
+    async def end(self, ending: Ending) -> None:
+        self.traces.endings.append(ending)
+
+    async def bounced(self, outbound_id: OutboundId, status: str, text: str) -> None:
+        self.traces.bounced = outbound_id
+
+    async def is_outbound(self, outbound_id: OutboundId) -> bool:
+        return await self.rehearsal.ledger.is_outbound(outbound_id)
+
+    # -- copies ----------------------------------------------------------------------------------------------------
+
+    def for_operator(self, letter: Letter, envelope: Envelope) -> Untouched:
+        return self.rehearsal.composer.for_operator(letter, envelope)
+
+    async def draft(self, order: Order, destinations: Sequence[Address]) -> Chosen:
+        composer, rules = self.rehearsal.composer, self.rehearsal.rules
+        explicit = configured(order.facts, rules.identity.forward_mode) == "transparent"
+        self.traces.order = order
+        for receiver in {one.domain for one in destinations}:
+            evidence = composer.evidence(order, receiver, explicit=explicit)
+            self.traces.choices[receiver] = composer.choose(order, receiver), evidence
+        return await composer.draft(order, destinations)
+
+    async def submit(self, copy: Copy) -> Handed:
+        self.traces.copies.append(copy)
+        return Handed("")

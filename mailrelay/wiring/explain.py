@@ -1,0 +1,63 @@
+"""The parts for explain: those of the milter and of delivery, less everything that writes."""
+
+import secrets
+
+from mailrelay import log
+from mailrelay.clients.resolver import Resolver
+from mailrelay.clients.spf import check_spf
+from mailrelay.config import Config
+from mailrelay.core.explained import Explained
+from mailrelay.core.screen import RcptRequest
+from mailrelay.flows.authenticate import Authenticator
+from mailrelay.flows.examine import Examination
+from mailrelay.flows.explain import Explanation
+from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
+from mailrelay.signing import DkimKeys
+from mailrelay.store.background import BackgroundReader
+from mailrelay.store.preferences import PreferencesReader
+from mailrelay.wire import report
+from mailrelay.wiring import copies
+from mailrelay.wiring.examine import trusted
+from mailrelay.wiring.lmtp import read_report
+from mailrelay.wiring.runtime import Runtime, organisational_domains, utc_now
+
+
+async def explain(config: Config, request: RcptRequest, content: bytes | None, helo: str) -> Explained:
+    """What would become of a message. Raises BadConfig, Unavailable."""
+    log.configure("warning", "text")
+    runtime = Runtime(config, "explain", None)
+    resolver = Resolver(config.dns.nameservers)
+    await runtime.database.open()
+    try:
+        await runtime.memory.reload()
+        return await _explanation(config, runtime, resolver).explain(request, content, helo)
+    finally:
+        await resolver.close()
+        await runtime.database.close()
+
+
+def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explanation:
+    keys = DkimKeys(config.dkim)
+    examination = Examination(
+        runtime.rules,
+        trusted(config),
+        Authenticator(resolver, check_spf, organisational_domains()).authenticate,
+        runtime.read_facts,
+        PreferencesReader(runtime.database).read,
+        runtime.ledger,
+        utc_now,
+    )
+    rehearsal = Rehearsal(
+        runtime.rules,
+        runtime.read_facts,
+        copies.background_reader(runtime.database),
+        BackgroundReader(runtime.database).newcomer,
+        runtime.ledger,
+        copies.composer(config, runtime, keys, imagined_reverse),
+        keys,
+        read_report,
+        report.undelivered,
+        secrets.token_bytes,
+        utc_now,
+    )
+    return Explanation(runtime.rules, runtime.read_facts, runtime.ledger, examination, rehearsal, utc_now)

@@ -137,7 +137,7 @@ def cases() -> list[Case]:
 
 def run(case: Case) -> Result:
     """Deliver the message as the LMTP role does: alias a1 goes to real@inbox.example, the clock stands still."""
-    facts, office = case.facts, furnished(case.facts)
+    facts, office = case.facts, furnished(case.facts, DkimKeys(KEYS))
     office.now = case.now
     content = examined(case.message, facts["ingress"], facts["sender"], case.now)
     mail = Mail(_QUEUE_ID, facts["sender"], (facts["rcpt"],), content, CLIENT, facts["smtputf8"])
@@ -145,9 +145,14 @@ def run(case: Case) -> Result:
     return Result(reply, office.outside.copies, office.entries(), office)
 
 
-def furnished(facts: dict[str, Any]) -> Office:
+def default_facts() -> dict[str, Any]:
+    """What holds in a case that does not say otherwise."""
+    return dict(_DEFAULTS)
+
+
+def furnished(facts: dict[str, Any], keys: DkimKeys) -> Office:
     """The fixture of spec section 12 with what is different in one case."""
-    office = new_office(DkimKeys(KEYS), "https://app.relay.example")
+    office = new_office(keys, "https://app.relay.example")
     store, rules = office.store, office.rules
     rules.identity = replace(rules.identity, **facts["identity"])
     composer = office.delivery.composer

@@ -20,10 +20,11 @@ _NAME = "mailrelay"  # for libmilter's own words in the system log
 _TEMPORARY = ("451", "4.3.0", "Temporary failure, try again")
 _ACTIONS = milter.ADDHDRS | milter.CHGHDRS
 # Only DATA and the end of a message get a reply, all else comes in one go. Header values come as they are, with the
-# space that signatures cover.
+# space that signatures cover. The end of the header has to be announced: without it libmilter overhears the rest of a
+# message that has no field at all, and Postfix waits for minutes.
 _PROTOCOL = (
-    *(milter.P_NR_CONN, milter.P_NR_HELO, milter.P_NR_MAIL, milter.P_NR_RCPT, milter.P_NR_HDR, milter.P_NR_BODY),
-    *(milter.P_NOEOH, milter.P_NOUNKNOWN, milter.P_HDR_LEADSPC),
+    *(milter.P_NR_CONN, milter.P_NR_HELO, milter.P_NR_MAIL, milter.P_NR_RCPT, milter.P_NR_HDR, milter.P_NR_EOH),
+    *(milter.P_NR_BODY, milter.P_NOUNKNOWN, milter.P_HDR_LEADSPC),
 )
 _WANTED = sum(_PROTOCOL)
 _QUIET = milter.NOREPLY
@@ -101,6 +102,7 @@ class MilterServer:
         milter.set_envfrom_callback(self._mail)
         milter.set_envrcpt_callback(self._rcpt)
         milter.set_header_callback(self._header)
+        milter.set_eoh_callback(lambda ctx: _QUIET)
         milter.set_body_callback(self._body)
         milter.set_eom_callback(self._end)
         milter.set_abort_callback(self._abort)

@@ -1,5 +1,5 @@
 -- One conversation with the milter as another mail server would lead it; the socket is the variable `socket`.
--- miltertest(8) ends with a status other than 0 when error() is called. There is no mt.eoh: nobody wants to hear of it.
+-- miltertest(8) ends with a status other than 0 when error() is called.
 
 local function must(condition, what)
     if not condition then
@@ -22,6 +22,7 @@ local function finish(conn, headers)
     for _, header in ipairs(headers) do
         must(mt.header(conn, header[1], header[2]) == nil, header[1])
     end
+    must(mt.eoh(conn) == nil, "end of header")
     must(mt.bodystring(conn, "Good morning.\r\n") == nil, "body")
     must(mt.eom(conn) == nil, "end of message")
 end

@@ -179,6 +179,11 @@ def test_a_message_that_is_none_is_refused(host: MilterHost, extra: bytes, autho
     assert host.said(NEWS, A1, content=message(author, extra), signed=False) == expected
 
 
+def test_2_3_5_a_body_without_any_header_is_refused_at_once(host: MilterHost) -> None:
+    said = host.said(NEWS, A1, content=b"\r\nonly a body\r\n", signed=False)
+    assert said == "550 5.6.0 A single valid From address is required"
+
+
 def test_2_3_3_a_message_above_our_limit_is_refused_without_a_bounce(host: MilterHost) -> None:
     line = b"x" * 998 + b"\r\n"
     content = message(body=line * 26_500)

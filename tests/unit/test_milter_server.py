@@ -67,7 +67,7 @@ class Desk:
         self.answer: Callable[[Arrival], Examined] = lambda arrival: Changes((), ())
         self.busy: list[bool] = []
         self.hooks: dict[str, Callable[..., int]] = {}
-        for name in ("connect", "helo", "envfrom", "envrcpt", "header", "body", "eom", "abort", "close"):
+        for name in ("connect", "helo", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort", "close"):
             monkeypatch.setattr(milter, f"set_{name}_callback", lambda hook, name=name: self.hooks.update({name: hook}))
         monkeypatch.setattr(milter, "register", lambda name, **hooks: self.hooks.update(hooks))
         self.flags: list[int] = []
@@ -100,6 +100,7 @@ class Desk:
         context.header = list(header)
         for name, value in header:
             assert self.hooks["header"](context, name, value) == milter.NOREPLY
+        assert self.hooks["eoh"](context) == milter.NOREPLY
         for chunk in body:
             assert self.hooks["body"](context, chunk) == milter.NOREPLY
         return self.hooks["eom"](context)
@@ -120,7 +121,10 @@ def test_only_what_is_needed_is_negotiated(desk: Desk) -> None:
     assert protocol & milter.P_HDR_LEADSPC
     # Silence is promised wherever silence is kept, else the two would wait for each other.
     assert protocol & milter.P_NR_HDR
+    assert protocol & milter.P_NR_EOH
     assert protocol & milter.P_NR_BODY
+    # libmilter takes no body right after DATA, unless it hears of the end of a header.
+    assert not protocol & milter.P_NOEOH
     assert rest == [0, 0]
     assert context.asked_for[milter.M_CONNECT] == "{client_addr} {client_name} {client_port}"
     assert context.asked_for[milter.M_EOM] == "i"

@@ -3,10 +3,11 @@
 import re
 from base64 import b32decode
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from mailrelay.core.facts import REASON_TEXTS, AliasId, Reason
+from mailrelay.core.held import HeldId
 from mailrelay.core.ledger import Mode, OutboundId, Outcome
 from mailrelay.core.verp import EmailType
 
@@ -41,7 +42,10 @@ def seek(text: str) -> Sought:
 
 @dataclass(frozen=True, slots=True)
 class TraceEntry:
-    """One entry of the ledger with its copy, if there is one. sender: '' for the null sender."""
+    """One entry of the ledger with its copy or the record of held mail, if there is one.
+
+    sender: '' for the null sender; held_id: for `mailrelay held`; held_until: None if the message is not kept.
+    """
 
     id: int
     at: datetime
@@ -66,6 +70,9 @@ class TraceEntry:
     bounced_at: datetime | None
     bounce_status: str | None
     bounce_text: str | None
+    held_id: HeldId | None
+    quarantined: bool | None
+    held_until: datetime | None
 
     @property
     def reason_text(self) -> str | None:
@@ -97,10 +104,12 @@ def tell(entry: TraceEntry) -> list[str]:
     if entry.alias is not None:
         lines.append(f"alias {entry.alias}" + (f" of account {entry.account}" if entry.account else ""))
     if entry.destination is not None:
-        kind = _TYPES[EmailType(entry.email_type)] if entry.email_type else "copy"
-        mode = f", {entry.mode}" if entry.mode else ""
-        lines.append(f"{kind} to {entry.destination}{mode}, return path {entry.return_path}")
+        lines.append(_copy(entry))
+    if entry.outbound_queue_id and entry.outcome != "delivered":
+        lines.append(f"was handed to Postfix as {entry.outbound_queue_id}")
     lines.append(_outcome(entry))
+    if entry.held_id is not None:
+        lines.append(_record(entry))
     if entry.bounced_at is not None:
         words = " ".join(filter(None, (entry.bounce_status, entry.bounce_text)))
         lines.append(f"came back as undeliverable: {words or 'without an explanation'}")
@@ -114,6 +123,23 @@ def _circumstances(entry: TraceEntry) -> str:
     queue = f", queue id {entry.queue_id}" if entry.queue_id else ", refused before it had a queue id"
     size = f", {entry.size_octets} octets" if entry.size_octets else ""
     return f"{client}{queue}{size}"
+
+
+def _copy(entry: TraceEntry) -> str:
+    kind = _TYPES[EmailType(entry.email_type)] if entry.email_type else "copy"
+    if entry.email_type == EmailType.NOTIFICATION:
+        return f"{kind} to {entry.destination}"  # made by us, from the null sender
+    mode = f", {entry.mode}" if entry.mode else ""
+    return f"{kind} to {entry.destination}{mode}, return path {entry.return_path}"
+
+
+def _record(entry: TraceEntry) -> str:
+    """Where the message lies, for who wants to see or release it."""
+    kind = "quarantine" if entry.quarantined else "held mail"
+    if entry.held_until is None:
+        return f"{kind} {entry.held_id}, of which only the record is kept"
+    until = entry.held_until.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"{kind} {entry.held_id}, kept until {until}"
 
 
 def _outcome(entry: TraceEntry) -> str:

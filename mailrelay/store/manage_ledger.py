@@ -29,11 +29,13 @@ _STORY: LiteralString = f"""
            l.size_octets, case when acc.id is not null then {OWNER_NAME} end as account, l.alias_id,
            a.uuid as alias_uuid, a.local_part || '@' || a.domain as alias, l.outcome, l.reason, l.mode, l.finished_at,
            l.outbound_id, o.email_type, o.destination, o.outbound_queue_id, o.bounced_at, o.bounce_status,
-           o.bounce_text
+           o.bounce_text, f.id as held_id, f.quarantined, s.expires_at as held_until
     from latest join ledger l on l.id = latest.id
     left join alias a on a.id = l.alias_id
     left join account acc on acc.id = l.account_id
     left join outbound o on o.id = l.outbound_id
+    left join failed_delivery f on f.ledger_id = l.id
+    left join stored_message s on s.failed_delivery_id = f.id
     order by l.id
 """
 

@@ -227,3 +227,13 @@ def test_lost_keys_are_named_and_the_list_still_works(peopled: Path, said: Said,
     assert said("held", "show", "1", "--raw")[0] == 65
     (peopled.parent / "secrets" / "storage.key").unlink()
     assert said("held", "list")[0] == 78
+
+
+def test_trace_tells_where_held_mail_lies(peopled: Path, said: Said, told: Callable[..., Any]) -> None:
+    [entry] = told("trace", "a1@alias.example")
+    [record] = told("held", "list")
+    assert (entry["outcome"], entry["held_id"], entry["held_until"]) == ("held", 1, record["expires_at"])
+    assert f"quarantine 1, kept until {record['expires_at']}" in said("trace", "a1@alias.example")[1]
+    told("held", "discard", "1")
+    [entry] = told("trace", "a1@alias.example")
+    assert (entry["outcome"], entry["held_id"], entry["held_until"]) == ("discarded", 1, None)

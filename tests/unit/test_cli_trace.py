@@ -8,6 +8,7 @@ import pytest
 from mailrelay.cli import show
 from mailrelay.core import verp
 from mailrelay.core.facts import Reason
+from mailrelay.core.held import HeldId
 from mailrelay.core.ledger import OutboundId, Outcome
 from mailrelay.core.trace import Sought, TraceEntry, seek, tell
 from mailrelay.core.verp import EmailType, VerpId
@@ -37,6 +38,9 @@ DELIVERED = TraceEntry(
     bounced_at=None,
     bounce_status=None,
     bounce_text=None,
+    held_id=None,
+    quarantined=None,
+    held_until=None,
 )
 WITHOUT_COPY = replace(
     DELIVERED, outbound_id=None, email_type=None, destination=None, outbound_queue_id=None, mode=None
@@ -70,14 +74,44 @@ def test_a_delivered_copy_is_told_from_sender_to_queue() -> None:
     ]
 
 
+def test_a_report_of_ours_has_no_return_path() -> None:
+    assert tell(replace(DELIVERED, email_type="N", mode="rewrite"))[2:] == [
+        "notification to me@inbox.example",
+        "handed to Postfix as 9F8E7D6",
+    ]
+
+
 def test_a_bounce_ends_the_story() -> None:
     bounced = replace(
         DELIVERED, outcome="failed", reason="bounce", bounced_at=NOON, bounce_status="5.1.1", bounce_text="no such user"
     )
-    assert tell(bounced)[-2:] == [
+    assert tell(bounced)[-3:] == [
+        "was handed to Postfix as 9F8E7D6",
         "failed: the destination refused the copy",
         "came back as undeliverable: 5.1.1 no such user",
     ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "quarantined", "until", "expected"),
+    [
+        ("held", True, NOON, "quarantine 7, kept until 2026-01-02T12:00:00Z"),
+        ("held", False, None, "held mail 7, of which only the record is kept"),
+        ("discarded", True, None, "quarantine 7, of which only the record is kept"),
+    ],
+)
+def test_held_mail_is_told_with_its_number(
+    outcome: Outcome, quarantined: bool, until: datetime | None, expected: str
+) -> None:
+    entry = replace(
+        WITHOUT_COPY,
+        outcome=outcome,
+        reason="dmarc",
+        held_id=HeldId(7),
+        quarantined=quarantined,
+        held_until=until,
+    )
+    assert tell(entry)[-2:] == [f"{outcome}: the author could not be authenticated (DMARC)", expected]
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -330,7 +330,7 @@ async def test_a_report_on_a_copy(desk: Desk) -> None:
     path = verp.VerpId(verp.EmailType.FORWARD, OutboundId(7), day_number(NOW))
     rcpt = f"{verp.encode(path, 'bounces.relay.example', KEY)}@bounces.relay.example"
     assert (await desk.explain(rcpt, None)).steps[-1] == ("at RCPT", "550 5.1.1 Address does not exist")
-    desk.office.store.insert("outbound", id=7)
+    desk.office.store.insert("outbound", id=7, email_type="F")
     assert (await desk.explain(rcpt, None)).steps[-1][0] == "then"
     found = await desk.explain(rcpt, sender="")
     assert said(found, "delivery") == "taken and dropped: mail to a return path that is no delivery report"

@@ -2,11 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NewType
 
 from mailrelay.core.address import client_ip
 from mailrelay.core.bans import BanId
-from mailrelay.core.facts import AccountId, AliasId, BlockedSenderId, Reason
+from mailrelay.core.facts import AccountId, AliasId, BlockedSenderId, Reason, RecipientId
 from mailrelay.core.verp import EmailType
 
 # Unsigned in the return path; the database reads the same 64 bits as a signed number.
@@ -35,6 +36,11 @@ def ingress_key(queue_id: str, content: bytes) -> IngressKey:
     The queue id alone would not do: Postfix' short ids come back within days, and a wrong "seen before" loses mail.
     """
     return IngressKey(hashlib.sha256(queue_id.encode("utf-8", "replace") + b"\0" + content).digest()[:16])
+
+
+def second_key(outbound_id: OutboundId) -> IngressKey:
+    """The key of the one copy that may follow a refused one, whoever reports the refusal, and however often."""
+    return IngressKey(hashlib.sha256(b"second\0" + outbound_id.to_bytes(8, "big")).digest()[:16])
 
 
 def storable(text: str, octets: int = 1000) -> str:
@@ -95,6 +101,20 @@ class Opened:
     def settled(self) -> bool:
         """The copy has gone out, or never will."""
         return self.outcome not in (None, "queued")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundCopy:
+    """A copy as it was recorded before it left. account_id, alias_id, recipient_id: None for the operator's."""
+
+    id: OutboundId
+    type: EmailType
+    mode: Mode
+    destination: str
+    created_at: datetime
+    account_id: AccountId | None = None
+    alias_id: AliasId | None = None
+    recipient_id: RecipientId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Admission:
     async def _ask(self, request: RcptRequest, screened: Screened) -> str:
         match screened:
             case AskOutbound(outbound_id):
-                if await self.ledger.is_outbound(OutboundId(outbound_id)):
+                if await self.ledger.outbound(OutboundId(outbound_id)) is not None:
                     return self._accept()
                 unknown = self.rules.replies["UNKNOWN"]
                 return self._refuse(request, unknown, Reason.RETURN_PATH_UNKNOWN)

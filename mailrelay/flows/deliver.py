@@ -186,7 +186,7 @@ class Delivery:
     async def _return_path(self, letter: Letter, rcpt: Address, outbound_id: OutboundId) -> _Done:
         """A bounce belongs to its copy and goes no further; neither does anything else that comes here."""
         envelope = letter.envelope(str(rcpt))
-        if not await self.ledger.is_outbound(outbound_id):
+        if await self.ledger.outbound(outbound_id) is None:
             return await self._end(envelope, Reason.RETURN_PATH_UNKNOWN)
         bounce = self.read_report(letter.mail.content)
         if bounce is None:

@@ -92,7 +92,7 @@ class Explanation:
     # --- at RCPT ---------------------------------------------------------------------------------------------------
 
     async def _return_path(self, outbound_id: OutboundId) -> tuple[bool, list[Step]]:
-        if await self.ledger.is_outbound(outbound_id):
+        if await self.ledger.outbound(outbound_id) is not None:
             steps = [("return path", f"of copy {outbound_id:016x}"), ("at RCPT", "accepted")]
             return True, [*steps, ("then", "what a report says is recorded on the copy")]
         unknown = str(self.rules.replies["UNKNOWN"])

@@ -11,7 +11,7 @@ from mailrelay.core.facts import Alias, AliasId, Facts, Reason
 from mailrelay.core.held import Held, Hold
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
-from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally
+from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.mode import Choice, Evidence, configured
 from mailrelay.core.plan import Copy, Handed, Mail
 from mailrelay.core.reply import Reply
@@ -155,8 +155,8 @@ class _Stage:
     async def bounced(self, outbound_id: OutboundId, status: str, text: str) -> None:
         self.traces.bounced = outbound_id
 
-    async def is_outbound(self, outbound_id: OutboundId) -> bool:
-        return await self.rehearsal.ledger.is_outbound(outbound_id)
+    async def outbound(self, outbound_id: OutboundId) -> OutboundCopy | None:
+        return await self.rehearsal.ledger.outbound(outbound_id)
 
     # -- copies ----------------------------------------------------------------------------------------------------
 

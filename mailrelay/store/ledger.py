@@ -3,8 +3,21 @@
 import json
 from collections.abc import Sequence
 
+from psycopg.rows import TupleRow
+
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally, storable
+from mailrelay.core.ledger import (
+    Closing,
+    Ending,
+    Envelope,
+    Opened,
+    Opening,
+    OutboundCopy,
+    OutboundId,
+    Tally,
+    storable,
+)
+from mailrelay.core.verp import EmailType
 from mailrelay.store.database import Database
 
 # What every entry has; as JSON, which costs half of what as many arrays do.
@@ -145,6 +158,11 @@ _BOUNCED = """
     from noted where ledger.outbound_id = noted.id and ledger.outcome in ('queued', 'delivered')
 """
 
+_OUTBOUND = """
+    select id, email_type, mode, destination, created_at, account_id, alias_id, recipient_id
+    from outbound where id = any (%(ids)s::bigint[])
+"""
+
 
 class Ledger:
     """The writing side of the ledger."""
@@ -226,12 +244,18 @@ class Ledger:
         values = {"id": signed(outbound_id), "status": storable(status, 20), "text": storable(text, 500)}
         await self._database.rows(_BOUNCED, values)
 
-    async def is_outbound(self, ids: Sequence[OutboundId]) -> list[bool]:
-        """Which copies are still recorded."""
-        wanted = [signed(outbound_id) for outbound_id in ids]
-        rows = await self._database.rows("select id from outbound where id = any (%(ids)s::bigint[])", {"ids": wanted})
-        known = {row[0] for row in rows}
-        return [outbound_id in known for outbound_id in wanted]
+    async def outbound(self, ids: Sequence[OutboundId]) -> list[OutboundCopy | None]:
+        """The copies as they were recorded; None for those that are not any more."""
+        rows = await self._database.rows(_OUTBOUND, {"ids": [signed(outbound_id) for outbound_id in ids]})
+        known = {(found := _outbound(row)).id: found for row in rows}
+        return [known.get(outbound_id) for outbound_id in ids]
+
+
+def _outbound(row: TupleRow) -> OutboundCopy:
+    number, kind, made, destination, created_at, account_id, alias_id, recipient_id = row
+    return OutboundCopy(
+        unsigned(number), EmailType(kind), made, destination, created_at, account_id, alias_id, recipient_id
+    )
 
 
 def _entry(n: int, envelope: Envelope, recipient_id: int) -> dict[str, object]:

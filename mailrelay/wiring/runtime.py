@@ -15,7 +15,7 @@ from mailrelay.core.bans import BanBook
 from mailrelay.core.facts import Facts
 from mailrelay.core.inquiry import Inquiry, OrganisationalDomain
 from mailrelay.core.judge import DefaultLimits
-from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundId, Tally
+from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.realm import Realm
 from mailrelay.core.reply import Replies
 from mailrelay.core.screen import Keys, Surroundings
@@ -56,7 +56,7 @@ class BatchedLedger:
         self._open: Batcher[Opening, Opened] = Batcher(ledger.open)
         self._close: Batcher[tuple[Sequence[Closing], Tally | None], None] = Batcher(ledger.close)
         self._end: Batcher[Ending, None] = Batcher(ledger.end)
-        self._is_outbound: Batcher[OutboundId, bool] = Batcher(ledger.is_outbound)
+        self._outbound: Batcher[OutboundId, OutboundCopy | None] = Batcher(ledger.outbound)
 
     async def open(self, opening: Opening) -> Opened:
         return await self._open.ask(opening)
@@ -67,8 +67,8 @@ class BatchedLedger:
     async def end(self, ending: Ending) -> None:
         await self._end.ask(ending)
 
-    async def is_outbound(self, outbound_id: OutboundId) -> bool:
-        return await self._is_outbound.ask(outbound_id)
+    async def outbound(self, outbound_id: OutboundId) -> OutboundCopy | None:
+        return await self._outbound.ask(outbound_id)
 
 
 class Runtime:

@@ -9,9 +9,29 @@ import pytest
 from psycopg import AsyncConnection
 
 from mailrelay.core.bans import BanId
-from mailrelay.core.facts import NOBODY, AccountId, AliasId, BlockedSenderId, Facts, ParentKind, Reason, Usage
+from mailrelay.core.facts import (
+    NOBODY,
+    AccountId,
+    AliasId,
+    BlockedSenderId,
+    Facts,
+    ParentKind,
+    Reason,
+    RecipientId,
+    Usage,
+)
 from mailrelay.core.judge import DefaultLimits, Deliver, Question, judge
-from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally, ingress_key
+from mailrelay.core.ledger import (
+    Closing,
+    Ending,
+    Envelope,
+    Opened,
+    Opening,
+    OutboundCopy,
+    OutboundId,
+    Tally,
+    ingress_key,
+)
 from mailrelay.core.verp import EmailType
 from mailrelay.store.database import Database
 from tests.store.worlds import InMemory, InPostgresql, World, about, utc_now
@@ -374,8 +394,26 @@ async def test_a_copy_is_registered_once(world: World) -> None:
     assert (row["rcpt"], row["sender"], row["queue_id"]) == ("a1@alias.example", "news@shop.example", "4XyZ12AbCd")
     [copy] = await world.rows("outbound")
     assert (copy["id"], copy["destination"], copy["recipient_id"]) == (BIG, "real@inbox.example", 1)
-    assert await world.is_outbound(BIG)
-    assert not await world.is_outbound(OutboundId(7))
+    assert await world.outbound(OutboundId(7)) is None
+
+
+async def test_a_copy_is_told_as_it_was_registered(world: World) -> None:
+    number = await alias(world, "a1@alias.example")
+    owned = replace(ENVELOPE, account_id=AccountId(1), alias_id=AliasId(number))
+    before = utc_now()
+    await world.open(opening(envelope=owned))
+    await world.open(replace(opening(8, recipient_id=-1), mode="rewrite", type=EmailType.NOTIFICATION))
+    mine, operators = await world.outbound(BIG), await world.outbound(OutboundId(8))
+    assert mine is not None
+    assert operators is not None
+    assert abs(mine.created_at - before) < timedelta(minutes=5)
+    who = AccountId(1), AliasId(number), RecipientId(1)
+    copy = OutboundCopy(BIG, EmailType.FORWARD, "transparent", "real@inbox.example", mine.created_at, *who)
+    assert mine == copy
+    nobody = replace(
+        copy, id=OutboundId(8), type=EmailType.NOTIFICATION, mode="rewrite", created_at=operators.created_at
+    )
+    assert operators == replace(nobody, account_id=None, alias_id=None, recipient_id=None)
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "failed"])

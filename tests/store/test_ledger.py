@@ -196,7 +196,7 @@ async def test_nothing_to_write_is_fine(ledger: Ledger) -> None:
     assert await ledger.open([]) == []
     assert await ledger.close([]) == []
     assert await ledger.end([]) == []
-    assert await ledger.is_outbound([]) == []
+    assert await ledger.outbound([]) == []
 
 
 async def test_a_database_that_is_away_is_unavailable() -> None:
@@ -208,7 +208,7 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
         ledger.close([([Closing(OutboundId(1), "delivered")], None)]),
         ledger.end([Ending(ENVELOPE, "discarded", Reason.LOOP)]),
         ledger.bounced(OutboundId(1), "5.1.1", "no"),
-        ledger.is_outbound([OutboundId(1)]),
+        ledger.outbound([OutboundId(1)]),
     ):
         with pytest.raises(Unavailable):
             await trouble

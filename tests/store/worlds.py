@@ -12,7 +12,7 @@ from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Facts
 from mailrelay.core.inquiry import Inquiry, inquire
 from mailrelay.core.judge import Deliver
-from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundId, Tally
+from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.realm import Realm
 from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
@@ -56,7 +56,7 @@ class World(Protocol):
     async def close(self, closings: Sequence[Closing], tally: Tally | None) -> None: ...
     async def end(self, ending: Ending) -> None: ...
     async def bounced(self, outbound_id: OutboundId, status: str, text: str) -> None: ...
-    async def is_outbound(self, outbound_id: OutboundId) -> bool: ...
+    async def outbound(self, outbound_id: OutboundId) -> OutboundCopy | None: ...
     async def make_alias(self, inquiry: Inquiry, verdict: Deliver, extension: str | None) -> None: ...
 
 
@@ -70,7 +70,7 @@ class InMemory:
         self.close = self.store.close
         self.end = self.store.end
         self.bounced = self.store.bounced
-        self.is_outbound = self.store.is_outbound
+        self.outbound = self.store.outbound
         self.make_alias = self.store.make_alias
 
     async def insert(self, table: str, **values: Any) -> int:
@@ -129,5 +129,5 @@ class InPostgresql:
     async def end(self, ending: Ending) -> None:
         await self.ledger.end([ending])
 
-    async def is_outbound(self, outbound_id: OutboundId) -> bool:
-        return (await self.ledger.is_outbound([outbound_id]))[0]
+    async def outbound(self, outbound_id: OutboundId) -> OutboundCopy | None:
+        return (await self.ledger.outbound([outbound_id]))[0]

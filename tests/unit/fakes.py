@@ -35,9 +35,10 @@ from mailrelay.core.facts import (
 )
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
-from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundId, Tally
+from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.srsreport import MAX_PER_HOUR
+from mailrelay.core.verp import EmailType
 
 Row = defaultdict[str, Any]
 NOW = datetime(2026, 1, 6, 12, 30, tzinfo=UTC)
@@ -65,7 +66,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "alias": {"state": "active", "emails_forwarded": 0, "emails_blocked": 0, "reply_via_alias": False},
     "ban": {"scope": "both", "hits": 0},
     "blocked_sender": {"blocked": 0},
-    "outbound": {"bounce_count": 0},
+    "outbound": {"bounce_count": 0, "email_type": "F", "mode": "transparent", "destination": "real@inbox.example"},
 }
 _WINDOW_STARTS: dict[str, Callable[[datetime], datetime]] = {
     "message": lambda now: now.replace(second=0, microsecond=0),
@@ -314,8 +315,12 @@ class FakeStore:
         self.insert(
             "outbound",
             id=opening.outbound_id,
-            destination=opening.destination,
+            account_id=opening.envelope.account_id,
+            alias_id=opening.envelope.alias_id,
             recipient_id=max(opening.recipient_id, 0) or None,
+            destination=opening.destination,
+            email_type=opening.type.value,
+            mode=opening.mode,
         )
         return Opened(opening.outbound_id, None)
 
@@ -371,9 +376,18 @@ class FakeStore:
                 if entry["outcome"] in ("queued", "delivered"):
                     entry.update(outcome="failed", reason="bounce")
 
-    async def is_outbound(self, outbound_id: OutboundId) -> bool:
-        known: bool = await self._run("is_outbound", lambda: bool(self.rows("outbound", id=outbound_id)))
-        return known
+    async def outbound(self, outbound_id: OutboundId) -> OutboundCopy | None:
+        copy: OutboundCopy | None = await self._run("outbound", lambda: self._outbound(outbound_id))
+        return copy
+
+    def _outbound(self, outbound_id: OutboundId) -> OutboundCopy | None:
+        row = self.row("outbound", id=outbound_id)
+        if row is None:
+            return None
+        who = (row["account_id"], row["alias_id"], row["recipient_id"])
+        return OutboundCopy(
+            outbound_id, EmailType(row["email_type"]), row["mode"], row["destination"], row["created_at"], *who
+        )
 
     async def take_report(self, sender: str) -> bool:
         taken: bool = await self._run("take_report", lambda: self._take_report(sender))

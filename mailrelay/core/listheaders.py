@@ -15,7 +15,8 @@ Reverse = Callable[[Address], Address | str | None]
 
 UNSUBSCRIBE = b"list-unsubscribe"
 POST = b"list-unsubscribe-post"
-OTHERS = frozenset({b"list-post", b"list-help", b"list-owner", b"list-subscribe"})
+# List-Archive, too, may be asked for by mail (RFC 2369 section 3.6).
+OTHERS = frozenset({b"list-post", b"list-help", b"list-owner", b"list-subscribe", b"list-archive"})
 
 # As many addresses as a message can ask reverse ones for; further targets of mail are dropped.
 MAX_MAIL_TARGETS = 10
@@ -75,7 +76,7 @@ def mail_targets(message: Message) -> tuple[Address, ...]:
 
 
 def redirected(field: Field, reverse: Reverse) -> Field | None:
-    """A List-Post, -Help, -Owner or -Subscribe field whose mail goes through us; None if no target remains.
+    """A List-Post, -Help, -Owner, -Subscribe or -Archive field whose mail goes through us; None if no target remains.
 
     What has no target of mail stays as it is, `List-Post: NO` for one.
     """

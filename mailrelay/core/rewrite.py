@@ -30,10 +30,11 @@ from mailrelay.core.letterhead import (
 from mailrelay.core.listheaders import Reverse, Unsubscribe
 from mailrelay.core.mode import SINGLE
 
+# The table of section 3.3, and two fields by which some mail programs answer everybody directly (invariant I3).
 _REMOVED = TRACES | frozenset(
     b"delivered-to dkim-signature domainkey-signature x-google-dkim-signature sender errors-to feedback-id "
     b"disposition-notification-to disposition-notification-options return-receipt-to x-confirm-reading-to "
-    b"generate-delivery-report autocrypt autocrypt-gossip openpgp".split()
+    b"generate-delivery-report autocrypt autocrypt-gossip openpgp mail-followup-to mail-reply-to".split()
 )
 _REMOVED_PREFIXES = (b"x-spam", b"x-rspamd", b"x-virus", b"x-pgp-")
 _RESULTS = b"authentication-results"

@@ -155,8 +155,8 @@ def furnished(facts: dict[str, Any], keys: DkimKeys) -> Office:
     office = new_office(keys, "https://app.relay.example")
     store, rules = office.store, office.rules
     rules.identity = replace(rules.identity, **facts["identity"])
-    composer = office.delivery.composer
-    office.delivery.composer = replace(composer, reviser=replace(composer.reviser, random=_random()))
+    reviser = replace(office.composer.reviser, random=_random())
+    office.composer = office.delivery.composer = replace(office.composer, reviser=reviser)
     store.update("account", 1, forward_mode=facts["forward_mode"], **facts["account"])
     alias = store.row("alias", local_part=facts["rcpt"].lower().partition("@")[0].partition("+")[0])
     if alias is not None:

@@ -164,7 +164,9 @@ def test_release_sends_it_once(
     assert told("held", "release", "1") == {"id": 1, "copies": 1, "failed": None}
     [copy] = postfix.copies
     assert copy.rcpt == "me@inbox.example"
-    assert b"".join(copy.content).endswith(CONTENT)
+    content = b"".join(copy.content)
+    assert b"<a1+news=shop.example@alias.example>\r\n" in content
+    assert content.endswith(b"\r\nnew shoes, cheap =00=FF\r\n")  # the NUL is for no mail server's eyes
     code, _, words = said("held", "release", "1")
     assert (code, words) == (1, "mailrelay: 1 was released before\n")
     assert told("held", "list") == []

@@ -123,7 +123,7 @@ class _Connection:
             mail.append(b"SMTPUTF8")
         rcpt = [b"RCPT TO:<%s>" % copy.rcpt.encode("utf-8")]
         if b"DSN" in self.extensions:
-            mail += [b"RET=HDRS", b"ENVID=" + copy.envelope_id.encode("ascii")]
+            mail += [b"RET=FULL" if copy.return_full else b"RET=HDRS", b"ENVID=" + copy.envelope_id.encode("ascii")]
             rcpt.append(b"NOTIFY=FAILURE")
         return b" ".join(mail) + b"\r\n" + b" ".join(rcpt) + b"\r\nDATA\r\n"
 

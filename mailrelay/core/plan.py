@@ -24,7 +24,7 @@ class Copy:
     """One composed copy, ready for the outgoing queue.
 
     content: chunks whose concatenation is the message; each ends with CRLF.
-    envelope_id: for ENVID, RFC 3461 section 4.4.
+    envelope_id: for ENVID, return_full: for RET, RFC 3461 sections 4.4 and 4.3.
     """
 
     sender: str
@@ -33,6 +33,7 @@ class Copy:
     envelope_id: str
     eight_bit: bool
     smtputf8: bool
+    return_full: bool = False  # a report of its failure is to bring back the whole of it, not just the header
 
 
 @dataclass(frozen=True, slots=True)

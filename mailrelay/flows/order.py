@@ -8,6 +8,7 @@ from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.banner import Danger
 from mailrelay.core.facts import AccountId, Alias, Facts, Target
 from mailrelay.core.ledger import Envelope
+from mailrelay.core.mode import Why
 from mailrelay.core.realm import Place
 from mailrelay.flows.letter import Letter
 
@@ -38,6 +39,7 @@ class Order:
 
     rcpt: as addressed, with its extension. facts: with account and alias. warning: about what the reader is to be
     warned. new_message_id: the author is the only recipient (spec section 9.4). resend: it was held or failed before.
+    rewrite: why the copies are rewritten whatever is set; None: that is decided for each of them.
     """
 
     letter: Letter
@@ -51,3 +53,4 @@ class Order:
     warning: Danger | None = None
     new_message_id: bool = False
     resend: bool = False
+    rewrite: Why | None = None

@@ -6,7 +6,7 @@ passed over and nothing raises.
 
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mailrelay.core.header import Message, split
@@ -22,6 +22,8 @@ _MAX_STATUS_OCTETS = 1 << 18
 _MAX_VALUE_CHARS = 2000
 _MAX_TYPE_OCTETS = 4096
 _STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
+_WHOLE_TYPES = ("message/rfc822", "message/global")
+_AS_IT_IS = (b"7bit", b"8bit", b"binary")
 _RETURNED_TYPES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
 
 _TYPE = re.compile(rb"[ \t]*+([!#-'*+.0-9A-Z^-~-]++/[!#-'*+.0-9A-Z^-~-]++)", re.IGNORECASE)
@@ -79,6 +81,21 @@ def undelivered(content: bytes) -> Undelivered | None:
     return Undelivered(failed[0].status, tuple(dict.fromkeys(named)), _returned_header(report.parts))
 
 
+def returned(content: bytes) -> bytes | None:
+    """The message that came back whole with a delivery status report, octet for octet.
+
+    None if there is no report, if it has the header of the message only, or if something was cut off.
+    """
+    report = _report(content, len(content), closed=True)
+    part = next((part for part in report.parts if _content_type(part)[0] in _WHOLE_TYPES), None) if report else None
+    if part is None or (part.first(b"content-transfer-encoding") or b"8bit").lower() not in _AS_IT_IS:
+        return None
+    # The line end before a boundary belongs to the boundary (RFC 2046 section 5.1.1).
+    message = split(part.body.removesuffix(b"\n").removesuffix(b"\r"))
+    # Some hosts say message/rfc822 of a mere header.
+    return message.content if message.body else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Report:
     """The parts of a report, and which of them is for machines."""
@@ -87,8 +104,9 @@ class _Report:
     parts: tuple[Message, ...]
 
 
-def _report(content: bytes) -> _Report | None:
-    waiting = [(content[:_MAX_OCTETS], 0)]
+def _report(content: bytes, limit_octets: int = _MAX_OCTETS, *, closed: bool = False) -> _Report | None:
+    """The first report in a message. closed: one whose end is missing does not count."""
+    waiting = [(content[:limit_octets], 0)]
     seen = 0
     while waiting and seen < MAX_PARTS:
         octets, depth = waiting.pop()
@@ -98,7 +116,9 @@ def _report(content: bytes) -> _Report | None:
         boundary = parameters.get(b"boundary", b"").rstrip()
         if not kind.startswith("multipart/") or not boundary or depth == MAX_DEPTH:
             continue
-        children = [child for child, _ in zip(_children(part.body, boundary), range(MAX_PARTS - seen), strict=False)]
+        children, ended = _children(part.body, boundary, MAX_PARTS - seen)
+        if closed and not ended:
+            continue
         report_type = parameters.get(b"report-type", b"delivery-status").lower()
         if kind == "multipart/report" and report_type == b"delivery-status":
             parts = tuple(map(split, children))
@@ -130,12 +150,13 @@ def _content_type(part: Message) -> tuple[str, Mapping[bytes, bytes]]:
     return kind[1].decode("ascii").lower(), parameters
 
 
-def _children(body: bytes, boundary: bytes) -> Iterator[bytes]:
-    """The parts of a multipart body; the last one reaches to the end if the closing line is missing."""
+def _children(body: bytes, boundary: bytes, limit: int) -> tuple[list[bytes], bool]:
+    """The first parts of a multipart body, and whether its closing line came; else the last one reaches to the end."""
     marker = b"--" + boundary
+    found: list[bytes] = []
     begin = None
     at = body.find(marker)
-    while at >= 0:
+    while at >= 0 and len(found) < limit:
         after = at + len(marker)
         if at == 0 or body[at - 1 : at] == b"\n":
             line_end = body.find(b"\n", after)
@@ -143,13 +164,14 @@ def _children(body: bytes, boundary: bytes) -> Iterator[bytes]:
             rest = body[after:line_end].strip(b" \t\r")
             if rest in (b"", b"--"):
                 if begin is not None:
-                    yield body[begin:at]
+                    found.append(body[begin:at])
                 if rest:
-                    return
+                    return found, True
                 begin = line_end + 1
         at = body.find(marker, after)
-    if begin is not None:
-        yield body[begin:]
+    if begin is not None and len(found) < limit:
+        found.append(body[begin:])
+    return found, False
 
 
 def _decoded(part: Message) -> bytes:

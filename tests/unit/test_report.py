@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from mailrelay.wire.report import MAX_DEPTH, MAX_PARTS, DeliveryStatus, RecipientStatus, delivery_status
+from mailrelay.wire.report import MAX_DEPTH, MAX_PARTS, DeliveryStatus, RecipientStatus, delivery_status, returned
 
 STATUS = """\
 Reporting-MTA: dns; mx.relay.example
@@ -242,3 +242,65 @@ def test_the_number_of_parts_is_bounded() -> None:
 )
 def test_fragments_are_no_reports(content: bytes) -> None:
     assert delivery_status(content) is None
+
+
+# -- The message that came back --------------------------------------------------------------------------------------
+
+BACK = b"Received: x\r\nSubject: Your order 77\r\n\r\n.\xff--b1/x\r\n--b1/y\r\n--b1/x-\r\n\r\n"
+
+
+def with_message(
+    message: bytes, kind: bytes = b"Content-Type: message/rfc822", end: bytes = b"\r\n--b1/x--\r\n"
+) -> bytes:
+    """A report as Postfix writes it, and what it returns."""
+    before, marker, _ = report().rpartition(b"Content-Type: message/rfc822\r\n\r\n")
+    assert marker
+    return before + kind + b"\r\n\r\n" + message + end
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        b"Content-Type: message/rfc822",
+        b"Content-Description: Undelivered Message\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit",
+        b"Content-Type: message/global\r\nContent-Transfer-Encoding: Binary",
+    ],
+)
+def test_a_message_comes_back_octet_for_octet(kind: bytes) -> None:
+    assert returned(with_message(BACK, kind)) == BACK
+
+
+def test_a_large_message_comes_back_whole() -> None:
+    large = BACK + b"x" * 70 * 1000 + b"\r\n" + b"0123456789\r\n" * 200_000
+    assert returned(with_message(large)) == large
+
+
+def test_a_part_behind_the_message_does_not_matter() -> None:
+    end = b"\r\n--b1/x\r\nContent-Type: text/plain\r\n\r\nfooter of a scanner\r\n--b1/x--\r\n"
+    assert returned(with_message(BACK, end=end)) == BACK
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(with_message(BACK, b"Content-Type: text/rfc822-headers"), id="header-only"),
+        pytest.param(with_message(b"Subject: Your order 77\r\n\r\n"), id="header-that-says-message"),
+        pytest.param(with_message(BACK, end=b""), id="cut"),
+        pytest.param(with_message(BACK, end=b"x--b1/x--\r\n"), id="no-line-of-its-own"),
+        pytest.param(with_message(BACK, end=b"\r\n--b1/z--\r\n"), id="another-boundary"),
+        pytest.param(
+            with_message(BACK, b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64"), id="encoded"
+        ),
+        pytest.param(BACK, id="no-report"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_what_did_not_come_back_whole_is_none(content: bytes) -> None:
+    assert returned(content) is None
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_report_cut_anywhere_returns_nothing(step: int) -> None:
+    content = with_message(BACK)
+    end = content.rindex(b"--b1/x--")
+    assert [at for at in range(0, end, step) if returned(content[:at]) is not None] == []

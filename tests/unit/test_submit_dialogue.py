@@ -132,6 +132,13 @@ async def test_a_transaction_is_one_round_trip_for_the_envelope_and_one_for_the_
     assert b"".join(script.reads[2:]).startswith(b"Subject: x\r\n\r\nhello\r\n.\r\n")
 
 
+async def test_the_whole_message_is_asked_back_where_it_is_wanted(folder: Path) -> None:
+    script = Script()
+    async with submitting(script, folder) as submitter:
+        await submitter.submit(replace(PLAIN, return_full=True))
+    assert b" SIZE=21 RET=FULL ENVID=0123456789abcdef\r\n" in script.reads[1]
+
+
 @pytest.mark.parametrize(
     ("copy", "parameters"),
     [

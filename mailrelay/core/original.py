@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from mailrelay.core import loop
+from mailrelay.core.arcverify import newest_results, received
 from mailrelay.core.dkim import SigningKey, public_record
 from mailrelay.core.dkimverify import Content, signatures, verify
 from mailrelay.core.header import Field, Message
@@ -28,15 +29,13 @@ class Original:
     """A message as it came, less what every copy lacks, and what its copy said about it. Nobody vouches for either.
 
     content: octet for octet, but for the empty line that a body without one before it has got. rcpt: as addressed,
-    folded; sender: '' for the null sender; loop_mark: of the alias; results: value of our Authentication-Results on one
-    line, b"" if there was none; spam: it was tagged as such.
+    folded; sender: '' for the null sender; loop_mark: of the alias; spam: it was tagged as such.
     """
 
     content: bytes
     rcpt: str
     sender: str
     loop_mark: bytes
-    results: bytes
     spam: bool
 
 
@@ -68,23 +67,33 @@ def original(copy: Message, outbound_id: OutboundId, destination: str, prefix: s
         rcpt=_text(said[b"envelope-to"]),
         sender=sender,
         loop_mark=said.get(b"loop", b""),
-        results=b" ".join(said.get(b"authentication-results", b"").split()),
         spam=said.get(b"spam") == b"Yes",
     )
 
 
-def is_signed(copy: Message, keys: Sequence[SigningKey], now: int) -> bool:
-    """True if one of these keys signed the copy, and neither author nor body changed since. now: seconds since 1970.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What vouches for a copy. signed: neither author nor body changed since one of our keys signed it.
 
-    Our own fields are not covered by signatures, so what they say is still hearsay.
+    results: what we found out about the message at ingress, as we sealed it (RFC 8617), on one line; b"" if we did not.
+    """
+
+    signed: bool
+    results: bytes = b""
+
+
+def proof(copy: Message, keys: Sequence[SigningKey], now: int) -> Proof:
+    """What our signatures on a copy are worth. keys: those it may have been signed with. now: seconds since 1970.
+
+    None of them covers the fields in which a copy tells about itself.
     """
     records = {
         f"{key.selector}._domainkey.{key.domain}".lower(): Answer((public_record(key).encode("ascii"),)) for key in keys
     }
     content = Content(copy)
-    return any(
-        one.key_name in records and verify(one, records, content, now).result == "pass" for one in signatures(copy)
-    )
+    ours = [one for one in signatures(copy) if one.key_name in records]
+    signed = any(verify(one, records, content, now).result == "pass" for one in ours)
+    return Proof(signed, newest_results(received(copy.fields), records, content, now))
 
 
 def is_of_alias(found: Original, rest: Message, alias: UUID, keys: Sequence[bytes], prefix: str) -> bool:

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailrelay.core import loop
+from mailrelay.core import arc, loop
 from mailrelay.core.compose import Letterhead, Signer, transparent, transparent_header
 from mailrelay.core.dkim import SigningKey, body_hash
 from mailrelay.core.header import Field, edit, split
 from mailrelay.core.ledger import OutboundId
-from mailrelay.core.original import Original, is_of_alias, is_signed, original
+from mailrelay.core.original import Original, Proof, is_of_alias, original, proof
 
 NUMBER = OutboundId(0x0123456789ABCDEF)
 ALIAS, KEY = UUID(int=1), bytes(range(32))
@@ -37,6 +38,8 @@ MESSAGE = (
     b"\r\n..Thank you.\r\n \t\r\n\r\n"
 )
 P4 = b"Received: from mx.relay.example (localhost [127.0.0.1])\r\n\tby mx.relay.example (Postfix) with ESMTP id 4Q\r\n"
+_RSA = [rsa.generate_private_key(public_exponent=65537, key_size=1024) for _ in range(2)]
+RSA, OTHER = (SigningKey("relay.example", "mr1", "rsa-sha256", key) for key in _RSA)
 PRIVATE = SigningKey("relay.example", "mr1e", "ed25519-sha256", Ed25519PrivateKey.from_private_bytes(KEY))
 
 
@@ -66,9 +69,7 @@ def kept(content: bytes) -> bytes:
 @pytest.mark.parametrize("above", [b"", P4, b"Return-Path: <b-x@bounces.relay.example>\r\n" + P4 * 3])
 def test_12_3_91_the_message_comes_out_as_it_was(head: Letterhead, above: bytes) -> None:
     original = found(copy(head=head, keys=[PRIVATE], above=above))
-    results = head.authentication_results.encode()
-    expected = Original(MESSAGE, head.rcpt.lower(), head.sender, head.loop_mark.encode(), results, head.spam)
-    assert original == expected
+    assert original == Original(MESSAGE, head.rcpt.lower(), head.sender, head.loop_mark.encode(), head.spam)
 
 
 FIELDS = [
@@ -123,14 +124,15 @@ def test_what_is_not_that_copy_is_none(content: bytes) -> None:
 def test_no_octets_raise(noise: bytes, at: int) -> None:
     content = copy()
     found(content[:at] + noise + content[at:])
-    is_signed(split(content[:at] + noise), [PRIVATE], 1000)
+    proof(split(content[:at] + noise), [PRIVATE], 1000)
 
 
 # -- Who vouches for it ----------------------------------------------------------------------------------------------
 
 
 def test_a_copy_is_known_by_its_signature() -> None:
-    assert is_signed(split(copy(keys=[PRIVATE])), [PRIVATE], 2000)
+    assert proof(split(copy(keys=[PRIVATE])), [PRIVATE], 2000) == Proof(signed=True)
+    assert proof(split(copy(keys=[PRIVATE])), [], 2000) == Proof(signed=False)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +146,47 @@ def test_a_copy_is_known_by_its_signature() -> None:
     ],
 )
 def test_a_forged_or_changed_copy_is_not(content: bytes) -> None:
-    assert not is_signed(split(content), [PRIVATE], 2000)
+    assert proof(split(content), [PRIVATE], 2000) == Proof(signed=False)
 
 
 def test_an_expired_signature_does_not_count() -> None:
-    assert not is_signed(split(copy(keys=[PRIVATE])), [PRIVATE], 1000 + 8 * 86400)
+    assert proof(split(copy(keys=[PRIVATE])), [PRIVATE], 1000 + 8 * 86400) == Proof(signed=False)
+
+
+def sealed(content: bytes = MESSAGE, sealer: SigningKey = RSA) -> bytes:
+    """A copy with our seal."""
+    message = split(content)
+    hashed = body_hash(message.body)
+    header = transparent_header(message, HEAD, "X-Mailrelay-")
+    header = header.topped(arc.seal(header.fields, hashed, RESULTS.encode(), "pass", sealer, 1000))
+    return P4 + b"".join(header.above(message))
+
+
+THEIRS = arc.seal(
+    split(MESSAGE).fields, body_hash(split(MESSAGE).body), b"mx.shop.example; dkim=pass", "none", OTHER, 900
+)
+
+
+@pytest.mark.parametrize("content", [MESSAGE, b"".join(THEIRS) + MESSAGE], ids=["first-set", "second-set"])
+def test_the_findings_are_those_that_we_sealed(content: bytes) -> None:
+    assert proof(split(sealed(content)), [PRIVATE, RSA], 2000) == Proof(signed=False, results=RESULTS.encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(copy(), id="not-sealed"),
+        pytest.param(b"".join(THEIRS) + MESSAGE, id="sealed-by-others"),
+        pytest.param(
+            sealed().replace(b"ARC-Authentication-Results: i=1; mx", b"ARC-Authentication-Results: i=1; my"),
+            id="other-findings",
+        ),
+        pytest.param(sealed().replace(b"Thank you", b"No thanks"), id="other-body"),
+        pytest.param(sealed(sealer=OTHER), id="another-key"),
+    ],
+)
+def test_other_findings_are_worth_nothing(content: bytes) -> None:
+    assert proof(split(content), [RSA], 2000).results == b""
 
 
 def of_alias(content: bytes, alias: UUID = ALIAS) -> bool:

@@ -251,6 +251,7 @@ def test_hot_spots_of_several_processes_are_one_list() -> None:
         'process 7:"mailrelay serve milter";run (/a/b/c/d.py:3);run (/a/b/c/d.py:3);hash (~:0) 20\n'
     )
     lines = hot_spots(stacks, 5).splitlines()
-    assert [line.split()[:3] for line in lines[1:]] == [["80.0%", "80.0%", "hash"], ["20.0%", "100.0%", "run"]]
+    assert [line.split()[:3] for line in lines[1:3]] == [["80.0%", "80.0%", "hash"], ["20.0%", "100.0%", "run"]]
+    assert [line.split()[2] for line in lines[4:]] == ["run", "hash"]
     assert lines[2].endswith("b/c/d.py:3")
-    assert len(hot_spots(stacks, 1).splitlines()) == 2
+    assert len(hot_spots(stacks, 1).splitlines()) == 4

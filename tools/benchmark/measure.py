@@ -124,7 +124,7 @@ class Measurement:
         if role is None:
             return nullcontext()
         pid = self._product(key).pids()[role]
-        return profiling.shown(pid, self.ground.log, self.wish.functions)
+        return profiling.shown(pid, self.ground.root.with_name(f"profile-{role}.raw"), self.wish.functions)
 
 
 def _remarks(mail: Sequence[Series]) -> list[str]:

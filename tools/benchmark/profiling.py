@@ -1,7 +1,7 @@
 """Where a role spends its time, by py-spy: it looks at the stacks of a running process and of those below it.
 
-That costs the role little, so that its figures stay near the truth. What py-spy sees is Python; the time of a function
-written in C is that of its caller.
+That costs the role little, so that its figures stay near the truth. Counted is who holds the interpreter, which nobody
+does who waits; the time of a function written in C is that of its caller.
 """
 
 import re
@@ -21,10 +21,9 @@ _PLACE = re.compile(r"^(?P<name>.*) \((?P<file>[^()]*?)(?::(?P<line>\d+))?\)$")
 
 
 @contextmanager
-def shown(pid: int, folder: Path, functions: int) -> Iterator[None]:
-    """Within, the process is looked at; what was found is printed at the end, and stays in the folder."""
-    file, log = folder / "profile.raw", folder / "py-spy.log"
-    with _looking(pid, file, log):
+def shown(pid: int, file: Path, functions: int) -> Iterator[None]:
+    """Within, the process is looked at; what was found is printed at the end and stays in the file."""
+    with _looking(pid, file, file.with_suffix(".log")):
         yield
     print(hot_spots(file.read_text(), functions))
 
@@ -36,7 +35,7 @@ def _looking(pid: int, file: Path, log: Path) -> Iterator[None]:
     if not command.exists():
         raise Trouble(f"{command} is missing: {sys.executable} -m pip install py-spy")
     # By functions rather than lines.
-    argv = [str(command), "record", "--pid", str(pid), "--subprocesses", "--function", "--format", "raw"]
+    argv = [str(command), "record", "--pid", str(pid), "--subprocesses", "--gil", "--function", "--format", "raw"]
     with log.open("wb") as output:
         looking = subprocess.Popen(
             [*argv, "--rate", str(_LOOKS_A_SECOND), "--output", str(file)],
@@ -54,7 +53,7 @@ def _looking(pid: int, file: Path, log: Path) -> Iterator[None]:
 
 
 def hot_spots(stacks: str, functions: int) -> str:
-    """The functions with most time of their own, with their share of all time, and with that of what they call."""
+    """Functions and their shares of all time: those with most of their own, then those with most including callees."""
     own: Counter[str] = Counter()
     below: Counter[str] = Counter()
     for line in stacks.splitlines():
@@ -64,9 +63,11 @@ def hot_spots(stacks: str, functions: int) -> str:
             own[frames[-1]] += int(count)
             below.update(dict.fromkeys(frames, int(count)))
     whole = own.total() or 1
-    lines = [f"{whole} looks found work; share of a function by itself, and with what it calls"]
-    for frame, looks in own.most_common(functions):
-        lines.append(f"  {looks / whole:6.1%}  {below[frame] / whole:6.1%}  {_named(frame)}")
+    lines = []
+    for title, ranking in (("by themselves", own), ("with what they call", below)):
+        lines.append(f"functions {title}, of {whole} looks: share by itself, share with what it calls")
+        for frame, _ in ranking.most_common(functions):
+            lines.append(f"  {own[frame] / whole:6.1%}  {below[frame] / whole:6.1%}  {_named(frame)}")
     return "\n".join(lines)
 
 

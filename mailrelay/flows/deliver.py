@@ -23,7 +23,7 @@ from mailrelay.core.facts import REASON_TEXTS, AccountId, Alias, AliasId, Facts,
 from mailrelay.core.header import Message
 from mailrelay.core.held import Held, Hold, storable
 from mailrelay.core.inquiry import Inquiry, inquire
-from mailrelay.core.judge import Deliver, Deny, Verdict, judge
+from mailrelay.core.judge import NOT_READY_FOR, Deliver, Deny, Verdict, judge
 from mailrelay.core.ledger import Ending, Envelope, OutboundId
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Nested, Place, ServiceDomain
@@ -40,6 +40,7 @@ from mailrelay.flows.rules import Rules
 from mailrelay.flows.srsbounce import SrsBounces
 
 _NO_ALIAS = UUID(int=0)
+_WAIT_SECONDS = NOT_READY_FOR.total_seconds()
 
 
 class AliasMaker(Protocol):
@@ -266,6 +267,9 @@ class Delivery:
         letter, envelope, alias = case.letter, case.envelope, case.alias
         targets = loopguard.elsewhere(verdict.targets, self.rules.around.realm)
         if not targets:
+            if letter.checked is not None and letter.now.timestamp() - letter.checked.time >= _WAIT_SECONDS:
+                # Postfix would give up at last, and bounce to whoever is said to have written (invariant I4).
+                return await self._end(envelope, Reason.OWN_DOMAIN)
             return _Done(
                 self.rules.replies["NOTREADY"], "deferred", Reason.OWN_DOMAIN, envelope.account_id, envelope.alias_id
             )

@@ -37,6 +37,7 @@ from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Case, Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
 
 _NO_ALIAS = UUID(int=0)
@@ -91,6 +92,7 @@ class Delivery:
     dispatcher: Dispatcher
     read_report: ReadReport
     srs_bounces: SrsBounces
+    second_try: SecondTry
     clock: Clock
     timeout_seconds: float = 60.0
 
@@ -185,15 +187,17 @@ class Delivery:
         return None
 
     async def _return_path(self, letter: Letter, rcpt: Address, outbound_id: OutboundId) -> _Done:
-        """A bounce belongs to its copy and goes no further; neither does anything else that comes here."""
+        """A bounce belongs to its copy; neither it nor anything else that comes here goes further."""
         envelope = letter.envelope(str(rcpt))
-        if await self.ledger.outbound(outbound_id) is None:
+        copy = await self.ledger.outbound(outbound_id)
+        if copy is None:
             return await self._end(envelope, Reason.RETURN_PATH_UNKNOWN)
         bounce = self.read_report(letter.mail.content)
         if bounce is None:
             return await self._end(envelope, Reason.RETURN_PATH_MAIL)
         if bounce.failed:
             await self.ledger.bounced(outbound_id, bounce.status, bounce.text)
+            await self.second_try(letter, bounce, copy)
         return await self._end(envelope, Reason.BOUNCE_REPORT)
 
     async def _srs(self, letter: Letter, rcpt: Address, sender: Address) -> _Done:

@@ -1,7 +1,7 @@
 """How the copies of one recipient are made: untouched or rewritten, signed, sealed (spec 3.2 to 3.13, 11)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailrelay.core import arc, loop, mode, verp
@@ -74,6 +74,7 @@ class Press:
     spam: bool = False
     resend: bool = False
     compat: bool = False
+    return_full: bool = False  # of untouched copies, for one that is refused and made once more (flows/secondtry.py)
 
     def untouched(self, destination: Address, outbound_id: OutboundId) -> Copy:
         """No octet changes below our fields."""
@@ -92,7 +93,8 @@ class Press:
         header = self._sealed(header.signed(letter.body_hash, self._signer(keys)), letter.body_hash, "transparent")
         smtputf8 = letter.mail.smtputf8 or not destination.local.isascii()
         content = header.above(letter.message)
-        return self._copy(content, identity.bounce_domain, destination, outbound_id, smtputf8=smtputf8)
+        copy = self._copy(content, identity.bounce_domain, destination, outbound_id, smtputf8=smtputf8)
+        return replace(copy, return_full=self.return_full)
 
     def rewritten(self, revision: Revision, destination: Address, outbound_id: OutboundId, reason: str) -> Copy:
         """The author appears under an address of ours. Raises Unavailable if there is no key to sign with."""
@@ -190,11 +192,14 @@ class Composer:
             spam=order.warning == "spam",
             resend=order.resend,
             compat=order.background.style.compat_headers,
+            return_full=order.background.preferences.stores_failed,
         )
         return Chosen(press, choices, revision)
 
     def choose(self, order: Order, receiver: str) -> Choice:
         """The mode of the copies to one domain, and why (spec section 3.2)."""
+        if order.rewrite is not None:
+            return Choice("rewrite", (order.rewrite,))
         setting = mode.configured(order.facts, self.rules.identity.forward_mode)
         if setting == "rewrite":
             return mode.choose(setting, _NO_EVIDENCE)

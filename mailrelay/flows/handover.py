@@ -71,9 +71,12 @@ class Dispatcher:
     _recording: set[OutboundId] = field(default_factory=set)
 
     async def dispatch(
-        self, letter: Letter, envelope: Envelope, draft: Draft, destinations: Sequence[Destination], org: str
+        self, letter: Letter, envelope: Envelope, draft: Draft, destinations: Sequence[Destination], org: str | None
     ) -> Handover:
-        """One copy for each destination. Raises Unavailable if the outcomes cannot be recorded."""
+        """One copy for each destination. Raises Unavailable if the outcomes cannot be recorded.
+
+        org: the organisational domain of the sender, '' if unknown; None: the mail was counted before.
+        """
         results = await asyncio.gather(
             *(self._copy(letter, envelope, draft, destination) for destination in destinations), return_exceptions=True
         )
@@ -88,8 +91,8 @@ class Dispatcher:
         failed = next((closing.reason for closing in closings if closing.outcome == "failed"), None)
         return Handover(not troubles, sum(map(_is_out, closings)), failed)
 
-    def _tally(self, envelope: Envelope, copies: int, org: str) -> Tally | None:
-        if envelope.account_id is None or envelope.alias_id is None:
+    def _tally(self, envelope: Envelope, copies: int, org: str | None) -> Tally | None:
+        if envelope.account_id is None or envelope.alias_id is None or org is None:
             return None
         return Tally(envelope.account_id, envelope.alias_id, org, envelope.size_octets * copies)
 

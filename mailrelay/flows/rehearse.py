@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 from mailrelay.core.address import Address
@@ -14,6 +15,7 @@ from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.mode import Choice, Evidence, configured
 from mailrelay.core.plan import Copy, Handed, Mail
+from mailrelay.core.receivers import Receiver
 from mailrelay.core.reply import Reply
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Chosen, Composer, SigningKeys, Untouched
@@ -22,6 +24,7 @@ from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.secondtry import ReadReturned, SecondTry
 from mailrelay.flows.srsbounce import ReadUndelivered, SrsBounces
 
 _NEWCOMER = AliasId(0)  # no row has it
@@ -72,6 +75,7 @@ class Rehearsal:
     signing_keys: SigningKeys
     read_report: ReadReport
     read_undelivered: ReadUndelivered
+    read_returned: ReadReturned
     random: Callable[[int], bytes]
     clock: Clock
 
@@ -90,6 +94,16 @@ class Rehearsal:
             dispatcher,
             self.random,
         )
+        second_try = SecondTry(
+            self.rules,
+            stage.read_facts,
+            stage.read_background,
+            stage.note,
+            self.read_returned,
+            self.signing_keys,
+            stage,
+            dispatcher,
+        )
         delivery = Delivery(
             self.rules,
             stage.read_facts,
@@ -101,6 +115,7 @@ class Rehearsal:
             dispatcher,
             self.read_report,
             srs_bounces,
+            second_try,
             self.clock,
         )
         (reply,) = await delivery(mail)
@@ -140,6 +155,9 @@ class _Stage:
 
     async def take_report(self, sender: str) -> bool:
         return True
+
+    async def note(self, receiver: str, refused_at: datetime, now: datetime, /) -> Receiver:
+        return Receiver((refused_at,))
 
     # -- ledger ----------------------------------------------------------------------------------------------------
 

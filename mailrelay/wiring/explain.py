@@ -57,6 +57,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         keys,
         read_report,
         report.undelivered,
+        report.returned,
         secrets.token_bytes,
         utc_now,
     )

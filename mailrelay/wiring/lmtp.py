@@ -13,11 +13,13 @@ from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.servers.lmtp import LmtpServer
 from mailrelay.signing import DkimKeys
 from mailrelay.store import loopguard
 from mailrelay.store.newalias import AliasMaker
+from mailrelay.store.receivers import ReceiverStore
 from mailrelay.wire import report
 from mailrelay.wiring import copies
 from mailrelay.wiring.held import archive, held_store
@@ -57,17 +59,30 @@ class LmtpRole:
             self._dispatcher,
             secrets.token_bytes,
         )
+        read_background = copies.background_reader(runtime.database)
+        composer = copies.composer(config, runtime, self._dkim)
+        second_try = SecondTry(
+            runtime.rules,
+            runtime.read_facts,
+            read_background,
+            ReceiverStore(runtime.database).note,
+            report.returned,
+            self._dkim,
+            composer,
+            self._dispatcher,
+        )
         delivery = Delivery(
             runtime.rules,
             runtime.read_facts,
-            copies.background_reader(runtime.database),
+            read_background,
             runtime.ledger,
             AliasMaker(runtime.database),
             held_store(config, self._archive).hold,
-            copies.composer(config, runtime, self._dkim),
+            composer,
             self._dispatcher,
             read_report,
             srs_bounces,
+            second_try,
             utc_now,
             config.lmtp.timeout_seconds,
         )

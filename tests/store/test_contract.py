@@ -416,6 +416,17 @@ async def test_a_copy_is_told_as_it_was_registered(world: World) -> None:
     assert operators == replace(nobody, account_id=None, alias_id=None, recipient_id=None)
 
 
+async def test_three_refusals_of_different_copies_mark_a_receiver(world: World) -> None:
+    now, until = utc_now(), utc_now() + timedelta(days=29)
+    for hours in (1, 1, 2, 1):
+        assert (await world.note("inbox.example", now - timedelta(hours=hours), now)).rewrite_only_until is None
+    await world.note("inbox2.example", now, now)
+    known = await world.note("inbox.example", now, now)
+    assert known.refused_at == (now - timedelta(hours=2), now - timedelta(hours=1), now)
+    assert known.rewrite_only_until is not None
+    assert known.rewrite_only_until > until
+
+
 @pytest.mark.parametrize("outcome", ["delivered", "failed"])
 async def test_a_settled_copy_stays_settled(world: World, outcome: Any) -> None:
     await world.open(opening())

@@ -14,10 +14,12 @@ from mailrelay.core.inquiry import Inquiry, inquire
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.realm import Realm
+from mailrelay.core.receivers import Receiver
 from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
 from mailrelay.store.ledger import Ledger, unsigned
 from mailrelay.store.newalias import AliasMaker
+from mailrelay.store.receivers import ReceiverStore
 from tests.unit.fakes import FakeStore
 
 REALM = Realm(
@@ -57,6 +59,7 @@ class World(Protocol):
     async def end(self, ending: Ending) -> None: ...
     async def bounced(self, outbound_id: OutboundId, status: str, text: str) -> None: ...
     async def outbound(self, outbound_id: OutboundId) -> OutboundCopy | None: ...
+    async def note(self, receiver: str, refused_at: datetime, now: datetime, /) -> Receiver: ...
     async def make_alias(self, inquiry: Inquiry, verdict: Deliver, extension: str | None) -> None: ...
 
 
@@ -71,6 +74,7 @@ class InMemory:
         self.end = self.store.end
         self.bounced = self.store.bounced
         self.outbound = self.store.outbound
+        self.note = self.store.note
         self.make_alias = self.store.make_alias
 
     async def insert(self, table: str, **values: Any) -> int:
@@ -92,6 +96,7 @@ class InPostgresql:
         self.ledger = Ledger(database)
         self.make_alias = AliasMaker(database)
         self.bounced = self.ledger.bounced
+        self.note = ReceiverStore(database).note
 
     async def insert(self, table: str, **values: Any) -> int:
         columns, places = ", ".join(values), ", ".join(f"%({name})s" for name in values)

@@ -37,6 +37,7 @@ from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.plan import Copy, Handed, Refused
+from mailrelay.core.receivers import Receiver, refuse
 from mailrelay.core.srsreport import MAX_PER_HOUR
 from mailrelay.core.verp import EmailType
 
@@ -239,7 +240,11 @@ class FakeStore:
             description=alias["description"] or "",
             sending_verified=domain is None or not domain["account_id"] or domain["sending_verified_at"] is not None,
         )
-        marked = [row["receiver"] for row in self.rows("receiver_memory") if row["rewrite_only_until"] > self.clock()]
+        marked = [
+            row["receiver"]
+            for row in self.rows("receiver_memory")
+            if row["rewrite_only_until"] is not None and row["rewrite_only_until"] > self.clock()
+        ]
         preferences = Preferences(account["dmarc_reject_action"], account["store_failed_deliveries"])
         arrived = {
             row["ingress_key"]
@@ -248,6 +253,18 @@ class FakeStore:
         }
         receivers = frozenset(inquiry.receivers).intersection(marked)
         return Background(style, preferences, account["accept_foreign_dsn"], receivers, len(arrived))
+
+    async def note(self, receiver: str, refused_at: datetime, now: datetime, /) -> Receiver:
+        known: Receiver = await self._run("note", lambda: self._note(receiver, refused_at, now))
+        return known
+
+    def _note(self, receiver: str, refused_at: datetime, now: datetime) -> Receiver:
+        if self.row("receiver_memory", receiver=receiver) is None:
+            self.insert("receiver_memory", receiver=receiver, refused_at=(), rewrite_only_until=None)
+        [row] = self.rows("receiver_memory", receiver=receiver)
+        new = refuse(Receiver(row["refused_at"], row["rewrite_only_until"]), refused_at, now)
+        row.update(refused_at=new.refused_at, rewrite_only_until=new.rewrite_only_until)
+        return new
 
     async def read_context(self, inquiry: ContextInquiry) -> Context:
         context: Context = await self._run("context", lambda: self._context(inquiry))

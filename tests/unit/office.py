@@ -24,8 +24,9 @@ from mailrelay.flows.drafts import Composer, SigningKeys
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.revision import Reviser
 from mailrelay.flows.rules import Checks, Identity, Rules
+from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
-from mailrelay.wire.report import undelivered
+from mailrelay.wire.report import returned, undelivered
 from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
 from tests.unit.shelf import FakeShelf
 
@@ -117,6 +118,16 @@ class Office:
             self.dispatcher,
             lambda octets: bytes(range(octets)),
         )
+        second_try = SecondTry(
+            self.rules,
+            self.store.read_facts,
+            self.store.read_background,
+            self.store.note,
+            returned,
+            signing_keys,
+            self.composer,
+            self.dispatcher,
+        )
         self.delivery = Delivery(
             self.rules,
             self.store.read_facts,
@@ -128,6 +139,7 @@ class Office:
             self.dispatcher,
             lambda content: self.bounce,
             srs_bounces,
+            second_try,
             self.clock,
         )
 

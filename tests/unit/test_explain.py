@@ -21,7 +21,7 @@ from mailrelay.flows.examine import Examination, Trusted
 from mailrelay.flows.explain import Explanation
 from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
 from mailrelay.flows.revision import Reviser
-from mailrelay.wire.report import undelivered
+from mailrelay.wire.report import returned, undelivered
 from tests.unit.fakes import NOW
 from tests.unit.office import CLIENT, KEY, MESSAGE, OK, SENDER, SRS, Office, new_office
 from tests.unit.test_srsbounce import report, rsa
@@ -68,6 +68,7 @@ class Desk:
             rsa,
             lambda content: office.bounce,
             undelivered,
+            returned,
             lambda octets: bytes(range(octets)),
             office.clock,
         )

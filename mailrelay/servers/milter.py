@@ -33,8 +33,8 @@ _BELOW_RECEIVED = 1
 _MACROS = (
     (milter.M_CONNECT, "{client_addr} {client_name} {client_port}"),
     (milter.M_HELO, "i"),
-    (milter.M_ENVFROM, "{auth_authen}"),
-    (milter.M_ENVRCPT, "i"),
+    (milter.M_ENVFROM, "{auth_authen} {mail_addr}"),
+    (milter.M_ENVRCPT, "{rcpt_addr}"),
     (milter.M_DATA, "i"),
 )
 
@@ -145,13 +145,15 @@ class MilterServer:
         return _QUIET
 
     def _mail(self, ctx: "milter.milterContext", sender: bytes, *parameters: bytes) -> int:
-        _session(ctx).transaction = _Transaction(_mailbox(sender), _macro(ctx, "{auth_authen}"))
+        name = _macro(ctx, "{mail_addr}") or _mailbox(sender)
+        _session(ctx).transaction = _Transaction(name, _macro(ctx, "{auth_authen}"))
         return _QUIET
 
     def _rcpt(self, ctx: "milter.milterContext", rcpt: bytes, *parameters: bytes) -> int:
         transaction = _session(ctx).transaction
         if transaction is not None:
-            transaction.rcpts.append(_mailbox(rcpt))
+            # Who is meant by `a1%alias.example` or a source route, Postfix knows; delivery will see it, too.
+            transaction.rcpts.append(_macro(ctx, "{rcpt_addr}") or _mailbox(rcpt))
         return _QUIET
 
     def _data(self, ctx: "milter.milterContext") -> int:

@@ -111,6 +111,25 @@ def test_folded_fields_and_octets_of_all_kinds_stay_signed(host: MilterHost) -> 
     assert [one.result for one in told.findings.dkim] == ["pass"]
 
 
+@pytest.mark.parametrize(
+    "rcpt",
+    [
+        "@shop.example,@lax.example:shop@alias.example",
+        "shop%alias.example",
+        "alias.example!shop",
+        "shop(?)@ALIAS.example.",
+    ],
+    ids=["source-route", "percent", "bang", "comment"],
+)
+def test_whoever_postfix_finds_in_an_odd_spelling_is_meant(host: MilterHost, rcpt: str) -> None:
+    assert host.said("@shop.example:a@lax.example", rcpt, content=message("nobody"), signed=False).startswith(
+        "550 5.6.0"
+    )
+    content = message("a@lax.example")
+    told = host.told(host.passed(sent(host, content, "@shop.example:a@lax.example", rcpt)))
+    assert told.mail_from == "a@lax.example"
+
+
 def test_a_nul_behind_the_author_hides_nothing(host: MilterHost) -> None:
     mark = sent(host, message(f"<{NEWS}>\0 <x@lax.example>"), signed=False)
     assert host.told(host.passed(mark)).findings.dmarc.domain == "shop.example"
@@ -235,6 +254,10 @@ def test_mail_of_the_sendmail_command_carries_the_header_too(host: MilterHost) -
     )
     told = host.told(host.passed(mark_of(content)))
     assert (told.route, told.ip, told.action) == ("local", "127.0.0.1", "none")
+    odd = message("root@mx.relay.example")
+    command = ["/usr/sbin/sendmail", "-C", str(host.postfix.etc), "-f", "root@mx.relay.example", "shop%alias.example"]
+    subprocess.run(command, input=odd.replace(b"\r\n", b"\n"), check=True)
+    assert host.told(host.passed(mark_of(odd))).mail_from == "root@mx.relay.example"
 
 
 # --- trouble -------------------------------------------------------------------------------------------------------

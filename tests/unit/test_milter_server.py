@@ -135,6 +135,15 @@ def test_who_cannot_do_what_we_need_is_not_served(desk: Desk, offer: tuple[int, 
     assert desk.hooks["negotiate"](Context(), [*offer, 0, 0]) == milter.REJECT
 
 
+def test_addresses_are_those_that_postfix_found_in_the_commands(desk: Desk) -> None:
+    context = Context(**{"{rcpt_addr}": "a1@alias.example", "{mail_addr}": "a@shop.example"})
+    desk.connect(context)
+    assert {"{rcpt_addr}", "{mail_addr}"} <= {*" ".join(context.asked_for.values()).split()}
+    assert desk.begin(context, b"<a1%alias.example>", sender=b"<@shop.example:a@shop.example>") == milter.CONTINUE
+    desk.end(context, HEADER)
+    assert (desk.arrivals[0].sender, desk.arrivals[0].rcpts) == ("a@shop.example", ("a1@alias.example",))
+
+
 def test_the_message_arrives_octet_by_octet(desk: Desk) -> None:
     context = Context()
     desk.connect(context)

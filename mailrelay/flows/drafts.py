@@ -189,12 +189,18 @@ class Composer:
             order.envelope,
             order.place,
             order.alias,
-            spam=order.warning == "spam",
+            spam=self._is_spam(order),
             resend=order.resend,
             compat=order.background.style.compat_headers,
             return_full=order.background.preferences.stores_failed,
         )
         return Chosen(press, choices, revision)
+
+    def _is_spam(self, order: Order) -> bool:
+        """True for what is tagged, or was held, as spam: also where the warning is about a worse thing."""
+        checked = order.letter.checked
+        score = None if checked is None or order.warning is None else checked.spam
+        return order.warning == "spam" or self.rules.checks.thresholds.verdict(score) != "none"
 
     def choose(self, order: Order, receiver: str) -> Choice:
         """The mode of the copies to one domain, and why (spec section 3.2)."""

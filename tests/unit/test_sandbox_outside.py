@@ -88,6 +88,24 @@ async def test_spam_is_refused_after_the_data_and_not_kept(client: Client, tmp_p
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("sender", "author", "answer"),
+    [
+        ("b-x@bounces.relay.example", "Shop <news@shop.example>", "550 5.7.26"),
+        ("", "news@shop.example", "550 5.7.26"),
+        ("b-x@alias.example", '"Shop, via a1" <a1+news=shop.example@Alias.example>', "250 2.0.0"),
+    ],
+    ids=["untouched", "null-sender", "rewritten"],
+)
+async def test_a_strict_mailbox_takes_authors_of_the_senders_domain(
+    client: Client, tmp_path: Path, sender: str, author: str, answer: str
+) -> None:
+    replies = await client.envelope(sender, "dmarc.me@inbox.example", "me@inbox.example")
+    assert [reply[:3] for reply in replies] == ["250", "250", "452"]
+    assert (await client.data(f"From: {author}\r\n\r\n".encode())).startswith(answer)
+    assert bool(names(tmp_path)) == answer.startswith("250")
+
+
 def test_a_number_is_never_given_again(tmp_path: Path) -> None:
     first = Shelf(tmp_path).put("a@shop.example", ["me@inbox.example"], b"")
     second = Shelf(tmp_path).put("a@shop.example", ["me@inbox.example"], b"")

@@ -4,7 +4,9 @@ NNNNNN.eml begins with one `X-Envelope-From:` line and one `X-Envelope-To:` line
 the null sender), then follows the message as it came over the wire, byte for byte.
 A file appears whole (written under another name, then renamed), and its number is never given again.
 
-refuse*@ gets 550 5.1.1 and later*@ 451 4.3.0 at RCPT, spam*@ gets 554 5.7.1 after the data.
+refuse*@ gets 550 5.1.1 and later*@ 451 4.3.0 at RCPT, spam*@ gets 554 5.7.1 after the data, and so does dmarc*@ with
+550 5.7.26 if the From field has not the domain of the envelope sender: a receiver that believes in SPF alone. It takes
+rewritten copies, and none that were left as they came.
 """
 
 import asyncio
@@ -13,6 +15,8 @@ import os
 import signal
 import sys
 import time
+from email import message_from_bytes
+from email.utils import parseaddr
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -57,16 +61,19 @@ class World:
         if local.startswith("later"):
             return f"451 4.3.0 <{address}>: come back later"
         # One reply answers all recipients of a transaction, so those of different fate do not share one.
-        if envelope.rcpt_tos and _spam(envelope.rcpt_tos[0]) != _spam(address):
+        if envelope.rcpt_tos and _fate(envelope.rcpt_tos[0]) != _fate(address):
             return "452 4.5.3 in a transaction of its own, please"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 Ok"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        if any(_spam(rcpt) for rcpt in envelope.rcpt_tos):
-            return "554 5.7.1 message looks like spam"
         content = envelope.original_content or b""
+        fate = _fate(envelope.rcpt_tos[0])
+        if fate == "spam":
+            return "554 5.7.1 message looks like spam"
+        if fate == "dmarc" and not _aligned(envelope.mail_from or "", content):
+            return "550 5.7.26 unauthenticated mail is not accepted due to the domain's DMARC policy"
         path = self._shelf.put(envelope.mail_from or "<>", list(envelope.rcpt_tos), content)
         log.info("%s from=%s to=%s", path.name, envelope.mail_from, ",".join(envelope.rcpt_tos))
         return f"250 2.0.0 Ok: kept as {path.name}"
@@ -76,8 +83,13 @@ class World:
         return "451 4.3.0 the outside world has a bug"
 
 
-def _spam(address: str) -> bool:
-    return address.lower().startswith("spam")
+def _fate(address: str) -> str:
+    return next((name for name in ("spam", "dmarc") if address.lower().startswith(name)), "")
+
+
+def _aligned(sender: str, content: bytes) -> bool:
+    author = parseaddr(str(message_from_bytes(content).get("From", "")))[1]
+    return author.rpartition("@")[2].lower() == sender.rpartition("@")[2].lower()
 
 
 class _Server(SMTP):

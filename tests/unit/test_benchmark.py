@@ -191,10 +191,13 @@ def test_a_milter_gets_values_as_postfix_writes_them() -> None:
     assert spoken.body == b"body\r\n\r\nend\r\n"
 
 
-class FakeMilter:
-    """Wants no answers to anything but DATA and the end, and remembers what it heard."""
+SILENT = 0x1EF080  # the protocol of a milter that answers nothing but DATA and the end
 
-    def __init__(self, path: Path, at_end: list[bytes], protocol: int = 0x1EF0C0) -> None:
+
+class FakeMilter:
+    """Remembers what it heard."""
+
+    def __init__(self, path: Path, at_end: list[bytes], protocol: int = SILENT) -> None:
         self.heard: list[bytes] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -226,14 +229,20 @@ def test_a_conversation_with_a_milter_goes_as_with_postfix(tmp_path: Path) -> No
     fake = FakeMilter(tmp_path / "s", [b"iresults\0", b"c"])
     spoken = Spoken.of(b"From: a@b.example\r\n\r\n" + b"x" * 70_000)
     assert examined(tmp_path / "s", spoken, "shop@alias.example", "4X") == [b"iresults\0"]
-    assert fake.said() == b"ODCHMRDDTLLBBEQ"
+    assert fake.said() == b"ODCHDMDRDTLLNBBDEQ"
     assert b"R<shop@alias.example>\0" in fake.heard
     assert sum(len(packet) - 1 for packet in fake.heard if packet[:1] == b"B") == 70_000
 
 
+def test_a_milter_does_not_hear_what_it_does_not_want(tmp_path: Path) -> None:
+    fake = FakeMilter(tmp_path / "s", [b"c"], SILENT | 0x40 | 0x2)
+    examined(tmp_path / "s", Spoken.of(b"From: a@b.example\r\n\r\nbody"), "shop@alias.example", "4X")
+    assert fake.said() == b"ODCDMDRDTLLBDEQ"
+
+
 @pytest.mark.parametrize(
     ("at_end", "protocol", "complaint"),
-    [([b"t"], 0x1EF0C0, "at the end"), ([], 0, "does not say"), ([b"y451 4.3.0 no\0"], 0x1EF0C0, "451 4.3.0")],
+    [([b"t"], SILENT, "at the end"), ([], 0, "otherwise"), ([b"y451 4.3.0 no\0"], SILENT, "451 4.3.0")],
 )
 def test_a_milter_that_does_not_take_the_message_is_trouble(
     at_end: list[bytes], protocol: int, complaint: str, tmp_path: Path

@@ -6,7 +6,7 @@ of them it answers.
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +15,19 @@ from tools.benchmark.letter import CLIENT, HELO, SENDER
 from tools.sandbox.process import Trouble
 
 _VERSION, _ACTIONS, _PROTOCOL = 6, 0x1FF, 0x1FFFFF  # what Postfix 3.7 offers
-_UNANSWERED = {b"C": 0x1000, b"H": 0x2000, b"M": 0x4000, b"R": 0x8000, b"T": 0x10000, b"L": 0x80, b"B": 0x80000}
-_NO_END_OF_HEADER, _LEADING_SPACE = 0x40, 0x100000
+# By command: what the milter says of itself if it does not answer that one, or does not want to hear it.
+_UNANSWERED = {
+    b"C": 0x1000,
+    b"H": 0x2000,
+    b"M": 0x4000,
+    b"R": 0x8000,
+    b"T": 0x10000,
+    b"L": 0x80,
+    b"N": 0x40000,
+    b"B": 0x80000,
+}
+_UNWANTED = {b"C": 0x1, b"H": 0x2, b"M": 0x4, b"R": 0x8, b"T": 0x200, b"L": 0x20, b"N": 0x40, b"B": 0x10}
+_LEADING_SPACE = 0x100000
 _CONTINUE, _CHANGES = b"c", frozenset((b"h", b"i", b"m"))
 _CHUNK_OCTETS = 65535
 _SILENCE_SECONDS = 30.0
@@ -81,10 +92,12 @@ class _Conversation:
         if answer[:1] != b"O" or len(answer) < 13:
             raise Trouble(f"the milter answered {answer!r} to the offer of protocol {_VERSION}")
         self._protocol = struct.unpack(">III", answer[1:13])[2]
-        if not self._protocol & _NO_END_OF_HEADER or not self._protocol & _LEADING_SPACE:
-            raise Trouble("the milter wants to hear what this client does not say")
+        if not self._protocol & _LEADING_SPACE:
+            raise Trouble("the milter wants header values otherwise than they are")
 
     def _say(self, letter: bytes, data: bytes) -> None:
+        if self._protocol & _UNWANTED.get(letter, 0):
+            return
         self._send(letter, data)
         unanswered = letter == b"D" or self._protocol & _UNANSWERED[letter]
         if not unanswered and (answer := self._hear()) != _CONTINUE:
@@ -107,23 +120,25 @@ class _Conversation:
 
 
 def _commands(spoken: Spoken, rcpt: str, queue_id: str) -> Iterator[tuple[bytes, bytes]]:
-    """All that is said from the connection to the body."""
-    client = CLIENT.encode()
-    yield b"D", _strings((b"C", b"{client_addr}"), (client, b"{client_name}", b"unknown", b"{client_port}", b"40312"))
+    """All that is said from the connection to the body; before a command the macros that go with it."""
+    client, sender, to = CLIENT.encode(), SENDER.encode(), rcpt.encode()
+    number = queue_id.encode()
+    yield _macros(b"C", b"{client_addr}", client, b"{client_name}", b"unknown", b"{client_port}", b"40312")
     yield b"C", b"unknown\0" + b"4" + struct.pack(">H", 40312) + client + b"\0"
     yield b"H", HELO.encode() + b"\0"
-    yield b"M", f"<{SENDER}>".encode() + b"\0"
-    yield b"R", f"<{rcpt}>".encode() + b"\0"
-    for letter in (b"T", b"E"):
-        yield b"D", _strings((letter, b"i"), (queue_id.encode(),))
+    yield _macros(b"M", b"{mail_addr}", sender)
+    yield b"M", b"<" + sender + b">\0"
+    yield _macros(b"R", b"{rcpt_addr}", to)
+    yield b"R", b"<" + to + b">\0"
+    yield _macros(b"T", b"i", number)
     yield b"T", b""
-    for name, value in spoken.header:
+    for name, value in (*spoken.header, (b"Message-ID", b" <" + number + b"@mx.relay.example>")):
         yield b"L", name + b"\0" + value + b"\0"
-    yield b"L", b"Message-ID\0 <" + queue_id.encode() + b"@mx.relay.example>\0"
+    yield b"N", b""
     for at in range(0, len(spoken.body), _CHUNK_OCTETS):
         yield b"B", spoken.body[at : at + _CHUNK_OCTETS]
+    yield _macros(b"E", b"i", number)
 
 
-def _strings(first: tuple[bytes, bytes], more: Iterable[bytes]) -> bytes:
-    """Of a macro packet: the letter of the command that it goes with, then names and values."""
-    return first[0] + b"\0".join((first[1], *more)) + b"\0"
+def _macros(command: bytes, *names_and_values: bytes) -> tuple[bytes, bytes]:
+    return b"D", command + b"\0".join(names_and_values) + b"\0"

@@ -21,7 +21,7 @@ from tests.system.world import Mail, World
 from tools.sandbox import ports, show
 from tools.sandbox.process import Trouble, run, wait_until
 from tools.sandbox.sandbox import ROLES
-from tools.sandbox.sender import Dispatch, Reply, neighbour_of
+from tools.sandbox.sender import Dispatch, Reply, neighbour_of, sign
 from tools.sandbox.show import Arrived
 
 SHARED, MINE, RX = "alias.example", "mine.example", "rx.example"
@@ -204,6 +204,26 @@ class Scenario:
         dispatch = self.world.send(sender, *rcpts, content=mail.content, **options)
         assert dispatch.accepted, (dispatch.recipients, dispatch.data)
         return Sent(dispatch, mail.message_id)
+
+    def signed(self, mail: Mail, domain: str = "shop.example") -> Mail:
+        """The message with a neighbour's signature, for whichever envelope sender."""
+        return Mail(sign(mail.content, domain, self.world.sandbox.places.keys), mail.message_id)
+
+    def refused(self, sender: str, *rcpts: str, mail: Mail | None = None, **options: Any) -> str:
+        """What is said at the end of a message whose recipients were accepted, as code and text; it is not taken."""
+        dispatch = self.world.send(sender, *rcpts, content=(mail or self.world.message()).content, **options)
+        assert all(reply.accepted for reply in dispatch.recipients), dispatch.recipients
+        assert dispatch.data is not None and not dispatch.data.accepted, dispatch.data
+        return f"{dispatch.data.code} {dispatch.data.text}"
+
+    def refusals(self, rcpt: str) -> list[str]:
+        """Reasons why mail for this recipient was refused, from the ledger."""
+        return [
+            reason
+            for (reason,) in self.sql(
+                "select reason from ledger where rcpt = %s and outcome = 'refused' order by id", rcpt
+            )
+        ]
 
     def copies(self, sent: Sent, *mailboxes: str) -> list[Arrived]:
         """Wait until all is delivered: one copy went to each of these mailboxes, and none to anybody else."""

@@ -203,16 +203,15 @@ def test_3_1_10_attached_recipients_go_before_defaults_and_failing_ones_last(sce
     scenario.copies(scenario.send(address), "works@inbox.example")
 
 
-def test_12_1_42_a_blocked_author_is_dropped_and_counted(scenario: Scenario) -> None:
+def test_12_1_42_a_blocked_author_hears_what_strangers_hear_and_is_counted(scenario: Scenario) -> None:
     person = scenario.person()
     address = scenario.alias(person)
     scenario.sql(
         "insert into blocked_sender (account_id, type, value) values (%s, 'domain', 'shop.example')", person.account
     )
-    mail = scenario.world.message(sender="x@news.shop.example")
-    sent = scenario.send(address, sender="bulk@plain.example", mail=mail)
-    scenario.becomes(sent.queue_id, [(address, "discarded", "blocked_sender")])
-    scenario.copies(sent)
+    mail = scenario.signed(scenario.world.message(sender="x@news.shop.example"))
+    assert scenario.refused("bulk@plain.example", address, mail=mail) == UNKNOWN
+    scenario.eventually(lambda: scenario.refusals(address) == ["blocked_sender"], "the record")
     assert scenario.of_alias(address, "emails_blocked, emails_forwarded") == (1, 0)
     assert scenario.value("select blocked from blocked_sender where account_id = %s", person.account) == 1
 
@@ -222,17 +221,25 @@ def test_12_1_43_a_block_list_is_its_owners_alone(scenario: Scenario) -> None:
     blocked, open_one = scenario.alias(blocker), scenario.alias(other)
     scenario.sql("insert into blocked_sender (account_id, type, value) values (%s, 'email', %s)", blocker.account, NEWS)
     assert scenario.ask(NEWS, blocked, open_one) == [UNKNOWN, "250"]
-    sent = scenario.send(blocked, open_one, sender="bulk@plain.example", mail=scenario.world.message())
+    mail = scenario.signed(scenario.world.message())
+    sent = scenario.send(blocked, open_one, sender="bulk@plain.example", mail=mail)
     scenario.copies(sent, other.mailbox)
     scenario.becomes(sent.queue_id, [(blocked, "discarded", "blocked_sender"), (open_one, "delivered", "")])
+    # Once at RCPT, once at delivery.
+    assert scenario.of_alias(blocked, "emails_blocked") == (2,)
+    assert scenario.value("select blocked from blocked_sender where account_id = %s", blocker.account) == 2
 
 
-def test_an_allow_list_lets_its_senders_in_and_drops_the_rest(scenario: Scenario) -> None:
+def test_an_allow_list_lets_its_senders_in_and_refuses_the_rest(scenario: Scenario) -> None:
     address = scenario.alias(scenario.u, sender_allow_list=["shop.example"])
     scenario.copies(scenario.send(address), R1)
-    sent = scenario.send(address, sender="a@plain.example")
-    scenario.becomes(sent.queue_id, [(address, "discarded", "not_on_allow_list")])
-    scenario.copies(sent)
+    stranger = scenario.world.message(sender="a@plain.example")
+    assert scenario.refused("a@plain.example", address, mail=stranger) == UNKNOWN
+    scenario.eventually(lambda: scenario.refusals(address) == ["not_on_allow_list"], "the record")
+    sent = scenario.send(address, "a1@alias.example", sender="a@plain.example", mail=stranger)
+    scenario.copies(sent, R1)
+    expected = [(address, "discarded", "not_on_allow_list"), ("a1@alias.example", "delivered", "")]
+    scenario.becomes(sent.queue_id, expected)
 
 
 def test_12_1_44_the_operator_is_reached_though_an_account_is_over_its_limit(scenario: Scenario) -> None:

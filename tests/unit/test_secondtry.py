@@ -354,7 +354,7 @@ def checked(office: Office) -> bytes:
     findings = Findings(
         spf=Spf("pass", "shop.example"),
         dkim=(Dkim("pass", "shop.example", aligned=True),),
-        dmarc=Dmarc("pass"),
+        dmarc=Dmarc("pass", "shop.example"),
         arc=Arc("none"),
     )
     with_results = b"Authentication-Results: " + results + b"\r\n" + MATERIAL

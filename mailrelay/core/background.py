@@ -6,7 +6,7 @@ Asked once for every recipient that gets a copy, see store/background.py.
 from dataclasses import dataclass
 from typing import Literal
 
-from mailrelay.core.eom import Preferences
+from mailrelay.core.eom import DEFAULT_PREFERENCES, Preferences
 from mailrelay.core.facts import AccountId, AliasId
 from mailrelay.core.ledger import IngressKey
 from mailrelay.core.subject import SpamWarning
@@ -41,7 +41,7 @@ class Background:
     """
 
     style: Style = Style()
-    preferences: Preferences = Preferences()
+    preferences: Preferences = DEFAULT_PREFERENCES
     accepts_foreign_dsn: bool = False
     rewrites_only: frozenset[str] = frozenset()
     arrivals: int = 0

@@ -1,5 +1,6 @@
 """Composes the copy that a recipient gets: bytes in, bytes out (spec sections 3.3 and 3.7, transparent mode)."""
 
+from mailrelay.core import authres
 from mailrelay.core.header import Field, Message
 from mailrelay.core.letterhead import TRACES, Header, Letterhead, Signer, about, added, auto_submitted, compat, verdicts
 
@@ -15,10 +16,14 @@ def transparent(message: Message, head: Letterhead, prefix: str, body_hash: byte
     return transparent_header(message, head, prefix).signed(body_hash, signer).above(message)
 
 
-def transparent_header(message: Message, head: Letterhead, prefix: str) -> Header:
-    """The header of such a copy before it is signed and sealed. See transparent for prefix."""
+def transparent_header(message: Message, head: Letterhead, prefix: str, authserv_id: str = "") -> Header:
+    """The header of such a copy before it is signed and sealed. See transparent for prefix.
+
+    authserv_id: of our Authentication-Results, which is forged if the copy has no results of ours; '': not looked for.
+    """
     ours = prefix.lower().encode("ascii")
-    kept = [field for field in message.fields if not _dropped(field, ours)]
+    forged = "" if head.authentication_results else authserv_id
+    kept = [field for field in message.fields if not _dropped(field, ours, forged)]
     opaque_top = 1 if kept and not kept[0].name else 0
     fields = (
         *about(head, prefix, "transparent"),
@@ -32,7 +37,9 @@ def transparent_header(message: Message, head: Letterhead, prefix: str) -> Heade
     return Header(b"".join(field.raw for field in kept[:opaque_top]), fields)
 
 
-def _dropped(field: Field, ours: bytes) -> bool:
+def _dropped(field: Field, ours: bytes, forged: str) -> bool:
     if field.name.startswith(ours):
         return field.name != ours + b"loop"
+    if forged and field.name == b"authentication-results":
+        return authres.is_ours(field.value, forged)
     return field.name in TRACES

@@ -35,6 +35,7 @@ class Content:
     """What holds for every recipient of a message.
 
     hops: Received fields, Postfix' own included, as delivery will count them. has_stray_newline: a bare CR or LF.
+    has_long_header: it has more fields than anybody looks at.
     from_problem: the From field does not name one author's domain, and it is no delivery report without one.
     loop_marks: the values of all loop headers. exempt: from a login, this host or an own network, where nobody has
     signed yet and DMARC says nothing. arc_override: a trusted chain vouches for it (spec section 11.3).
@@ -49,6 +50,7 @@ class Content:
     exempt: bool = False
     arc_override: bool = False
     spam: SpamVerdict = "none"
+    has_long_header: bool = False
 
     @property
     def dmarc_fails(self) -> bool:
@@ -142,6 +144,8 @@ def refuse_structure(content: Content, limit_octets: int, replies: Replies) -> R
         return Refuse(replies.too_large(limit_octets), Reason.TOO_LARGE)
     if content.has_stray_newline:
         return Refuse(replies["BARE"], Reason.BARE_NEWLINE)
+    if content.has_long_header:
+        return Refuse(replies["HEADER"], Reason.TOO_LARGE)
     return None
 
 

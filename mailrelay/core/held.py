@@ -44,13 +44,15 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What became of a Hold. id None: the message had gone out before, or its record is gone.
+    """What became of a Hold. id None: the message had gone out before, its record is gone, or there is no room.
 
-    stored: the message lies there. False: nobody wanted it, its account's room was full, or it was ended since.
+    stored: the message lies there. False: nobody wanted it, or it was ended since. no_room: the account's room is full,
+    and nothing was written.
     """
 
     id: HeldId | None
     stored: bool
+    no_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,10 @@ def mail_targets(message: Message) -> tuple[Address, ...]:
     for field in message.fields:
         if field.name == UNSUBSCRIBE or field.name in OTHERS:
             addresses = (_mailbox(target) for target in _targets(field.value) if _is_mail(target))
-            found.update(dict.fromkeys([one for one in addresses if one is not None][:MAX_MAIL_TARGETS]))
-    return tuple(found)
+            found |= dict.fromkeys(one for one in addresses if one is not None)
+            if len(found) >= MAX_MAIL_TARGETS:
+                break
+    return tuple(found)[:MAX_MAIL_TARGETS]
 
 
 def redirected(field: Field, reverse: Reverse) -> Field | None:

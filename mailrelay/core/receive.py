@@ -10,6 +10,7 @@ from mailrelay.core.facts import Reason
 from mailrelay.core.header import Message
 from mailrelay.core.reply import Replies, Reply
 
+_RECEIVED_OCTETS = 1024
 MAX_HOPS = 50  # spec section 9.1
 _QUEUE_ID = re.compile(rb"\(Postfix(?:, from userid \d+)?\).*?\bid ([0-9A-Za-z]{6,20})\b", re.DOTALL)
 
@@ -27,7 +28,7 @@ def structural_refusal(content: bytes, limit_octets: int, replies: Replies) -> t
 def received_id(message: Message) -> str:
     """The queue id in the topmost Received field, '' if there is none of Postfix: for logs only, it can be forged."""
     top = message.first(b"received")
-    found = _QUEUE_ID.search(top) if top is not None else None
+    found = _QUEUE_ID.search(top[:_RECEIVED_OCTETS]) if top is not None else None
     return found[1].decode("ascii") if found else ""
 
 

@@ -51,6 +51,7 @@ _CODES: Mapping[str, tuple[int, str, str]] = {
     "LOOP": (554, "5.4.6", "Routing loop detected"),
     "SIZE": (552, "5.3.4", "Message is larger than {limit} bytes"),
     "BARE": (550, "5.6.0", "Bare CR or LF in the message"),
+    "HEADER": (552, "5.3.4", "Message header has too many fields"),
     "UNCHECKED": (451, "4.3.5", "Message has not been checked, try again"),
     "BADFROM": (550, "5.6.0", "A single valid From address is required"),
     "DMARC": (550, "5.7.26", "Rejected by the DMARC policy of {domain}"),

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
 
-from mailrelay.core import fitting, listheaders, threads
+from mailrelay.core import authres, fitting, listheaders, threads
 from mailrelay.core.header import Field, Message
 from mailrelay.core.letterhead import (
     COMPAT_PREFIX,
@@ -64,7 +64,6 @@ _PIECE_OCTETS = 850
 _PIECE_CHARACTERS = 200  # of at most 4 octets, in base64, in encoded words
 _MAX_MOVED = 20
 
-_AUTHSERV_ID = re.compile(rb'[ \t]*+"?([^\s;"()]++)')
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -140,7 +139,7 @@ def rewritten(message: Message, head: Letterhead, edits: Edits, house: House) ->
         *(added(house.prefix + name, value) for name, value in (*_spread(said), *moved)),
         *_verdicts(message, head, edits, house, said),
         *(field for name, field in plan.items() if field is not None and name not in originals),
-        *_kept(fields, plan, edits, head.compat, house),
+        *_kept(fields, plan, edits, head, house),
     ]
     opaque_top = message.fields[0].raw if message.fields and not message.fields[0].name else b""
     if len(opaque_top) > fitting.MAX_LINE_OCTETS or (edits.smtputf8 and not opaque_top.isascii()):
@@ -195,13 +194,12 @@ def _plan(originals: Mapping[bytes, Field], edits: Edits) -> dict[bytes, Field |
 
 
 def _kept(
-    fields: Sequence[Field], plan: Mapping[bytes, Field | None], edits: Edits, compat: bool, house: House
+    fields: Sequence[Field], plan: Mapping[bytes, Field | None], edits: Edits, head: Letterhead, house: House
 ) -> Iterator[Field]:
     """What remains of the original header, replaced in place where the plan says so."""
     ours = house.prefix.lower().encode("ascii")
     loop = ours + b"loop"
-    dropped = (ours, *_REMOVED_PREFIXES, *((_COMPAT,) if compat else ()))
-    authserv_id = house.authserv_id.lower().encode()
+    dropped = (ours, *_REMOVED_PREFIXES, *((_COMPAT,) if head.compat else ()))
     once: set[bytes] = set()
     for at, field in enumerate(fields, 1):
         name = field.name
@@ -216,7 +214,8 @@ def _kept(
         elif name in _ONCE:
             once.add(name)
         elif name == _RESULTS:
-            if not _is_from(field, authserv_id):
+            # Without results of ours in this copy, a field that calls itself ours is forged.
+            if not head.authentication_results or not authres.is_ours(field.value, house.authserv_id):
                 continue
             once.add(name)
         elif name in listheaders.OTHERS:
@@ -225,11 +224,6 @@ def _kept(
             kept = Field(b"", _buried(house.prefix).sub(b"", field.raw))
         if kept is not None:
             yield kept if at < len(fields) or kept.raw.endswith(b"\n") else Field(name, kept.raw + b"\r\n")
-
-
-def _is_from(results: Field, authserv_id: bytes) -> bool:
-    found = _AUTHSERV_ID.match(results.value)
-    return found is not None and found[1].lower() == authserv_id
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,6 @@ from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import REASON_TEXTS, AccountId, Alias, AliasId, Facts, Reason, Target
-from mailrelay.core.header import Message
 from mailrelay.core.held import Held, Hold, storable
 from mailrelay.core.inquiry import Inquiry, inquire
 from mailrelay.core.judge import NOT_READY_FOR, Deliver, Deny, Verdict, judge
@@ -31,7 +30,7 @@ from mailrelay.core.receive import dead_end, structural_refusal
 from mailrelay.core.reply import ACCEPTED, Reply
 from mailrelay.core.screen import day_number, is_operator, question
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
-from mailrelay.flows.evidence import content_of, is_bare
+from mailrelay.flows.evidence import content_of, is_bare, read_ingress
 from mailrelay.flows.handover import Destination, Dispatcher, Draft, Handover
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Case, Order
@@ -41,6 +40,7 @@ from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
 
 _NO_ALIAS = UUID(int=0)
+_ROOM_OCTETS = 64 * 1024
 _WAIT_SECONDS = NOT_READY_FOR.total_seconds()
 
 
@@ -104,20 +104,16 @@ class Delivery:
         # An address that is named twice, in whatever spelling, is one recipient with one outcome.
         names = [_folded(rcpt) for rcpt in mail.rcpts]
         unique = dict(zip(names, mail.rcpts, strict=True))
-        refusal = structural_refusal(mail.content, self.rules.message_octets, self.rules.replies)
+        # The milter measured it before Postfix and itself put their fields on top.
+        limit = self.rules.message_octets + (_ROOM_OCTETS if letter.checked is not None else 0)
+        refusal = structural_refusal(mail.content, limit, self.rules.replies)
         replies = await asyncio.gather(*(self._recipient(letter, rcpt, refusal) for rcpt in unique.values()))
         by_name = dict(zip(unique, replies, strict=True))
         return [by_name[name] for name in names]
 
     async def _open(self, mail: Mail) -> Letter:
         rules, now = self.rules, self.clock()
-
-        def read(message: Message) -> ingress.Ingress | ingress.Invalid:
-            identity = rules.identity
-            name = f"{identity.header_prefix}Ingress"
-            return ingress.read(message, rules.checks.keys, int(now.timestamp()), identity.hostname, name)
-
-        letter = await open_letter(mail, now, read)
+        letter = await open_letter(mail, now, lambda message: read_ingress(message, rules, now))
         if letter.checked is not None and letter.checked.route == "internal":
             return letter
         around = rules.around
@@ -289,11 +285,14 @@ class Delivery:
             fate = self._fate(letter, content, background)
             if isinstance(fate, eom.Refuse):
                 # Another recipient took the message, so its sender has not heard of this one's answer.
-                return await self._end(envelope, Reason(str(fate.reason)))
+                assert fate.reason is not None  # only what is not known here has none
+                return await self._end(envelope, fate.reason)
             danger: Danger = "dmarc" if content.dmarc_fails else "spam"
             if fate.act == "quarantine":
-                return await self._quarantine(case, danger)
-            warning = danger if fate.act == "tag" else None
+                kept = await self._quarantine(case, danger)
+                if kept is not None:
+                    return kept
+            warning = danger if fate.act != "none" else None
         return await self._send(case, verdict, targets, background, warning)
 
     def _fate(self, letter: Letter, content: eom.Content, background: Background) -> eom.Fate:
@@ -303,7 +302,8 @@ class Delivery:
         author, sender = letter.author, letter.mail.sender
         return eom.decide(content, rcpt, author, sender, rules.around.keys.loop, rules.message_octets, rules.replies)
 
-    async def _quarantine(self, case: Case, danger: Danger) -> _Done:
+    async def _quarantine(self, case: Case, danger: Danger) -> _Done | None:
+        """None: the account's room is full, so that the mail goes on, with its warning (spec section 3.14)."""
         letter, identity = case.letter, self.rules.identity
         name = f"{identity.header_prefix}ingress".lower().encode("ascii")
         reason = Reason.DMARC if danger == "dmarc" else Reason.SPAM
@@ -319,7 +319,8 @@ class Delivery:
             evidence=letter.message.first(name) or b"",
             bounce_type="spam",
         )
-        await self.keep(hold)
+        if (await self.keep(hold)).no_room:
+            return None
         return _Done(ACCEPTED, "held", reason, case.envelope.account_id, case.envelope.alias_id)
 
     async def _send(

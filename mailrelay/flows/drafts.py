@@ -80,7 +80,7 @@ class Press:
         """No octet changes below our fields."""
         identity, letter = self.rules.identity, self.letter
         head = self._letterhead(destination, outbound_id, "")
-        header = transparent_header(letter.message, head, identity.header_prefix)
+        header = transparent_header(letter.message, head, identity.header_prefix, identity.hostname)
         domain = signing_domain(
             EmailType.FORWARD,
             "transparent",

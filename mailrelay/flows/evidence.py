@@ -1,11 +1,29 @@
 """What the milter found out about a message, as the decisions at delivery want it."""
 
+from datetime import datetime
+
+from mailrelay.core import ingress
 from mailrelay.core.address import Address, classify, client_ip, split_extension
 from mailrelay.core.address import Reverse as ReverseExtension
+from mailrelay.core.author import author
 from mailrelay.core.eom import Content
-from mailrelay.core.ingress import Ingress
+from mailrelay.core.header import Message
+from mailrelay.core.ingress import Ingress, Invalid
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.rules import Rules
+
+
+def read_ingress(message: Message, rules: Rules, at: datetime) -> Ingress | Invalid:
+    """What the milter found out, if it is about the author that a copy would name. at: when the message came."""
+    identity = rules.identity
+    name = f"{identity.header_prefix}Ingress"
+    found = ingress.read(message, rules.checks.keys, int(at.timestamp()), identity.hostname, name)
+    if isinstance(found, Invalid) or found.route == "internal":
+        return found
+    named = author(message)
+    if found.findings.dmarc.domain != (named.domain if named is not None else ""):
+        return Invalid("an ingress header about another author")
+    return found
 
 
 def content_of(letter: Letter, checked: Ingress, rules: Rules) -> Content:
@@ -14,7 +32,7 @@ def content_of(letter: Letter, checked: Ingress, rules: Rules) -> Content:
     own_network = ip is not None and any(ip in network for network in rules.around.trusted)
     return Content(
         hops=0,
-        size_octets=len(letter.mail.content),
+        size_octets=0,
         has_stray_newline=False,
         from_problem=False,
         loop_marks=(),

@@ -9,17 +9,19 @@ from typing import Protocol
 from mailrelay import log, metrics
 from mailrelay.core import authres, eom, ingress
 from mailrelay.core.address import Address, client_ip, parse_address
+from mailrelay.core.author import VALUE_OCTETS, from_values
+from mailrelay.core.author import author as find_author
 from mailrelay.core.automatic import is_report
 from mailrelay.core.eom import DEFAULT_PREFERENCES, Content, Fate, Preferences, Rcpt, Refuse
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId, Facts, Reason
 from mailrelay.core.findings import Findings
 from mailrelay.core.forged import forged, values
-from mailrelay.core.header import Message, split
+from mailrelay.core.header import MAX_FIELDS, Message, split
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import judge
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
-from mailrelay.core.mailbox import first_address, from_problem
+from mailrelay.core.mailbox import FromProblem, from_problem
 from mailrelay.core.reply import Reply
 from mailrelay.core.screen import Accept, AskAlias, RcptRequest, Refusal, is_operator, screen
 from mailrelay.core.spam import read_score
@@ -30,6 +32,7 @@ from mailrelay.flows.rules import Rules
 _NOTES_LIMIT = 1000  # refusals waiting to be written while the database is slow
 _DRAIN_SECONDS = 3.0
 _NOTHING_FOUND = Findings()
+_OWN_FIELDS = 10  # what Postfix and we put on top must not push others out of delivery's sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +184,15 @@ class Examination:
 
     def _first_look(self, arrival: Arrival, message: Message) -> tuple[Content, Address | None]:
         """What needs no questions, and the author if there is one."""
-        authors = values(arrival.header, "from")
+        authors = from_values(message)
         problem = from_problem(authors, null_sender=not arrival.sender, is_report=is_report(message))
+        if any(len(value) > VALUE_OCTETS for value in authors):
+            problem = FromProblem.UNREADABLE
         body = arrival.content
         content = Content(
             # Ours, which Postfix does not show, will be among those that delivery counts.
             hops=len(values(arrival.header, "received")) + 1,
+            has_long_header=len(arrival.header) > MAX_FIELDS - _OWN_FIELDS,
             size_octets=arrival.size_octets,
             has_stray_newline=not body.count(b"\r\n") == body.count(b"\n") == body.count(b"\r"),
             from_problem=problem is not None,
@@ -194,7 +200,7 @@ class Examination:
             exempt=arrival.route != "smtp" or self._is_own_network(arrival.client),
             spam=self.rules.checks.thresholds.verdict(self.score(arrival)),
         )
-        return content, first_address(authors[0]) if authors and problem is None else None
+        return content, find_author(message) if problem is None else None
 
     def _is_own_network(self, client: str) -> bool:
         ip = client_ip(client)

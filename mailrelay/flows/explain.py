@@ -32,7 +32,7 @@ from mailrelay.core.receive import MAX_HOPS
 from mailrelay.core.reply import Reply
 from mailrelay.core.screen import Accept, AskAlias, AskOutbound, RcptRequest, Refusal, is_operator, question, screen
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
-from mailrelay.flows.evidence import is_bare
+from mailrelay.flows.evidence import is_bare, read_ingress
 from mailrelay.flows.examine import Arrival, Changes, Examination
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
@@ -153,9 +153,7 @@ class Explanation:
         return Explained(tuple(steps), tuple(_copy(message, copy, traces) for copy in traces.copies))
 
     def _checked(self, message: Message) -> Ingress | ingress.Invalid:
-        identity = self.rules.identity
-        now, name = int(self.clock().timestamp()), f"{identity.header_prefix}Ingress"
-        return ingress.read(message, self.rules.checks.keys, now, identity.hostname, name)
+        return read_ingress(message, self.rules, self.clock())
 
     async def _examine(self, steps: list[Step], request: RcptRequest, content: bytes, helo: str) -> tuple[bool, bytes]:
         """As the milter does: True if the message ends there, else as delivery sees it. Adds to the steps."""

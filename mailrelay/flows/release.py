@@ -6,21 +6,20 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailrelay import log
-from mailrelay.core import ingress
+from mailrelay.core import loopguard
 from mailrelay.core.address import Address, BadAddress, parse_address
 from mailrelay.core.background import BackgroundInquiry
 from mailrelay.core.banner import Danger
 from mailrelay.core.errors import Conflict, Unavailable
 from mailrelay.core.facts import Alias, Facts, Reason, Target
-from mailrelay.core.header import Message
 from mailrelay.core.held import HeldId, HeldMessage
-from mailrelay.core.ingress import Ingress, Invalid
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import choose_targets
 from mailrelay.core.ledger import Envelope
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.verp import EmailType
+from mailrelay.flows.evidence import read_ingress
 from mailrelay.flows.handover import Destination, Handover
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
@@ -95,7 +94,7 @@ class Release:
         inquiry = inquire(rcpt, place, held.envelope.sender, author, held.envelope.client, around.organisation)
         facts = await self.read_facts(inquiry)
         alias = _present(facts, held)
-        targets = choose_targets(facts)
+        targets = loopguard.elsewhere(choose_targets(facts), around.realm)
         destinations = [
             Destination(
                 target.id,
@@ -105,7 +104,7 @@ class Release:
             for target in targets
         ]
         if not destinations:
-            raise Conflict("no recipient is verified")
+            raise Conflict("no recipient is verified, or only some at domains of this service")
         order = await self._order(letter, held, rcpt, place, facts, alias, targets)
         handover = await self.resend(order, destinations, inquiry.sender_org)
         if not handover.done:
@@ -160,12 +159,7 @@ class Release:
             name.encode("ascii") + b": " + held.evidence + b"\r\n" + held.content if held.evidence else held.content
         )
         mail = Mail(envelope.queue_id, envelope.sender, (envelope.rcpt,), content, envelope.client, international)
-        at = int(held.held_at.timestamp())
-
-        def read(message: Message) -> Ingress | Invalid:
-            return ingress.read(message, rules.checks.keys, at, rules.identity.hostname, name)
-
-        letter = await open_letter(mail, self.clock(), read)
+        letter = await open_letter(mail, self.clock(), lambda message: read_ingress(message, rules, held.held_at))
         # The kept message lacks the internal headers, so that its own digest would be another message's.
         return replace(letter, key=envelope.key)
 

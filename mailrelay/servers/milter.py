@@ -10,6 +10,7 @@ from typing import assert_never
 import milter
 
 from mailrelay import log, metrics
+from mailrelay.core.header import MAX_FIELDS
 from mailrelay.core.reply import Reply
 from mailrelay.flows.examine import Arrival, Changes, Examined
 
@@ -174,8 +175,8 @@ class MilterServer:
         transaction = _session(ctx).transaction
         if transaction is not None:
             transaction.octets += len(name) + len(value) + value.count(b"\n") + 3
-            if transaction.octets <= self._limit_octets():
-                transaction.header.append((name, value))
+            if transaction.octets <= self._limit_octets() and len(transaction.header) <= MAX_FIELDS:
+                transaction.header.append((name, value))  # one too many is enough to refuse it
         return _QUIET
 
     def _body(self, ctx: "milter.milterContext", chunk: bytes) -> int:

@@ -28,17 +28,19 @@ _LEASE = "interval '15 minutes'"
 _HOLD: LiteralString = """
     with copies as (
         select outcome from ledger where ingress_key = %(key)s and rcpt || '' = %(rcpt)s and recipient_id <> 0
+    ), fits as (
+        select %(content)s::bytea is not null and %(octets)s + coalesce(sum(size_octets), 0) <= %(room)s as stored
+        from stored_message where account_id = %(account)s
     ), entry as (
         insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
                             size_octets, outcome, reason)
         select %(key)s, %(queue_id)s, nullif(%(message_id)s, ''), %(account)s, %(alias)s, %(rcpt)s, %(sender)s,
                %(client)s, %(size)s, 'held', %(reason)s
-        where not exists (select from copies) or exists (select from copies where outcome = 'queued')
+        from fits
+        where (fits.stored or %(content)s::bytea is null)
+          and (not exists (select from copies) or exists (select from copies where outcome = 'queued'))
         on conflict on constraint ledger_once do nothing
         returning id
-    ), fits as (
-        select %(content)s::bytea is not null and %(octets)s + coalesce(sum(size_octets), 0) <= %(room)s as stored
-        from stored_message where account_id = %(account)s
     ), record as (
         insert into failed_delivery (uuid, account_id, alias_id, ledger_id, email_type, bounce_type, status, code,
                                      remote_mta, sender, destination, key_id, is_stored, quarantined)
@@ -69,8 +71,10 @@ _HOLD: LiteralString = """
 
 _KNOWN = """
     select f.id, s.id is not null
-    from ledger l join failed_delivery f on f.ledger_id = l.id left join stored_message s on s.failed_delivery_id = f.id
-    where l.ingress_key = %(key)s and l.rcpt || '' = %(rcpt)s and l.recipient_id = 0
+    from ledger l left join failed_delivery f on f.ledger_id = l.id
+                  left join stored_message s on s.failed_delivery_id = f.id
+    where l.ingress_key = %(key)s and l.rcpt || '' = %(rcpt)s
+    order by l.recipient_id <> 0 limit 1
 """
 
 # A released record has lost its ledger row, or that row has become another outcome's.
@@ -169,7 +173,9 @@ class HeldStore:
             raise Unavailable(f"mail cannot be held: {constraint(error)}") from error
         if row is None:
             row = await self.database.row(_KNOWN, values)
-        return Held(HeldId(row[0]), row[1]) if row is not None else Held(None, False)
+        if row is None:
+            return Held(None, False, no_room=True)
+        return Held(HeldId(row[0]), row[1]) if row[0] is not None else Held(None, False)
 
     async def _values(self, hold: Hold) -> dict[str, Any]:
         envelope = hold.envelope

@@ -27,6 +27,7 @@ from typing import Any
 from uuid import UUID
 
 from mailrelay.core import authres, ingress
+from mailrelay.core.author import author
 from mailrelay.core.findings import Arc, Dkim, Dmarc, Findings, Spf
 from mailrelay.core.header import Message, split
 from mailrelay.core.plan import Copy, Mail
@@ -185,7 +186,8 @@ def examined(content: bytes, found: dict[str, Any] | None, sender: str, now: dat
     if found is None:
         return content
     message, facts = split(content), {**_FINDINGS, **found}
-    findings = _findings(facts)
+    named = author(message)
+    findings = _findings(facts, named.domain if named is not None else "")
     there = authres.own_value(message.fields, HOSTNAME)
     results = authres.value(findings, HOSTNAME, CLIENT, facts["note"]) if there is None else there
     signed = ingress.compose(_ingress(facts, findings, results, sender, now), message, KEY)
@@ -196,11 +198,12 @@ def examined(content: bytes, found: dict[str, Any] | None, sender: str, now: dat
     return content[:at] + added + content[at:]
 
 
-def _findings(facts: dict[str, Any]) -> Findings:
+def _findings(facts: dict[str, Any], domain: str) -> Findings:
+    """domain: of the author, which is whom a milter judges."""
     return Findings(
         spf=Spf(**facts["spf"]),
         dkim=tuple(Dkim(**one) for one in facts["dkim"]),
-        dmarc=Dmarc(**{**_FINDINGS["dmarc"], **facts["dmarc"]}),
+        dmarc=Dmarc(**{**_FINDINGS["dmarc"], **facts["dmarc"], "domain": domain}),
         arc=Arc(**facts["arc"]),
     )
 

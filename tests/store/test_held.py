@@ -206,7 +206,8 @@ async def test_the_room_of_an_account_ends(both: tuple[World, Shelf]) -> None:
     keys = [ingress_key("4XyZ12AbCd", bytes([number])) for number in range(5)]
     held = [await shelf.hold(replace(HOLD, envelope=replace(ENVELOPE, key=key))) for key in keys]
     assert [one.stored for one in held] == [True, True, True, False, False]
-    assert await outcomes(world) == [(0, "held")] * 5
+    assert held[3:] == [Held(None, False, no_room=True)] * 2
+    assert await outcomes(world) == [(0, "held")] * 3
 
 
 async def test_what_was_never_held_is_absent(both: tuple[World, Shelf]) -> None:

@@ -69,6 +69,7 @@ class Office:
         self.bounce: Bounce | None = None
         self.store = store or FakeStore(self.clock)
         self.outside = Outside()
+        self.shelf = FakeShelf(self.store)
         self.cache = FactsCache(1000, 300.0, lambda: self.now.timestamp())
         self.cache.trusted = True
         self.rules = Rules(
@@ -134,7 +135,7 @@ class Office:
             self.store.read_background,
             self.store,
             self.store.make_alias,
-            FakeShelf(self.store).hold,
+            self.shelf.hold,
             self.composer,
             self.dispatcher,
             lambda content: self.bounce,

@@ -32,6 +32,10 @@ class FakeShelf:
             return Held(None, False) if record is None else Held(HeldId(record["id"]), record["content"] is not None)
         if rows and all(row["outcome"] != "queued" for row in rows):
             return Held(None, False)
+        kept = sum(len(row["content"] or b"") for row in store.rows("failed_delivery", account_id=envelope.account_id))
+        fits = hold.content is not None and kept + len(hold.content) <= self.room_octets
+        if hold.content is not None and not fits:
+            return Held(None, False, no_room=True)
         entry = store.insert(
             "ledger",
             ingress_key=envelope.key,
@@ -44,8 +48,6 @@ class FakeShelf:
             outcome="held",
             reason=hold.reason,
         )
-        kept = sum(len(row["content"] or b"") for row in store.rows("failed_delivery", account_id=envelope.account_id))
-        fits = hold.content is not None and kept + len(hold.content) <= self.room_octets
         number = store.insert(
             "failed_delivery",
             account_id=envelope.account_id,

@@ -193,7 +193,7 @@ async def test_an_untouched_copy_is_shown_with_what_proves_its_author(desk: Desk
 
 
 async def test_a_rewritten_copy_is_shown_with_every_reason(desk: Desk) -> None:
-    desk.findings = Findings()
+    desk.findings = Findings(dmarc=Dmarc(domain="shop.example"))
     desk.office.store.update("account", 1, banner_location="top", email_subject="News")
     desk.office.store.update("alias", 1, reply_via_alias=True, forward_mode="auto")
     found = await desk.explain("a1@alias.example")

@@ -21,6 +21,7 @@ SPECIFIED = {
     "LOCALSPOOF": "550 5.7.1 Sender address may not be used from outside",
     "NULLMULTI": "452 4.5.3 One recipient at a time for the null sender",
     "LOOP": "554 5.4.6 Routing loop detected",
+    "HEADER": "552 5.3.4 Message header has too many fields",
     "UNCHECKED": "451 4.3.5 Message has not been checked, try again",
     "BADFROM": "550 5.6.0 A single valid From address is required",
     "SPAM": "550 5.7.1 Message content rejected",

@@ -1,5 +1,6 @@
 """Trouble on purpose: a stream of numbered mail, processes killed in its middle, and the books afterwards."""
 
+import os
 import random
 import re
 import signal
@@ -9,9 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from mailrelay.core import verp
 from mailrelay.core.ledger import OutboundId
@@ -140,6 +142,14 @@ class Stream:
         return (head + "Good morning, good evening.\r\n" * lines).encode()
 
 
+def children(parent: int) -> list[int]:
+    """The processes directly below one; none if it is gone."""
+    try:
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def _recipients(boxes: Boxes, unused: Iterator[str], dice: random.Random) -> list[str]:
     chosen = dice.sample(sorted(boxes), dice.choice([1, 1, 1, 3, 4, 5]))
     return [*chosen[1:], next(unused)] if dice.random() < 0.2 else chosen
@@ -191,6 +201,8 @@ class Chaos:
         if target in ROLES:
             # Right after a blow there may be nobody to hit.
             wait_until(lambda: sandbox.supervised.signal(target, signal.SIGKILL) is not None, f"{target} to live")
+        elif target == "milter worker":
+            wait_until(self._kill_worker, "a worker of the milter to live")
         elif target == "postgresql":
             sandbox.postgres.kill()
             sandbox.postgres.start()
@@ -202,6 +214,16 @@ class Chaos:
             sandbox.postfix.reload()
         else:
             raise ValueError(target)
+
+    def _kill_worker(self) -> bool:
+        """Kill one of the processes below the milter's parent; False if there is none."""
+        parent = self.world.sandbox.supervised.pid("milter")
+        workers = children(parent) if parent is not None else []
+        with suppress(ProcessLookupError):
+            if workers:
+                os.kill(self.dice.choice(workers), signal.SIGKILL)
+                return True
+        return False
 
     def _stop_for_a_while(self, role: str) -> None:
         supervised = self.world.sandbox.supervised

@@ -77,7 +77,7 @@ def check_nothing_is_lost(books: Books) -> None:
 def test_nothing_is_lost_and_only_a_killed_hand_over_is_repeated(
     world: World, boxes: Boxes, dice: random.Random
 ) -> None:
-    targets = dict.fromkeys(ROLES, 5) | {"lmtp": 10, "postgresql": 6, "lmtp stopped": 2}
+    targets = dict.fromkeys(ROLES, 5) | {"lmtp": 10, "milter worker": 5, "postgresql": 6, "lmtp stopped": 2}
     books, blows = run(world, boxes, dice, 400, targets)
     check_nothing_is_lost(books)
     kills = [blow for blow in blows if blow.target == "lmtp"]
@@ -88,7 +88,7 @@ def test_without_a_kill_of_the_lmtp_role_every_copy_arrives_once(
     world: World, boxes: Boxes, dice: random.Random
 ) -> None:
     """Its memory bridges the time when the database is away, and a restart finishes what it has begun."""
-    targets = {"policy": 4, "worker": 2, "api": 2, "postgresql": 4}
+    targets = {"policy": 4, "worker": 2, "api": 2, "postgresql": 4, "milter": 2, "milter worker": 4}
     targets |= {"lmtp stopped": 1, "lmtp restarted": 4}
     books, _ = run(world, boxes, dice, 250, targets)
     check_nothing_is_lost(books)
@@ -109,7 +109,7 @@ def test_what_postfix_does_to_kept_connections_costs_no_second_try(
     world: World, boxes: Boxes, trouble: Callable[[World], None]
 ) -> None:
     """A second try would come after minutes, with the settings of a real Postfix."""
-    first, second = world.message(), world.message()
+    first, second = (world.message(sender="news@plain.example") for _ in range(2))
     assert world.send("news@plain.example", *boxes, content=first.content).accepted
     copies = sum(map(len, boxes.values()))
     world.arrived(copies, containing=first.message_id)

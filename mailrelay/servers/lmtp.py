@@ -261,6 +261,6 @@ class _Busy(asyncio.Protocol):
     """Turns a session away; Postfix keeps the mail and comes back."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        writer = cast(asyncio.WriteTransport, transport)
+        writer = cast("asyncio.WriteTransport", transport)
         writer.write(b"421 4.3.2 Too many sessions, try later\r\n")
         writer.close()

@@ -14,6 +14,7 @@ from tests.store.world import Connection, value
 PRINT = -77
 ID = "<1@shop.example>"
 
+
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
     database = Database(dsn, 4, 3.0, "test")

@@ -13,6 +13,7 @@ _REMEMBERED = 10
 _CODES = frozenset({"5.7.26", "5.7.27", "5.7.30", "5.7.509", "5.7.515"})
 # 5.7.1 may mean anything; these words say what.
 _WORDS = re.compile(r"\b(dmarc|unauthenticated)\b", re.IGNORECASE)
+_TEXT_LIMIT = 1000  # of a diagnostic text, whose end a stranger chooses
 _ENHANCED = re.compile(r"(?<![0-9.])5\.7\.[0-9]{1,3}(?![0-9.])")
 
 
@@ -27,11 +28,13 @@ class Receiver:
 def is_authentication_refusal(status: str, text: str) -> bool:
     """True for a refusal because the copy could not be authenticated.
 
-    status: enhanced code of the report, '' if it had none; then the first 5.7.x in the words counts.
+    status: enhanced code of the report, '' if it had none. The words may be more exact: hosts on the way put a code of
+    their own before the receiver's.
     """
-    if not status.startswith("5.7.") and (found := _ENHANCED.search(text[:1000])):
-        status = found[0]
-    return status in _CODES or (status == "5.7.1" and _WORDS.search(text[:1000]) is not None)
+    if status.startswith("4."):
+        return False
+    codes = {status, *_ENHANCED.findall(text[:_TEXT_LIMIT])}
+    return bool(codes & _CODES) or ("5.7.1" in codes and _WORDS.search(text[:_TEXT_LIMIT]) is not None)
 
 
 def refuse(receiver: Receiver, refused_at: datetime, now: datetime) -> Receiver:

@@ -1,4 +1,6 @@
-"""The story of an untouched copy that its receiver refuses for its authentication: once more, rewritten (spec 3.2).
+"""The story of an untouched copy that its receiver refuses: once more, rewritten (spec sections 1.4 and 3.2).
+
+That helps if the copy could not be authenticated, or had to be SMTPUTF8; the first is remembered of the receiver.
 
 The text is what the report returns. Whoever knows the return path of a copy can write such a report: where copies are
 signed, it counts only if our signature on it still holds, and it goes to nobody but whom the copy went to.
@@ -25,7 +27,7 @@ from mailrelay.core.ingress import Ingress, Invalid
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import choose_targets
 from mailrelay.core.ledger import OutboundCopy, second_key
-from mailrelay.core.mode import Why
+from mailrelay.core.mode import Why, is_smtputf8_refusal
 from mailrelay.core.original import Original, is_of_alias, original, proof
 from mailrelay.core.plan import Mail
 from mailrelay.core.receivers import Receiver, is_authentication_refusal, rewrites_only
@@ -90,10 +92,13 @@ class SecondTry:
         Raises Unavailable when it has to be tried again. However often a refusal is reported, and by however many
         reports, there is one copy more.
         """
-        if refused.mode != "transparent" or not is_authentication_refusal(bounce.status, bounce.text):
+        why = _why(bounce) if refused.mode == "transparent" else None
+        if why is None:
             return
-        receiver = await self.note(refused.destination.rpartition("@")[2], refused.created_at, report.now)
-        again = await self._again(report, refused)
+        receiver = Receiver()
+        if why is Why.RECEIVER:
+            receiver = await self.note(refused.destination.rpartition("@")[2], refused.created_at, report.now)
+        again = await self._again(report, refused, why)
         handover = await self._copy(again) if again is not None else None
         log.logger().info(
             "copy.refused",
@@ -116,7 +121,7 @@ class SecondTry:
             raise Unavailable("the second copy cannot be handed over now")
         return handover
 
-    async def _again(self, report: Letter, refused: OutboundCopy) -> _Again | None:
+    async def _again(self, report: Letter, refused: OutboundCopy, why: Why) -> _Again | None:
         """None: the message did not come back, or nobody is there any more who is to have it."""
         found = await self._found(report, refused)
         rcpt = _address(found.original.rcpt) if found is not None else None
@@ -128,7 +133,7 @@ class SecondTry:
         alias, target = _alias(facts, refused), self._target(facts, refused)
         if alias is None or target is None or facts.account is None:
             return None
-        letter = await self._letter(report, refused, found)
+        letter = await self._letter(report, refused, found, smtputf8=why is Why.SMTPUTF8)
         prefix = self.rules.identity.header_prefix
         if not is_of_alias(found.original, letter.message, alias.uuid, around.keys.loop, prefix):
             return None
@@ -141,9 +146,7 @@ class SecondTry:
         background = await self.read_background(asked)
         warning: Danger | None = "spam" if found.original.spam else None
         account_id = facts.account.id
-        order = Order(
-            letter, envelope, rcpt, place, facts, alias, account_id, background, warning, rewrite=Why.RECEIVER
-        )
+        order = Order(letter, envelope, rcpt, place, facts, alias, account_id, background, warning, rewrite=why)
         return _Again(order, target)
 
     # --- what came back ---------------------------------------------------------------------------------------------
@@ -169,10 +172,10 @@ class SecondTry:
             return None
         return _Found(found, vouched.results)
 
-    async def _letter(self, report: Letter, refused: OutboundCopy, found: _Found) -> Letter:
+    async def _letter(self, report: Letter, refused: OutboundCopy, found: _Found, *, smtputf8: bool) -> Letter:
         sender, rcpt, content = found.original.sender, found.original.rcpt, found.original.content
-        # As for held mail: whether its header asked for SMTPUTF8 is not known any more.
-        mail = Mail(report.queue_id, sender, (rcpt,), content, smtputf8=not sender.isascii())
+        # Whether its header asked for SMTPUTF8 is known no more, unless that is what the receiver would not take.
+        mail = Mail(report.queue_id, sender, (rcpt,), content, smtputf8=smtputf8 or not sender.isascii())
 
         def read(message: Message) -> Ingress | Invalid:
             if not found.results:
@@ -190,6 +193,13 @@ class SecondTry:
         targets = loopguard.elsewhere(choose_targets(facts), self.rules.around.realm)
         wanted = refused.recipient_id, refused.destination
         return next((target for target in targets if (target.id, str(target.address)) == wanted), None)
+
+
+def _why(bounce: Bounce) -> Why | None:
+    """What a rewritten copy does better than the one that came back, None if nothing."""
+    if is_smtputf8_refusal(bounce.status, bounce.text):
+        return Why.SMTPUTF8
+    return Why.RECEIVER if is_authentication_refusal(bounce.status, bounce.text) else None
 
 
 def _alias(facts: Facts, refused: OutboundCopy) -> Alias | None:

@@ -74,6 +74,8 @@ def test_only_the_last_few_are_kept() -> None:
         ("", "550 5.7.266 odd", False),
         ("", "250 15.7.26", False),
         ("5.7.2", "", False),
+        ("5.7.0", "host said: 550-5.7.26 unauthenticated", True),
+        ("5.7.0", "550 5.7.0 no; 5.7.1 unauthenticated", True),
         ("4.7.26", "", False),
         ("", "x" * 100_000 + " 5.7.26", False),
     ],

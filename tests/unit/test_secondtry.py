@@ -17,10 +17,10 @@ from mailrelay.core.facts import Reason
 from mailrelay.core.findings import Arc, Dkim, Dmarc, Findings, Spf
 from mailrelay.core.header import split
 from mailrelay.core.ingress import Ingress
-from mailrelay.core.plan import Copy, Handed, Refused
+from mailrelay.core.plan import Copy, Handed, Mail, Refused
 from mailrelay.flows.handover import Dispatcher
 from tests.unit.fakes import NOW, counter, final
-from tests.unit.office import KEY, MESSAGE, OK, SENDER, TEMP, Office, new_office, no_keys
+from tests.unit.office import CLIENT, KEY, MESSAGE, OK, SENDER, TEMP, Office, new_office, no_keys
 
 REFUSED = Bounce(failed=True, status="5.7.26", text="smtp; 550 5.7.26 unauthenticated mail is not accepted")
 A1, REAL, SECOND = "a1@alias.example", "real@inbox.example", "second@inbox2.example"
@@ -231,6 +231,22 @@ async def test_other_refusals_end_with_the_record(office: Office, status: str, t
     untouched = await first(office)
     office.bounce = Bounce(failed=True, status=status, text=text)
     await none_more(office, content(untouched), refusals=0)
+
+
+async def test_a_receiver_without_smtputf8_gets_a_copy_that_needs_none(office: Office) -> None:
+    named = MATERIAL.replace(b"Subject: ", "Subject: Grüße ".encode(), 1)
+    mail = Mail("4XyZ12AbCd", SENDER, (A1,), named, CLIENT, smtputf8=True)
+    assert [str(reply) for reply in await office.delivery(mail)] == [OK]
+    [untouched] = office.outside.copies
+    assert untouched.smtputf8 and content(untouched).endswith(named)
+    office.bounce = Bounce(failed=True, status="5.6.7", text="SMTPUTF8 is required, but was not offered by host")
+    assert await refuse(office, untouched) == [OK]
+    _, again = office.outside.copies
+    header, body = split(content(again)), named.partition(b"\r\n\r\n")[2]
+    assert not again.smtputf8 and content(again)[: header.header_end].isascii()
+    assert header.first(b"x-mailrelay-mode") == b"rewrite; reason=smtputf8"
+    assert header.body == body
+    assert office.store.rows("receiver_memory") == []
 
 
 async def test_a_copy_that_waits_is_not_refused(office: Office) -> None:

@@ -344,6 +344,8 @@ class Examination:
             await asyncio.gather(*(self.ledger.end(ending) for ending in endings))
         except Unavailable as error:
             log.logger().warning("message.not_noted", recipients=len(endings), problem=str(error))
+        except Exception:
+            log.logger().exception("message.not_noted", recipients=len(endings))
 
     async def drain(self) -> None:
         """Wait until every refusal is written."""

@@ -36,7 +36,13 @@ class ChildRole:
         environment = {name: value for name, value in os.environ.items() if name not in ours}
         while True:
             command = ("-c", _COMMAND, "-c", str(self._path), "serve", self._name)
-            self._process = await asyncio.create_subprocess_exec(sys.executable, *command, env=environment)
+            try:
+                self._process = await asyncio.create_subprocess_exec(sys.executable, *command, env=environment)
+            except OSError as error:  # no memory or no process to be had just now
+                self._trouble = f"cannot be started: {error.strerror or error}"
+                log.logger().error("child.not_started", role=self._name, problem=self._trouble)
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
             self._trouble = ""
             code = await self._process.wait()
             self._trouble = "its configuration cannot be used" if code == _BAD_CONFIG else f"ended with status {code}"

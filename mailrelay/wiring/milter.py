@@ -45,6 +45,8 @@ _FOLDER_MODE = 0o711
 # Whoever can enter the folder may connect, as with our other sockets.
 _SOCKET_MODE = 0o666
 _FINISH_SECONDS = 10.0
+_OBEY_SECONDS = 10.0
+_LAST_WORD_SECONDS = 0.1  # libmilter writes an answer after the callback that gave it
 _T = TypeVar("_T")
 
 
@@ -216,8 +218,12 @@ class _Worker:
         return self._await(self._submit(arrival), self._config.milter.timeout_seconds + 5)
 
     def _submit(self, arrival: Arrival) -> "Future[Examined]":
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(self._examination(arrival), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._examination(arrival), self._running)
+
+    @property
+    def _running(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None  # made before the parent was told that this worker is ready
+        return self._loop
 
     @staticmethod
     def _await(future: "Future[_T]", seconds: float) -> _T:
@@ -241,14 +247,20 @@ class _Worker:
                 pipe.send_bytes(f"{number} {json.dumps(report)}".encode())
 
     def _reload(self) -> None:
+        """It was good when the parent read it, but may not be any more."""
         try:
-            config = load(self._path)
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self.take_over, config)
-        except BadConfig as error:  # it was good when the parent read it
+            self._await(
+                asyncio.run_coroutine_threadsafe(self._take_over(load(self._path)), self._running), _OBEY_SECONDS
+            )
+        except BadConfig as error:
             log.logger().error("serve.reload_refused", problems=list(error.problems))
+        except Exception:  # whatever it is, the parent has to be heard further
+            log.logger().exception("serve.reload_failed")
         else:
             log.logger().info("serve.reloaded")
+
+    async def _take_over(self, config: Config) -> None:
+        self.take_over(config)
 
     def _health(self) -> dict[str, str]:
         connected = self._runtime.follower.connected.is_set()
@@ -259,6 +271,7 @@ class _Worker:
         deadline = time.monotonic() + _FINISH_SECONDS
         while self.server.busy and time.monotonic() < deadline:
             time.sleep(0.02)
+        time.sleep(_LAST_WORD_SECONDS)
         if self._loop is not None:
             try:
                 self._await(asyncio.run_coroutine_threadsafe(self._finish(), self._loop), deadline - time.monotonic())

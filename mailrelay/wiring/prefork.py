@@ -55,8 +55,8 @@ class Prefork:
         self._due = 0.0
         self._pause = _PAUSE_SECONDS
         self._asked = 0
-        # Held while a process is forked and by whoever answers the status page, lest a worker inherits a lock that
-        # another thread of ours holds at that moment.
+        # Held while a process is forked, lest a worker inherits a lock that the thread of the status page holds at that
+        # moment, and while a pipe is read or written, lest two threads share a message.
         self._lock = Lock()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait until `run` looks
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import assert_never
 
 import idna
 
@@ -194,19 +193,6 @@ def classify(extension: str) -> Extension:
     if _KEYS.fullmatch(extension):
         return RecipientKeys(tuple(int(number) for number in extension.split(".")))
     return Tag(extension)
-
-
-def stored_extension(extension: Extension) -> str:
-    """What `alias.extension` keeps: the raw text."""
-    match extension:
-        case Reverse(contact):
-            return f"{contact.local}={contact.domain}"
-        case RecipientKeys(numbers):
-            return ".".join(map(str, numbers))
-        case Tag(text):
-            return text
-        case _:
-            assert_never(extension)
 
 
 @lru_cache(maxsize=8192)

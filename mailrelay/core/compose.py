@@ -2,24 +2,15 @@
 
 from mailrelay.core import authres
 from mailrelay.core.header import Field, Message
-from mailrelay.core.letterhead import TRACES, Header, Letterhead, Signer, about, added, auto_submitted, compat, verdicts
-
-__all__ = ["Letterhead", "Signer", "transparent", "transparent_header"]
-
-
-def transparent(message: Message, head: Letterhead, prefix: str, body_hash: bytes, signer: Signer) -> tuple[bytes, ...]:
-    """The message untouched below the added fields, as chunks that begin and end where lines do.
-
-    prefix: of our own field names; incoming fields that begin with it are forged, save the loop marks, which carry a
-    MAC. body_hash: see dkim.body_hash, computed once for all copies.
-    """
-    return transparent_header(message, head, prefix).signed(body_hash, signer).above(message)
+from mailrelay.core.letterhead import TRACES, Header, Letterhead, about, added, auto_submitted, compat, verdicts
 
 
 def transparent_header(message: Message, head: Letterhead, prefix: str, authserv_id: str = "") -> Header:
-    """The header of such a copy before it is signed and sealed. See transparent for prefix.
+    """The fields above an untouched message before they are signed and sealed.
 
-    authserv_id: of our Authentication-Results, which is forged if the copy has no results of ours; '': not looked for.
+    prefix: of our own field names; incoming fields that begin with it are forged, save the loop marks, which carry a
+    MAC. authserv_id: of our Authentication-Results, which is forged if the copy has no results of ours; '': not looked
+    for.
     """
     ours = prefix.lower().encode("ascii")
     forged = "" if head.authentication_results else authserv_id

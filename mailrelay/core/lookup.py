@@ -39,4 +39,3 @@ class Answer:
 
 
 ABSENT = Answer(exists=False)
-EMPTY = Answer()

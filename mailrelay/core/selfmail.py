@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NewType
 
 from mailrelay.core.address import Address
 from mailrelay.core.facts import Target
@@ -10,9 +9,6 @@ from mailrelay.core.facts import Target
 # Domains under which a provider keeps one mailbox (spec section 4.1).
 FAMILIES = (frozenset({"pm.me", "protonmail.com", "proton.me"}), frozenset({"gmail.com", "googlemail.com"}))
 _DOTS_IGNORED = "gmail.com"
-
-# 32 hexadecimal digits, from 16 unpredictable octets.
-RandomHex = NewType("RandomHex", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +67,3 @@ def _folded(address: Address) -> tuple[str, str]:
         base, plus, extension = local.partition("+")
         local = base.replace(".", "") + plus + extension
     return local, domain
-
-
-def new_message_id(random: RandomHex, domain: str) -> bytes:
-    """A Message-ID at the alias' domain, with its angle brackets."""
-    return f"<{random}@{domain}>".encode("ascii")

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from mailrelay.core.address import Address
+from mailrelay.core.compose import transparent_header
+from mailrelay.core.dkim import body_hash
 from mailrelay.core.header import Message, split
-from mailrelay.core.letterhead import Letterhead
+from mailrelay.core.letterhead import Letterhead, Signer
 from mailrelay.core.links import Links
 from mailrelay.core.listheaders import Unsubscribe, unsubscribe
 from mailrelay.core.rewrite import Edits, House
@@ -142,3 +144,8 @@ def edits_of(message: Message, parties: Parties = EXAMPLE_PARTIES, behaviour: in
         reverse=reverse,
         unsubscribe=links_of(message, behaviour),
     )
+
+
+def untouched(message: Message, head: Letterhead, signer: Signer, prefix: str = "X-Mailrelay-") -> tuple[bytes, ...]:
+    """A copy in transparent mode, signed but not sealed, in chunks."""
+    return transparent_header(message, head, prefix).signed(body_hash(message.body), signer).above(message)

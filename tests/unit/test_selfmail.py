@@ -9,10 +9,8 @@ from mailrelay.core.facts import RecipientId, Target
 from mailrelay.core.selfmail import (
     NewMessageId,
     Normal,
-    RandomHex,
     SelfMail,
     ToOthers,
-    new_message_id,
     same_mailbox,
     self_mail,
 )
@@ -72,12 +70,6 @@ def test_reverse_addresses_and_mail_without_author_are_another_matter() -> None:
 )
 def test_spellings_of_one_mailbox(author: str, recipient: str, same: bool) -> None:
     assert same_mailbox(parse_address(author), parse_address(recipient)) is same
-
-
-def test_a_new_message_id_names_nothing_but_the_alias_domain() -> None:
-    assert new_message_id(RandomHex("0123456789abcdef" * 2), "alias.example") == (
-        b"<0123456789abcdef0123456789abcdef@alias.example>"
-    )
 
 
 def test_addresses_beyond_ascii_are_compared() -> None:

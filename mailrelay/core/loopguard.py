@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from mailrelay.core import verp
 from mailrelay.core.address import Address, Reverse, classify, is_opaque_reverse, split_extension
-from mailrelay.core.facts import Target
+from mailrelay.core.facts import Reason, Target
 from mailrelay.core.header import Message
+from mailrelay.core.judge import Deliver, Deny, Verdict
 from mailrelay.core.realm import Realm, ServiceDomain
 
 WITHIN = timedelta(hours=24)
@@ -52,6 +53,16 @@ def elsewhere(targets: Sequence[Target], realm: Realm) -> tuple[Target, ...]:
     Such a recipient cannot be added, but its domain may have become ours later. The rest is skipped and recorded.
     """
     return tuple(target for target in targets if realm.locate(target.address.domain) is None)
+
+
+def within_reach(verdict: Verdict, realm: Realm) -> Verdict:
+    """The verdict, but that nobody is ready where every target is at a domain that is served here (spec section 9.5).
+
+    Its sender keeps the mail until an owner mends that. Delivery finds out by itself what is left of the targets.
+    """
+    if isinstance(verdict, Deliver) and not elsewhere(verdict.targets, realm):
+        return Deny("NOTREADY", Reason.OWN_DOMAIN)
+    return verdict
 
 
 def is_returned(author: Address | None, realm: Realm, verp_keys: Sequence[bytes], today: int) -> bool:

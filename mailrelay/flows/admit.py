@@ -10,6 +10,7 @@ from mailrelay.core.facts import AccountId, AliasId, Facts, Reason
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver, Deny, Drop, Question, Verdict, judge
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, OutboundId
+from mailrelay.core.loopguard import within_reach
 from mailrelay.core.reply import Reply
 from mailrelay.core.screen import Accept, AskAlias, AskOutbound, RcptRequest, Refusal, Screened, screen
 from mailrelay.flows.cache import FactsCache
@@ -89,7 +90,8 @@ class Admission:
                 return self.at_once(request) or DUNNO
 
     def _judge(self, question: Question, facts: Facts) -> Verdict:
-        return judge(question, facts, self.rules.limits, self.clock())
+        verdict = judge(question, facts, self.rules.limits, self.clock())
+        return within_reach(verdict, self.rules.around.realm)
 
     def _remember(self, inquiry: Inquiry, facts: Facts, verdict: Deliver | Drop, epoch: int) -> None:
         """Keep facts about existing aliases only: what would be created has limits of its own."""

@@ -21,6 +21,7 @@ from mailrelay.core.header import MAX_FIELDS, Message, split
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import judge
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
+from mailrelay.core.loopguard import within_reach
 from mailrelay.core.mailbox import FromProblem, from_problem
 from mailrelay.core.reply import Reply
 from mailrelay.core.screen import Accept, AskAlias, RcptRequest, Refusal, is_operator, screen
@@ -243,7 +244,7 @@ class Examination:
             log.logger().warning("message.facts_away", problem=str(error))
             metrics.DATABASE_ERRORS.inc()
             return _Known(text, Rcpt("person", preferences=None))
-        verdict = judge(screened.question, facts, self.rules.limits, now)
+        verdict = within_reach(judge(screened.question, facts, self.rules.limits, now), around.realm)
         rcpt = Rcpt("person", verdict=verdict, alias=facts.alias, is_reverse=screened.question.reverse)
         return _Known(text, rcpt, facts)
 

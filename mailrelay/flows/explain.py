@@ -23,7 +23,7 @@ from mailrelay.core.facts import REASON_TEXTS, Facts, Target
 from mailrelay.core.header import Message, split
 from mailrelay.core.headerdiff import compare
 from mailrelay.core.ingress import Ingress
-from mailrelay.core.judge import Deliver, Deny, Drop, choose_targets, judge
+from mailrelay.core.judge import Deliver, Deny, Drop, Question, Verdict, choose_targets, judge
 from mailrelay.core.ledger import OutboundId
 from mailrelay.core.mode import configured
 from mailrelay.core.plan import Copy, Mail
@@ -106,15 +106,19 @@ class Explanation:
 
     def _at_rcpt(self, asked: AskAlias, facts: Facts) -> tuple[bool, list[Step]]:
         steps = [*facts_steps(facts)]
-        verdict = judge(asked.question, facts, self.rules.limits, self.clock())
+        verdict = self._judged(asked.question, facts)
         if isinstance(verdict, Deny):
             reply = f"{self.rules.replies[verdict.reply]}: {REASON_TEXTS[verdict.reason]}"
             return False, [*steps, ("at RCPT", reply)]
         return True, [*steps, ("at RCPT", "accepted"), setting_step(facts, self.rules.identity.forward_mode)]
 
+    def _judged(self, asked: Question, facts: Facts) -> Verdict:
+        verdict = judge(asked, facts, self.rules.limits, self.clock())
+        return loopguard.within_reach(verdict, self.rules.around.realm)
+
     def _expected(self, rcpt: Address, place: Place, facts: Facts) -> list[Step]:
         """What is known of delivery without a message."""
-        verdict = judge(question(rcpt, place, honour_reverse=False), facts, self.rules.limits, self.clock())
+        verdict = self._judged(question(rcpt, place, honour_reverse=False), facts)
         match verdict:
             case Drop(reason):
                 return [("delivery", f"taken and dropped: {REASON_TEXTS[reason]}")]
@@ -124,7 +128,8 @@ class Explanation:
             case Deliver():
                 made = [] if verdict.alias is not None else [("alias", "is made by the first message")]
                 mode = configured(facts, self.rules.identity.forward_mode)
-                return [*made, *(("copy to", f"{target.address}, {mode}") for target in verdict.targets)]
+                targets = loopguard.elsewhere(verdict.targets, self.rules.around.realm)
+                return [*made, *(("copy to", f"{target.address}, {mode}") for target in targets)]
         assert_never(verdict)
 
     # --- the message -----------------------------------------------------------------------------------------------

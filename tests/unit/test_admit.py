@@ -72,6 +72,17 @@ def blocked(kind: str, value: str) -> Prepare:
 
 GENUINE = srs.forward(Address("x", "elsewhere.example"), SRS, day_number(NOW))
 
+
+def moved(*numbers: int) -> Prepare:
+    """These recipients are at a domain that has become ours since."""
+
+    def prepare(office: Office) -> None:
+        for number in numbers:
+            office.store.update("recipient", number, address=f"moved{number}@own.example")
+
+    return prepare
+
+
 # row: preparation, recipient, sender, answer
 ROWS: dict[str, tuple[Prepare, str, str, str]] = {
     "12.1-1": (nothing, "a1@alias.example", SENDER, YES),
@@ -192,6 +203,10 @@ ROWS: dict[str, tuple[Prepare, str, str, str]] = {
         SENDER,
         "550 5.2.1 Account is suspended",
     ),
+    "12.6-181": (moved(1, 2, 3), "a1@alias.example", SENDER, "450 4.2.1 Address is not ready to receive mail"),
+    "12.6-181-new": (moved(1, 2, 3), "new@own.example", SENDER, "450 4.2.1 Address is not ready to receive mail"),
+    "12.6-181-off": (moved(1, 2, 3), "off@alias.example", SENDER, YES),
+    "12.6-181-another": (moved(1), "both@alias.example", SENDER, YES),
     "2.2-4": (nothing, "x@elsewhere.example", SENDER, YES),
     "2.2-1": (nothing, "a..b@alias.example", SENDER, "501 5.1.3 Bad recipient address syntax"),
 }

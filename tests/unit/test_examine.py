@@ -312,6 +312,13 @@ async def test_addresses_that_postfix_did_not_ask_about_are_refused_here(desk: D
     assert await desk.said("a..b@alias.example") == "501 5.1.3 Bad recipient address syntax"
 
 
+async def test_12_6_181_nobody_is_ready_whose_every_recipient_is_at_a_domain_of_ours(desk: Desk) -> None:
+    desk.store.update("recipient", 1, address="moved@own.example")
+    assert await desk.said() == "450 4.2.1 Address is not ready to receive mail"
+    assert desk.refused() == [("a1@alias.example", "own_domain")]
+    assert await desk.said("both@alias.example") == "passes"
+
+
 async def test_what_is_switched_off_quietly_passes(desk: Desk) -> None:
     assert await desk.said("off@alias.example") == "passes"
 

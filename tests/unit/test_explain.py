@@ -167,6 +167,13 @@ async def test_what_rcpt_does_not_take_ends_there(desk: Desk, rcpt: str, expecte
     assert desk.asked == []
 
 
+async def test_12_6_181_a_recipient_that_has_become_ours_is_told(desk: Desk) -> None:
+    desk.office.store.update("recipient", 1, address="moved@own.example")
+    refused = "450 4.2.1 Address is not ready to receive mail: every recipient is at a domain of this service by now"
+    assert said(await desk.explain("a1@alias.example", None), "at RCPT") == refused
+    assert said(await desk.explain("both@alias.example", None), "copy to") == "second@inbox2.example, transparent"
+
+
 # --- with one ------------------------------------------------------------------------------------------------------
 
 

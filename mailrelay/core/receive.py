@@ -15,9 +15,14 @@ MAX_HOPS = 50  # spec section 9.1
 _QUEUE_ID = re.compile(rb"\(Postfix(?:, from userid \d+)?\).*?\bid ([0-9A-Za-z]{6,20})\b", re.DOTALL)
 
 
-def structural_refusal(content: bytes, limit_octets: int, replies: Replies) -> tuple[Reply, Reason] | None:
-    """What no recipient can have, whoever it is (spec section 2.3 rows 3 and 4)."""
-    if len(content) > limit_octets:
+def structural_refusal(
+    content: bytes, limit_octets: int, replies: Replies, room_octets: int = 0
+) -> tuple[Reply, Reason] | None:
+    """What no recipient can have, whoever it is (spec section 2.3 rows 3 and 4).
+
+    room_octets: for what was put on top since the message was measured. The reply names the limit without it.
+    """
+    if len(content) > limit_octets + room_octets:
         return replies.too_large(limit_octets), Reason.TOO_LARGE
     line_ends = content.count(b"\r\n")
     if content.count(b"\n") != line_ends or content.count(b"\r") != line_ends:

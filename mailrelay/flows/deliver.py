@@ -105,8 +105,8 @@ class Delivery:
         names = [_folded(rcpt) for rcpt in mail.rcpts]
         unique = dict(zip(names, mail.rcpts, strict=True))
         # The milter measured it before Postfix and itself put their fields on top.
-        limit = self.rules.message_octets + (_ROOM_OCTETS if letter.checked is not None else 0)
-        refusal = structural_refusal(mail.content, limit, self.rules.replies)
+        room = _ROOM_OCTETS if letter.checked is not None else 0
+        refusal = structural_refusal(mail.content, self.rules.message_octets, self.rules.replies, room)
         replies = await asyncio.gather(*(self._recipient(letter, rcpt, refusal) for rcpt in unique.values()))
         by_name = dict(zip(unique, replies, strict=True))
         return [by_name[name] for name in names]

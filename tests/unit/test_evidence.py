@@ -77,6 +77,12 @@ async def test_what_the_milter_measured_is_not_too_large_for_what_was_put_on_top
     assert await office.deliver("a1@alias.example", content=examined(MESSAGE, "shop.example")) == [OK]
 
 
+async def test_who_is_told_of_a_limit_is_told_the_one_that_is_set(office: Office) -> None:
+    content = examined(MESSAGE + b"x" * 200_000 + b"\r\n", "shop.example")
+    said = await office.deliver("a1@alias.example", content=content)
+    assert said == ["552 5.3.4 Message is larger than 100000 bytes"]
+
+
 async def test_a_full_shelf_degrades_quarantine_to_a_warning(office: Office) -> None:
     office.store.update("account", 1, dmarc_reject_action="quarantine")
     office.shelf.room_octets = 10

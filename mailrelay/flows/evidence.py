@@ -1,16 +1,22 @@
 """What the milter found out about a message, as the decisions at delivery want it."""
 
 from datetime import datetime
+from uuid import UUID
 
 from mailrelay.core import ingress
 from mailrelay.core.address import Address, classify, client_ip, split_extension
 from mailrelay.core.address import Reverse as ReverseExtension
 from mailrelay.core.author import author
+from mailrelay.core.background import Background
 from mailrelay.core.eom import Content
+from mailrelay.core.facts import Alias, Reason
 from mailrelay.core.header import Message
 from mailrelay.core.ingress import Ingress, Invalid
+from mailrelay.core.receive import dead_end
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.rules import Rules
+
+_NO_ALIAS = UUID(int=0)
 
 
 def read_ingress(message: Message, rules: Rules, at: datetime) -> Ingress | Invalid:
@@ -47,3 +53,18 @@ def is_bare(rcpt: Address) -> bool:
     """True if the alias itself is addressed, not a correspondent through it."""
     extension = split_extension(rcpt.local)[1]
     return extension is None or not isinstance(classify(extension), ReverseExtension)
+
+
+def stopped(letter: Letter, alias: Alias | None, rules: Rules, background: Background | None = None) -> Reason | None:
+    """Why a message must not be sent on: loops and backscatter (spec sections 9.1 to 9.3)."""
+    loop_name = f"{rules.identity.header_prefix}loop".lower().encode("ascii")
+    return dead_end(
+        letter.message,
+        letter.mail.sender,
+        alias.uuid if alias is not None else _NO_ALIAS,
+        rules.around.keys.loop,
+        loop_name,
+        accept_foreign_dsn=background is not None and background.accepts_foreign_dsn,
+        arrivals=background.arrivals if background is not None else 0,
+        returned=letter.returned,
+    )

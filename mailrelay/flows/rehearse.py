@@ -17,8 +17,10 @@ from mailrelay.core.mode import Choice, Evidence, configured
 from mailrelay.core.plan import Copy, Handed, Mail
 from mailrelay.core.receivers import Receiver
 from mailrelay.core.reply import Reply
+from mailrelay.flows.books import Books
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Chosen, Composer, SigningKeys, Untouched
+from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Order
@@ -26,6 +28,7 @@ from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, 
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.secondtry import ReadReturned, SecondTry
 from mailrelay.flows.srsbounce import ReadUndelivered, SrsBounces
+from mailrelay.flows.technical import TechnicalMail
 
 _NEWCOMER = AliasId(0)  # no row has it
 
@@ -104,20 +107,10 @@ class Rehearsal:
             stage,
             dispatcher,
         )
-        delivery = Delivery(
-            self.rules,
-            stage.read_facts,
-            stage.read_background,
-            stage,
-            stage.make_alias,
-            stage.keep,
-            stage,
-            dispatcher,
-            self.read_report,
-            srs_bounces,
-            second_try,
-            self.clock,
-        )
+        books = Books(self.rules, stage)
+        technical = TechnicalMail(self.rules, books, stage, dispatcher, self.read_report, srs_bounces, second_try)
+        forwarding = Forwarding(self.rules, books, stage.read_background, stage.keep, stage, dispatcher)
+        delivery = Delivery(self.rules, books, stage.read_facts, stage.make_alias, technical, forwarding, self.clock)
         (reply,) = await delivery(mail)
         return reply, stage.traces
 

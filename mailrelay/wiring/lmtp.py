@@ -11,10 +11,13 @@ from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
 from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
+from mailrelay.flows.books import Books
 from mailrelay.flows.deliver import Delivery
+from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
+from mailrelay.flows.technical import TechnicalMail
 from mailrelay.servers.lmtp import LmtpServer
 from mailrelay.signing import DkimKeys
 from mailrelay.store import loopguard
@@ -71,18 +74,15 @@ class LmtpRole:
             composer,
             self._dispatcher,
         )
+        books = Books(runtime.rules, runtime.ledger)
+        keep = held_store(config, self._archive).hold
         delivery = Delivery(
             runtime.rules,
+            books,
             runtime.read_facts,
-            read_background,
-            runtime.ledger,
             AliasMaker(runtime.database),
-            held_store(config, self._archive).hold,
-            composer,
-            self._dispatcher,
-            read_report,
-            srs_bounces,
-            second_try,
+            TechnicalMail(runtime.rules, books, composer, self._dispatcher, read_report, srs_bounces, second_try),
+            Forwarding(runtime.rules, books, read_background, keep, composer, self._dispatcher),
             utc_now,
             config.lmtp.timeout_seconds,
         )

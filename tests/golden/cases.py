@@ -157,7 +157,7 @@ def furnished(facts: dict[str, Any], keys: DkimKeys) -> Office:
     store, rules = office.store, office.rules
     rules.identity = replace(rules.identity, **facts["identity"])
     reviser = replace(office.composer.reviser, random=_random())
-    office.composer = office.delivery.composer = replace(office.composer, reviser=reviser)
+    office.composer = office.forwarding.composer = replace(office.composer, reviser=reviser)
     store.update("account", 1, forward_mode=facts["forward_mode"], **facts["account"])
     alias = store.row("alias", local_part=facts["rcpt"].lower().partition("@")[0].partition("+")[0])
     if alias is not None:

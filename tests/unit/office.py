@@ -18,14 +18,17 @@ from mailrelay.core.reply import Replies
 from mailrelay.core.screen import Keys, RcptRequest, Surroundings
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.admit import Admission
+from mailrelay.flows.books import Books
 from mailrelay.flows.cache import FactsCache
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Composer, SigningKeys
+from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.revision import Reviser
 from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
+from mailrelay.flows.technical import TechnicalMail
 from mailrelay.wire.report import returned, undelivered
 from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
 from tests.unit.shelf import FakeShelf
@@ -129,18 +132,20 @@ class Office:
             self.composer,
             self.dispatcher,
         )
+        books = Books(self.rules, self.store)
+        self.technical = TechnicalMail(
+            self.rules, books, self.composer, self.dispatcher, lambda content: self.bounce, srs_bounces, second_try
+        )
+        self.forwarding = Forwarding(
+            self.rules, books, self.store.read_background, self.shelf.hold, self.composer, self.dispatcher
+        )
         self.delivery = Delivery(
             self.rules,
+            books,
             self.store.read_facts,
-            self.store.read_background,
-            self.store,
             self.store.make_alias,
-            self.shelf.hold,
-            self.composer,
-            self.dispatcher,
-            lambda content: self.bounce,
-            srs_bounces,
-            second_try,
+            self.technical,
+            self.forwarding,
             self.clock,
         )
 

@@ -220,11 +220,11 @@ def test_plain_lists_are_read_as_written(addresses: list[bytes]) -> None:
     assert read(b", ".join(addresses)) == names
 
 
-def test_twenty_thousand_addresses_take_little_time() -> None:
+def test_twenty_thousand_addresses_do_not_take_the_square_of_their_number() -> None:
     value = b",\r\n\t".join(b'"Person %d" <person%d@host%d.example>' % (i, i, i % 700) for i in range(20_000))
     started = time.process_time()
     assert len(mailboxes(value)) == 20_000
-    assert time.process_time() - started < len(value) / 100_000 * 0.05
+    assert time.process_time() - started < 10 * len(value) / 100_000 * 0.05  # the square would be minutes
 
 
 @pytest.mark.parametrize("words", [w for n in (1, 2) for w in itertools.product(SPECIALS, repeat=n)], ids=repr)

@@ -105,7 +105,7 @@ async def test_12_7_199_nothing_leaves_unsigned() -> None:
     office.store.update("account", 1, forward_mode="rewrite")
     assert await said(office) == TEMP
     assert office.outside.copies == []
-    office.delivery.composer = replace(office.composer, signing_keys=no_keys)
+    office.forwarding.composer = replace(office.composer, signing_keys=no_keys)
     assert await said(office) == OK
     [copy] = copies(office)
     assert copy.count(b"dkim-signature") == 1

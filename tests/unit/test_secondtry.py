@@ -409,6 +409,6 @@ async def test_a_new_process_makes_no_second_copy(office: Office) -> None:
     untouched = await first(office)
     await refuse(office, untouched)
     fresh = Dispatcher(office.store, office.outside, counter(99))
-    office.delivery.second_try = replace(office.delivery.second_try, dispatcher=fresh)
+    office.technical.second_try = replace(office.technical.second_try, dispatcher=fresh)
     assert await refuse(office, untouched) == [OK]
     assert office.outside.rcpts == [REAL, REAL]

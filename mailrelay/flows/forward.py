@@ -1,0 +1,143 @@
+"""The story of mail to an alias: what its owner wants done with it, and the copies (spec section 3.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mailrelay.core import eom, loopguard
+from mailrelay.core.address import Address
+from mailrelay.core.background import Background
+from mailrelay.core.banner import Danger
+from mailrelay.core.facts import REASON_TEXTS, Reason, Target
+from mailrelay.core.held import Held, Hold, storable
+from mailrelay.core.judge import NOT_READY_FOR, Deliver
+from mailrelay.core.reply import ACCEPTED
+from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
+from mailrelay.flows.books import Books, Done
+from mailrelay.flows.evidence import content_of, is_bare, stopped
+from mailrelay.flows.handover import Destination, Dispatcher, Draft
+from mailrelay.flows.letter import Letter
+from mailrelay.flows.order import Case, Order
+from mailrelay.flows.ports import ReadBackground
+from mailrelay.flows.rules import Rules
+
+_WAIT_SECONDS = NOT_READY_FOR.total_seconds()
+
+
+class KeepMail(Protocol):
+    """Keeps a message for its owner's decision; repeated, it does nothing. Raises Unavailable."""
+
+    async def __call__(self, hold: Hold) -> Held: ...
+
+
+class Compose(Protocol):
+    """Prepares the copies of one recipient. Raises Unavailable."""
+
+    async def draft(self, order: Order, destinations: Sequence[Address]) -> Draft: ...
+
+
+@dataclass(slots=True)
+class Forwarding:
+    """Forwards what an alias may get. Raises Unavailable."""
+
+    rules: Rules
+    books: Books
+    read_background: ReadBackground
+    keep: KeepMail
+    composer: Compose
+    dispatcher: Dispatcher
+
+    async def __call__(self, case: Case, verdict: Deliver) -> Done:
+        letter, envelope, alias = case.letter, case.envelope, case.alias
+        targets = loopguard.elsewhere(verdict.targets, self.rules.around.realm)
+        if not targets:
+            if letter.checked is not None and letter.now.timestamp() - letter.checked.time >= _WAIT_SECONDS:
+                # Postfix would give up at last, and bounce to whoever is said to have written (invariant I4).
+                return await self.books.end(envelope, Reason.OWN_DOMAIN)
+            return self.books.wait(envelope, self.rules.replies["NOTREADY"], Reason.OWN_DOMAIN)
+        background = await self.read_background(case.inquiry(verdict.account.id, targets))
+        stop = stopped(letter, alias, self.rules, background)
+        if stop is None and not eom.is_allowed(alias, letter.author, letter.mail.sender):
+            stop = Reason.NOT_ALLOWED
+        if stop is not None:
+            return await self.books.end(envelope, stop)
+        warning: Danger | None = None
+        if letter.checked is not None:
+            content = content_of(letter, letter.checked, self.rules)
+            fate = self._fate(letter, content, background)
+            if isinstance(fate, eom.Refuse):
+                # Another recipient took the message, so its sender has not heard of this one's answer.
+                assert fate.reason is not None  # only what is not known here has none
+                return await self.books.end(envelope, fate.reason)
+            danger: Danger = "dmarc" if content.dmarc_fails else "spam"
+            if fate.act == "quarantine":
+                kept = await self._quarantine(case, danger)
+                if kept is not None:
+                    return kept
+            warning = danger if fate.act != "none" else None
+        return await self._send(case, verdict, targets, background, warning)
+
+    def _fate(self, letter: Letter, content: eom.Content, background: Background) -> eom.Fate:
+        """What the owner wants done with mail that failed checks; the rest was judged before."""
+        rules = self.rules
+        rcpt = eom.Rcpt("person", preferences=background.preferences)
+        author, sender = letter.author, letter.mail.sender
+        return eom.decide(content, rcpt, author, sender, rules.around.keys.loop, rules.message_octets, rules.replies)
+
+    async def _quarantine(self, case: Case, danger: Danger) -> Done | None:
+        """None: the account's room is full, so that the mail goes on, with its warning (spec section 3.14)."""
+        letter, identity = case.letter, self.rules.identity
+        name = f"{identity.header_prefix}ingress".lower().encode("ascii")
+        reason = Reason.DMARC if danger == "dmarc" else Reason.SPAM
+        hold = Hold(
+            case.envelope,
+            "quarantined",
+            reason,
+            REASON_TEXTS[reason],
+            identity.hostname,
+            str(letter.author) if letter.author is not None else "",
+            case.org,
+            storable(letter.message, identity.header_prefix),
+            evidence=letter.message.first(name) or b"",
+            bounce_type="spam",
+        )
+        if (await self.keep(hold)).no_room:
+            return None
+        return Done(ACCEPTED, "held", reason, case.envelope.account_id, case.envelope.alias_id)
+
+    async def _send(
+        self,
+        case: Case,
+        verdict: Deliver,
+        targets: Sequence[Target],
+        background: Background,
+        warning: Danger | None,
+    ) -> Done:
+        letter, envelope = case.letter, case.envelope
+        authenticated = letter.checked is not None and letter.checked.findings.author_authenticated
+        found = self_mail(letter.author, targets, authenticated=authenticated, bare=is_bare(case.rcpt))
+        match found:
+            case ToOthers(others):
+                targets = others
+            case Normal() | NewMessageId():
+                pass
+        order = Order(
+            letter,
+            envelope,
+            case.rcpt,
+            case.place,
+            case.facts,
+            case.alias,
+            verdict.account.id,
+            background,
+            warning,
+            new_message_id=isinstance(found, NewMessageId),
+        )
+        draft = await self.composer.draft(order, [target.address for target in targets])
+        destinations = [self._destination(target, letter) for target in targets]
+        handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, case.org)
+        return self.books.handed(envelope, handover)
+
+    def _destination(self, target: Target, letter: Letter) -> Destination:
+        ban = self.rules.around.bans.mailbox(target.address.folded, "destination", letter.now)
+        return Destination(target.id, target.address, ban is not None)

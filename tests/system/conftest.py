@@ -24,7 +24,12 @@ _GENEROUS = {
     "bandwidth_octets_per_month": 0,
 }
 # Most tests look at what becomes of a message, which shows best where it stays as it was; those of rewriting say so.
-_OVERRIDES = {"limits": _GENEROUS, "log": {"level": "debug"}, "service": {"forward_mode": "transparent"}}
+_OVERRIDES = {
+    "limits": _GENEROUS,
+    "log": {"level": "debug"},
+    "service": {"forward_mode": "transparent", "trusted_arc_sealers": ["inbox.example"]},
+    "milter": {"spam": {"header": "X-Filter-Score"}},
+}
 _LOG_OCTETS = 6000  # of each log, shown with a failed test
 
 

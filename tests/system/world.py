@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email.utils import make_msgid
 from typing import Any
 
-from tools.sandbox import ports, show
+from tools.sandbox import ports, show, zone
 from tools.sandbox.process import Trouble, run, wait_until
 from tools.sandbox.sandbox import ROLES, CliResult, Sandbox
 from tools.sandbox.sender import Dispatch
@@ -75,6 +75,12 @@ class World:
         """Verdict per signing domain and selector, as `shop.example/sandbox`: `valid`."""
         found = show.signatures(message.content, self.sandbox.memory.ports["dns"])
         return {f"{each.domain}/{each.selector}": each.verdict for each in found}
+
+    def publish(self, records: str) -> None:
+        """Add lines to the zone, their names relative to `.example`. Nobody may have asked for them before."""
+        zone_file = self.sandbox.places.zone
+        zone_file.write_text(zone.with_records(zone_file.read_text(), records))
+        self.sandbox.reload_dns()
 
     # --- the product -----------------------------------------------------------------------------------------------
 

@@ -117,12 +117,13 @@ class Mailer:
         signed: None: if the sender's domain signs. Raises OSError, smtplib.SMTPException when the conversation breaks.
         """
         neighbour = neighbour_of(sender)
+        name = f"mx.{neighbour.domain}"
         content = with_crlf(content if content is not None else sample(sender, recipients))
         if neighbour.signs if signed is None else signed:
             content = sign(content, neighbour.domain, self.keys)
         with smtplib.SMTP(
             *self.smtp,
-            local_hostname=f"mx.{neighbour.domain}",
+            local_hostname=name if name.isascii() else name.encode("idna").decode(),
             source_address=(source or neighbour.address, 0),
             timeout=120,
         ) as session:

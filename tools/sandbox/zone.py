@@ -75,6 +75,12 @@ def with_product_keys(text: str, dkim: Path) -> str:
     return kept + _DKIM_MARK + "".join(records)
 
 
+def with_records(text: str, records: str) -> str:
+    """The zone with more records in front of the product's keys. records: lines, their names relative to `.example`."""
+    kept, mark, keys = text.partition(_DKIM_MARK)
+    return f"{kept.rstrip()}\n{records.strip()}\n\n{mark}{keys}"
+
+
 def _key_line(owner: str, pem: Path) -> str:
     return f"{owner} IN TXT {_strings(dkim_record(pem))}\n"
 

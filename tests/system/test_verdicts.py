@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def _policies(session_world: World) -> None:
     session_world.publish(_ZONE)
 
 
-def owner(scenario: Scenario, **columns: object) -> tuple[Person, str]:
+def owner(scenario: Scenario, **columns: Any) -> tuple[Person, str]:
     """Somebody whose mail is rewritten, and an alias. columns: of the account."""
     person = scenario.person(forward_mode="rewrite", **columns)
     return person, scenario.alias(person)

@@ -5,6 +5,7 @@ status page for all of them. It talks to each through a pipe: `reload` and `stat
 `NUMBER JSON` come back. When the pipe ends, the worker winds up: so no worker outlives its parent.
 """
 
+import gc
 import json
 import os
 import signal
@@ -63,6 +64,8 @@ class Prefork:
     def run(self, ready: Callable[[], None]) -> None:
         """Until SIGTERM or SIGINT. ready: called when the first worker is."""
         announced = False
+        gc.collect()
+        gc.freeze()  # a collection in a worker would write to every page that it shares with us
         try:
             while True:
                 self._tend()

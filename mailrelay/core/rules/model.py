@@ -1,6 +1,6 @@
 """What a rule is made of once it is read, what it is asked about, and what comes of it (spec sections 5.1 to 5.5)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 from uuid import UUID
@@ -9,6 +9,8 @@ RuleId = NewType("RuleId", int)
 
 # Mail that rules apply to: forwarded, replied, sent (spec section 5.2).
 Flow = Literal["F", "R", "S"]
+ALL_FLOWS: frozenset[Flow] = frozenset(("F", "R", "S"))
+FORWARDS: frozenset[Flow] = frozenset(("F",))
 BannerLocation = Literal["top", "bottom", "off"]
 
 MAX_FORWARD_TO = 10
@@ -72,24 +74,43 @@ Act = Callable[[Effects, str], Effects]
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition, ready to be asked.
+class Text:
+    """A text to be tested. head: its first 4096 characters, in which is searched; octets: the head as UTF-8."""
 
-    type, match, values: as stored, for words about it. text: picks what is tested; holds: whether the text passes.
-    """
+    whole: str
+    head: str
+    octets: bytes
+
+
+# By the type of the condition.
+Texts = Mapping[str, Text]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, ready to be asked. type, match, values: as stored, for words about it."""
 
     type: str
     match: str
     values: tuple[str, ...]
-    text: Callable[[Tested], str] = field(repr=False)
-    holds: Callable[[str], bool] = field(repr=False)
+    holds: Callable[[Texts], bool] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action, ready to be done. flows: where it means something."""
+
+    type: str
+    flows: frozenset[Flow]
+    act: Act = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule, compiled. every: all conditions have to hold (AND), else one (OR).
 
-    faults: what of it cannot be understood: conditions that never hold, actions that do nothing. To be reported.
+    instructions: size of its compiled patterns, for what they may cost. faults: what of it cannot be understood,
+    conditions that never hold and actions that do nothing; to be reported.
     """
 
     id: RuleId
@@ -97,13 +118,14 @@ class Rule:
     flows: frozenset[Flow]
     every: bool
     conditions: tuple[Condition, ...]
-    actions: tuple[Act, ...]
+    actions: tuple[Action, ...]
+    instructions: int = 0
     faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A stored rule that cannot be read at all: it is skipped, and whoever loads it reports why."""
+    """A stored rule that cannot be understood, hence never matches: it is skipped, and whoever loads it reports why."""
 
     id: RuleId
     name: str

@@ -11,7 +11,8 @@ POLICY_ANSWERS = Counter("mailrelay_policy_answers", "Policy answers by verdict.
 POLICY_SECONDS = Histogram("mailrelay_policy_seconds", "Time to answer one policy request.", buckets=_FAST)
 # How often is the database spared? result: hit, miss, stale (served while the database is away).
 CACHE_LOOKUPS = Counter("mailrelay_cache_lookups", "Look-ups in the facts cache.", ["result"])
-# Who asks what of the socketmap? map: domain, recipient, transport, other; result: ok, notfound, temp, perm.
+# Who asks what of the socketmap? map: domain, recipient, transport, sender_login, other; result: ok, notfound, temp,
+# perm.
 SOCKETMAP_ANSWERS = Counter("mailrelay_socketmap_answers", "Socketmap answers.", ["map", "result"])
 # What does Postfix hear at the end of a message, and why? verdict: accept, refuse, defer; reason: that of the first
 # recipient, none.
@@ -26,6 +27,8 @@ MILTER_SECONDS = Histogram("mailrelay_milter_seconds", "From the end of a messag
 DMARC_RESULTS = Counter("mailrelay_dmarc_results", "Messages to us by DMARC result.", ["result"])
 # What became of the recipients that Postfix handed over? outcome: the ledger's, plus deferred.
 RECIPIENTS = Counter("mailrelay_recipients", "Recipients by outcome.", ["outcome", "reason"])
+# Whose rules do not do what they were made for? Counted each time they are loaded: a log line names each.
+BROKEN_RULES = Counter("mailrelay_broken_rules", "Stored rules found not to be understood, wholly or in part.")
 # How long do facts, decision and composition take, without the hand-over?
 DECISION_SECONDS = Histogram("mailrelay_decision_seconds", "From DATA to the first hand-over.", buckets=_SLOW)
 # How long does Postfix take to queue a copy?

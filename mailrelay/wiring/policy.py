@@ -9,9 +9,11 @@ from mailrelay.core.realm import Realm
 from mailrelay.core.screen import RcptRequest
 from mailrelay.endpoint import Endpoint
 from mailrelay.flows.admit import DUNNO, Admission
+from mailrelay.flows.senders import logins_for
 from mailrelay.servers.listen import listen
 from mailrelay.servers.policy import PolicySession
 from mailrelay.servers.socketmap import SocketmapSession
+from mailrelay.store.credentials import Credentials
 from mailrelay.wire import socketmap
 from mailrelay.wire.policy import PolicyRequest
 from mailrelay.wiring.runtime import Runtime, utc_now
@@ -30,13 +32,16 @@ class PolicyRole:
         self._config = config
         self._runtime = runtime
         self._admission = Admission(runtime.rules, runtime.memory.cache, runtime.read_facts, runtime.ledger, utc_now)
+        self._credentials = Credentials(runtime.database)
         self._servers: list[asyncio.Server] = []
 
     async def start(self) -> None:
         transport = transport_to(self._config.lmtp.listen)
 
         def maps() -> SocketmapSession:
-            return SocketmapSession(lambda lookup: answer_map(lookup, self._runtime.rules.around.realm, transport))
+            return SocketmapSession(
+                lambda lookup: answer_map(lookup, self._runtime.rules.around.realm, transport), self._sender_login
+            )
 
         self._servers.append(await listen(lambda: PolicySession(self._now, self._later), self._config.policy.listen))
         self._servers.append(await listen(maps, self._config.policy.socketmap))
@@ -46,6 +51,11 @@ class PolicyRole:
 
     async def _later(self, request: PolicyRequest) -> str:
         return await self._admission.by_database(_rcpt_request(request))
+
+    async def _sender_login(self, lookup: socketmap.Lookup) -> socketmap.Reply:
+        """The map for smtpd_sender_login_maps: never cached, as submitted mail is rare and a login may be revoked."""
+        logins = await logins_for(lookup.key, self._credentials.senders)
+        return socketmap.Ok(",".join(logins)) if logins else socketmap.NotFound()
 
     async def stop(self) -> None:
         for server in self._servers:
@@ -74,8 +84,13 @@ def transport_to(lmtp: Endpoint) -> str:
     return f"{TRANSPORT}:{lmtp.postfix}"
 
 
-def answer_map(lookup: socketmap.Lookup, realm: Realm, transport: str) -> socketmap.Reply:
-    """The maps that Postfix asks: which domains are ours, that all their addresses may exist, and where they go."""
+def answer_map(lookup: socketmap.Lookup, realm: Realm, transport: str) -> socketmap.Reply | None:
+    """The maps that Postfix asks: which domains are ours, that all their addresses may exist, and where they go.
+
+    None for `sender_login`: who may send with an address is in the database.
+    """
+    if lookup.map == "sender_login":
+        return None
     # Postfix looks a transport up by address, domain and `.parent`; only whole domains are ours.
     domain = lookup.key.rpartition("@")[2]
     ours = bool(domain) and not domain.startswith(".") and realm.locate_text(domain) is not None
@@ -87,4 +102,4 @@ def answer_map(lookup: socketmap.Lookup, realm: Realm, transport: str) -> socket
         case "transport":
             return socketmap.Ok(transport) if ours else socketmap.NotFound()
         case _:
-            return socketmap.Perm(f"no map {lookup.map}; there are domain, recipient and transport")
+            return socketmap.Perm(f"no map {lookup.map}; there are domain, recipient, transport and sender_login")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mailrelay.core.errors import Unavailable
 from mailrelay.core.realm import Realm
 from mailrelay.endpoint import Endpoint
 from mailrelay.servers.listen import listen
@@ -28,10 +29,30 @@ REALM = Realm(
 TRANSPORT = transport_to(Endpoint("127.0.0.1", 10024))
 
 
-def answer(lookup: socketmap.Lookup) -> socketmap.Reply:
+def answer(lookup: socketmap.Lookup) -> socketmap.Reply | None:
     if lookup.key == "bug":
         raise RuntimeError("bug")
     return answer_map(lookup, REALM, TRANSPORT)
+
+
+class Database:
+    """Says who may send; `away`: nothing. An answer waits for `ready`."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.away = False
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def answer(self, lookup: socketmap.Lookup) -> socketmap.Reply:
+        self.asked.put_nowait(lookup.key)
+        await self.ready.wait()
+        if self.away:
+            raise Unavailable("away")
+        if lookup.key == "bug later":
+            raise RuntimeError("bug")
+        owner = {"a1@alias.example": "me@inbox.example", "odd@alias.example": "a\x07b@inbox.example"}.get(lookup.key)
+        return socketmap.NotFound() if owner is None else socketmap.Ok(owner)
 
 
 class Client:
@@ -62,9 +83,14 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def endpoint(folder: Path) -> AsyncIterator[Endpoint]:
+def database() -> Database:
+    return Database()
+
+
+@pytest.fixture
+async def endpoint(folder: Path, database: Database) -> AsyncIterator[Endpoint]:
     where = Endpoint(path=str(folder / "socketmap"))
-    server = await listen(lambda: SocketmapSession(answer), where)
+    server = await listen(lambda: SocketmapSession(answer, database.answer), where)
     yield where
     server.close()
 
@@ -104,7 +130,11 @@ LOOKUPS = [
     (b"transport x@sub.own.example", "NOTFOUND "),
     (b"transport *", "NOTFOUND "),
     (b"transport ", "NOTFOUND "),
-    (b"weather alias.example", "PERM no map weather; there are domain, recipient and transport"),
+    (b"sender_login a1@alias.example", "OK me@inbox.example"),
+    (b"sender_login a2@alias.example", "NOTFOUND "),
+    (b"sender_login odd@alias.example", "TEMP temporary failure"),
+    (b"sender_login bug later", "TEMP temporary failure"),
+    (b"weather alias.example", "PERM no map weather; there are domain, recipient, transport and sender_login"),
 ]
 
 
@@ -127,6 +157,35 @@ async def test_a_question_that_cannot_be_answered_is_tried_again_and_the_connect
     replies = await client.ask(b"domain alias.example", question, b"domain own.example")
     assert (replies[0], replies[2]) == ("OK alias.example", "OK own.example")
     assert replies[1] == "TEMP temporary failure"
+
+
+async def test_what_memory_knows_waits_behind_what_the_database_has_to_say(client: Client, database: Database) -> None:
+    database.ready.clear()
+    questions = (b"sender_login a1@alias.example", b"domain own.example", b"sender_login x@alias.example")
+    client.writer.write(b"".join(map(netstring.encode, questions)))
+    assert await database.asked.get() == "a1@alias.example"
+    database.ready.set()
+    assert [await client.answer() for _ in questions] == ["OK me@inbox.example", "OK own.example", "NOTFOUND "]
+
+
+async def test_senders_are_asked_for_again_while_the_database_is_away(client: Client, database: Database) -> None:
+    database.away = True
+    question = b"sender_login a1@alias.example"
+    assert await client.ask(question, b"domain own.example") == ["TEMP temporary failure", "OK own.example"]
+    database.away = False
+    assert await client.ask(question) == ["OK me@inbox.example"]
+
+
+async def test_a_client_may_leave_before_the_database_answers(
+    client: Client, endpoint: Endpoint, database: Database
+) -> None:
+    database.ready.clear()
+    leaving = await connect(endpoint)
+    leaving.writer.write(netstring.encode(b"sender_login a1@alias.example"))
+    await database.asked.get()
+    leaving.writer.close()
+    await leaving.writer.wait_closed()
+    assert await client.ask(b"domain own.example") == ["OK own.example"]
 
 
 @pytest.mark.parametrize(

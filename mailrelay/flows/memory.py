@@ -7,6 +7,7 @@ from mailrelay import log
 from mailrelay.core.bans import Ban, BanBook, BanId
 from mailrelay.core.facts import AccountId
 from mailrelay.flows.cache import FactsCache
+from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.flows.rules import Rules
 
 Domains = tuple[frozenset[str], frozenset[str]]  # shared, custom
@@ -14,22 +15,26 @@ Domains = tuple[frozenset[str], frozenset[str]]  # shared, custom
 
 @dataclass(slots=True)
 class Memory:
-    """Reacts to announced changes. cache: only the policy role has one."""
+    """Reacts to announced changes. cache: only the policy role has one; rulebooks: for those who deliver."""
 
     rules: Rules
     read_domains: Callable[[], Awaitable[Domains]]
     read_bans: Callable[[], Awaitable[list[Ban]]]
     read_ban: Callable[[BanId], Awaitable[Ban | None]]
     cache: FactsCache | None = None
+    rulebooks: Rulebooks | None = None
 
     async def reload(self) -> None:
-        """Read everything; afterwards the cache is empty and trusted. Raises Unavailable."""
+        """Read everything; afterwards the caches are empty and trusted. Raises Unavailable."""
         await self._reload_domains()
         bans = BanBook.of(await self.read_bans())
         self.rules.around = replace(self.rules.around, bans=bans)
         if self.cache is not None:
             self.cache.clear()
             self.cache.trusted = True
+        if self.rulebooks is not None:
+            self.rulebooks.clear()
+            self.rulebooks.trusted = True
         realm = self.rules.around.realm
         log.logger().info("memory.loaded", shared=len(realm.shared), custom=len(realm.custom), bans=len(bans))
 
@@ -51,8 +56,14 @@ class Memory:
             case "alias" if self.cache is not None:
                 local, _, domain = value.rpartition("@")
                 self.cache.forget_address(local, domain)
-            case "account" if self.cache is not None:
-                self.cache.forget_account(AccountId(int(value)))
+            case "account":
+                self._forget_account(AccountId(int(value)))
+
+    def _forget_account(self, account_id: AccountId) -> None:
+        if self.cache is not None:
+            self.cache.forget_account(account_id)
+        if self.rulebooks is not None:
+            self.rulebooks.forget_account(account_id)
 
     def _clear(self) -> None:
         if self.cache is not None:
@@ -66,6 +77,8 @@ class Memory:
             self.rules.around.bans.put(ban)
 
     def lost(self) -> None:
-        """Changes are no longer announced: nothing in the cache is fresh any more."""
+        """Changes are no longer announced: nothing in the caches is fresh any more."""
         if self.cache is not None:
             self.cache.trusted = False
+        if self.rulebooks is not None:
+            self.rulebooks.trusted = False

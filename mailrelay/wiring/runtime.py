@@ -18,10 +18,12 @@ from mailrelay.core.judge import DefaultLimits
 from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.realm import Realm
 from mailrelay.core.reply import Replies
+from mailrelay.core.rules.model import RuleId
 from mailrelay.core.screen import Keys, Surroundings
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.cache import FactsCache
 from mailrelay.flows.memory import Memory
+from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.keyring import read_secret
 from mailrelay.store import directory
@@ -29,6 +31,10 @@ from mailrelay.store.changes import Follower
 from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
 from mailrelay.store.ledger import Ledger
+from mailrelay.store.rules import RuleReader
+
+# Compiled rules: some 20 MB, or 50,000 accounts without any.
+_RULEBOOK_ROOM = 500_000
 
 
 def utc_now() -> datetime:
@@ -83,12 +89,16 @@ class Runtime:
         self.ledger = BatchedLedger(Ledger(self.database))
         reader = FactsReader(self.database, config.service.catch_all)
         self._facts: Batcher[Inquiry, Facts] = Batcher(reader.read, lanes=max(1, config.database.connections - 2))
+        rules = RuleReader(self.database)
+        self.rulebooks = Rulebooks(rules.active, _RULEBOOK_ROOM)
+        self._matched: Batcher[Sequence[RuleId], None] = Batcher(rules.count)
         self.memory = Memory(
             self.rules,
             lambda: directory.read_domains(self.database),
             lambda: directory.read_bans(self.database),
             lambda ban_id: directory.read_ban(self.database, ban_id),
             cache,
+            self.rulebooks,
         )
         self.on_restored: list[Callable[[], Awaitable[None]]] = []  # for roles that wait for the database
         self.follower = Follower(config.database.dsn, self._restored, self.memory.changed, self.memory.lost)
@@ -96,6 +106,10 @@ class Runtime:
     async def read_facts(self, inquiry: Inquiry) -> Facts:
         """Facts from the database, several inquiries a round trip."""
         return await self._facts.ask(inquiry)
+
+    async def count_rules(self, matched: Sequence[RuleId]) -> None:
+        """Count the rules that matched a message; concurrent ones share a statement. Raises Unavailable."""
+        await self._matched.ask(matched)
 
     async def _restored(self) -> None:
         await self.database.refresh()

@@ -171,6 +171,7 @@ def test_12_3_78_the_banner_is_in_both_parts_and_the_rest_decodes_as_before(scen
     person, address = owner(scenario, banner_location="top")
     copy, _ = received(scenario, person, address, letter(scenario, f"To: {address}", *head.split("\r\n"), body=body))
     assert b"=\r\n" in copy.body
+    assert b"=\r\n" in copy.body
     assert b"=\n" not in copy.body.replace(b"=\r\n", b"")
     plain, html = email.message_from_bytes(copy.content, policy=policy.SMTP).iter_parts()
     said = f"This mail was sent to {address} by {NEWS}."

@@ -80,8 +80,16 @@ def _ending(values: Collection[str]) -> Test:
 
 
 def _found(patterns: Sequence[Pattern]) -> Test:
-    # RE2 works on octets: a str would be encoded anew for each pattern.
-    return lambda text: any(pattern.search(text.octets) is not None for pattern in patterns)
+    searches = [pattern.search for pattern in patterns]
+
+    def found(text: Text) -> bool:
+        octets = text.octets  # RE2 works on octets: a str would be encoded anew for each pattern
+        for search in searches:  # noqa: SIM110 - as above
+            if search(octets) is not None:
+                return True
+        return False
+
+    return found
 
 
 # match type -> (what makes its test, None for patterns; whether a hit is what is wanted)

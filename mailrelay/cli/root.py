@@ -35,6 +35,7 @@ _COMMANDS = {
     "recipient": _Entry("mailrelay.cli.recipients", "recipient", "Mailboxes that aliases forward to."),
     "token": _Entry("mailrelay.cli.tokens", "token", "Bearer tokens of accounts."),
     "api-key": _Entry("mailrelay.cli.tokens", "api_key", "API keys of mailboxes."),
+    "app-password": _Entry("mailrelay.cli.tokens", "app_password", "Passwords for sending by SMTP."),
     "domain": _Entry("mailrelay.cli.domains", "domain", "Shared and custom domains."),
     "alias": _Entry("mailrelay.cli.aliases", "alias", "Addresses that people write to."),
     "handle": _Entry("mailrelay.cli.handles", "handle", "Names reserved on all shared domains."),

@@ -287,6 +287,16 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAppPassword:
+    """password_hash: argon2id, PHC string. display: the first characters of the password, by which it is found."""
+
+    name: str
+    password_hash: str
+    display: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class BanRecord:
     """A ban. active: neither revoked nor expired."""
 

@@ -1,4 +1,4 @@
-"""Bearer tokens and API keys: only their SHA-256 is stored."""
+"""Bearer tokens and API keys, of which only the SHA-256 is stored, and app passwords, of which only argon2id's hash."""
 
 from dataclasses import dataclass
 from typing import LiteralString
@@ -6,7 +6,7 @@ from typing import LiteralString
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId
-from mailrelay.core.records import ImplicitFor, Named, NewToken, Owner, TokenKind, TokenRecord
+from mailrelay.core.records import ImplicitFor, Named, NewAppPassword, NewToken, Owner, TokenKind, TokenRecord
 from mailrelay.store.database import Database
 from mailrelay.store.manage import (
     OWNER_NAME,
@@ -27,7 +27,10 @@ _SELECT: LiteralString = f"""
 _ONE: LiteralString = f"{_SELECT} where t.id = %(id)s"
 _LIST: LiteralString = f"""
     {_SELECT}
-    where t.kind = %(kind)s and (%(owner)s::text is null or {OWNER_NAME} = %(owner)s or t.owner_email = %(owner)s)
+    where t.kind = %(kind)s and (
+        %(owner)s::text is null or {OWNER_NAME} = %(owner)s or t.owner_email = %(owner)s
+        or t.kind = 'app_password' and exists (
+            select from recipient r where r.account_id = t.account_id and r.address_folded = %(owner)s))
       and (%(all)s or t.revoked_at is null)
     order by t.id
 """
@@ -41,6 +44,21 @@ _HOLDERS = """
     from recipient r join account acc on acc.id = r.account_id
     where r.address_folded = %(mailbox)s and r.verified_at is not null and not r.pending and acc.state <> 'deleting'
     order by implicit desc, acc.id limit 3
+"""
+_ADD_ARGON2 = """
+    insert into token (account_id, kind, name, password_hash, display, expires_at)
+    values (%(account)s, 'app_password', %(name)s, %(hash)s, %(display)s, %(expires_at)s)
+    returning id
+"""
+_REPLIERS = """
+    select acc.id, r.can_reply_send
+    from recipient r join account acc on acc.id = r.account_id
+    where r.address_folded = %(mailbox)s and r.verified_at is not null and not r.pending and acc.state <> 'deleting'
+"""
+_LOGINS = """
+    select address_folded from recipient
+    where account_id = %(account)s and verified_at is not null and not pending
+    order by created_at, id
 """
 _REVOKE = """
     update token set revoked_at = now(), revoked_reason = %(reason)s
@@ -80,8 +98,36 @@ class Tokens:
                 raise Conflict(f"{mailbox} is a recipient of several accounts; name one of them")
             return await _add(conn, account, new)
 
+    async def add_app_password(
+        self, owner: Named | Address, account: Named | None, new: NewAppPassword
+    ) -> tuple[TokenRecord, tuple[str, ...]]:
+        """A new app password of an account, and the names to log in with: its verified recipients.
+
+        owner: the account, or a verified recipient of it; account: which, if several have that mailbox. Of those that
+        have it, the only one that lets it reply is meant. Raises Absent, and Conflict where it is not clear who is
+        meant, or there is no verified recipient to log in as.
+        """
+        async with self.database.connection() as conn, conn.transaction():
+            number = await _account_of(conn, owner, account)
+            logins = await (await conn.execute(_LOGINS, {"account": number})).fetchall()
+            if not logins:
+                raise Conflict("that account has no verified recipient, whose address would be the login")
+            values = {
+                "account": number,
+                "name": new.name,
+                "hash": new.password_hash,
+                "display": new.display,
+                "expires_at": new.expires_at,
+            }
+            row = await (await conn.execute(_ADD_ARGON2, values)).fetchone()
+            assert row is not None  # returning gives one row or an exception
+            return await _one(conn, row[0]), tuple(login for (login,) in logins)
+
     async def page(self, kind: TokenKind, owner: str | None = None, revoked: bool = False) -> list[TokenRecord]:
-        """Tokens of a kind; of one account or API key mailbox if it is named. revoked: those as well."""
+        """Tokens of a kind; of one account, API key mailbox or app password login if it is named.
+
+        revoked: those as well.
+        """
         return await records(self.database, TokenRecord, _LIST, {"kind": kind, "owner": owner, "all": revoked})
 
     async def revoke(self, kind: TokenKind, ref: str, reason: str | None) -> TokenRecord:
@@ -92,6 +138,22 @@ class Tokens:
             if row is None:
                 raise Absent(f"there is no token {ref} in force")
             return await _one(conn, row[0])
+
+
+async def _account_of(conn: Connection, owner: Named | Address, account: Named | None) -> AccountId:
+    if isinstance(owner, Named):
+        return await account_id(conn, owner)
+    if account is not None:
+        number = await account_id(conn, account)
+        await verified_recipients(conn, number, (owner,))
+        return number
+    rows = await (await conn.execute(_REPLIERS, {"mailbox": folded(owner)})).fetchall()
+    if not rows:
+        raise Absent(f"{owner} is no verified recipient of any account")
+    meant = [number for number, may_reply in rows if may_reply] or [number for number, _ in rows]
+    if len(meant) > 1:
+        raise Conflict(f"{owner} is a recipient of several accounts; name one of them")
+    return AccountId(meant[0])
 
 
 async def _add(conn: Connection, account: AccountId, new: NewToken) -> TokenRecord:

@@ -158,6 +158,16 @@ class Reason(StrEnum):
     DMARC = "dmarc"
     SPAM = "spam"
     OWN_DOMAIN = "own_domain"
+    NOT_AUTHENTICATED = "not_authenticated"
+    SENDING_OFF = "sending_off"
+    NOT_ATTACHED = "not_attached"
+    SENDING_SUSPENDED = "sending_suspended"
+    SENDING_LIMIT = "sending_limit"
+    DOMAIN_UNVERIFIED = "domain_unverified"
+    BAD_CONTACT = "bad_contact"
+    OWN_CONTACT = "own_contact"
+    CONTACT_SUPPRESSED = "contact_suppressed"
+    AUTO_REPLY = "auto_reply"
 
 
 # For answers in words: trace, explain and, later, failed deliveries.
@@ -204,5 +214,15 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.DMARC: "the author could not be authenticated (DMARC)",
         Reason.SPAM: "the spam filter is sure",
         Reason.OWN_DOMAIN: "every recipient is at a domain of this service by now",
+        Reason.NOT_AUTHENTICATED: "whoever wrote to the reverse address could not be authenticated",
+        Reason.SENDING_OFF: "replying is switched off for the recipient that wrote",
+        Reason.NOT_ATTACHED: "only recipients that are attached to the alias may write through it",
+        Reason.SENDING_SUSPENDED: "replies and sends await the operator's review",
+        Reason.SENDING_LIMIT: "limit of replies and sends is reached",
+        Reason.DOMAIN_UNVERIFIED: "ownership of the alias' domain is not verified",
+        Reason.BAD_CONTACT: "the contact's address takes no mail",
+        Reason.OWN_CONTACT: "the contact is the owner, the alias itself or an address that only this service writes",
+        Reason.CONTACT_SUPPRESSED: "the contact refused earlier messages",
+        Reason.AUTO_REPLY: "the owner's automatic answers are not passed on",
     }
 )

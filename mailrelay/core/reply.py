@@ -56,6 +56,13 @@ _CODES: Mapping[str, tuple[int, str, str]] = {
     "BADFROM": (550, "5.6.0", "A single valid From address is required"),
     "DMARC": (550, "5.7.26", "Rejected by the DMARC policy of {domain}"),
     "SPAM": (550, "5.7.1", "Message content rejected"),
+    "NOTAUTH": (550, "5.7.1", "Sender could not be authenticated: {check}"),
+    "AUTHLATER": (451, "4.7.0", "Sender could not be authenticated now, try again"),
+    "SENDOFF": (550, "5.7.1", "Replying from this address is switched off"),
+    "SENDLIMIT": (550, "5.7.1", "Sending limit reached"),
+    "SENDLIMIT_LATER": (450, "4.7.1", "Sending limit reached"),
+    "BADCONTACT": (550, "5.1.2", "Contact cannot receive mail"),
+    "NOCONTACT": (550, "5.7.1", "Mail to this contact is not accepted"),
     "TEMP": (451, "4.3.0", "Temporary failure, try again"),
     "LOOKUP": (451, "4.3.0", "Temporary look-up failure"),
 }
@@ -87,3 +94,8 @@ class Replies:
         """DMARC, naming the domain of the From field, as A-labels."""
         reply = self._replies["DMARC"]
         return Reply(reply.code, reply.enhanced, reply.text.replace("{domain}", domain))
+
+    def not_authenticated(self, check: str) -> Reply:
+        """NOTAUTH, naming the check that failed and its result, such as `dmarc=fail`."""
+        reply = self._replies["NOTAUTH"]
+        return Reply(reply.code, reply.enhanced, reply.text.replace("{check}", check))

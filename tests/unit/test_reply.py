@@ -25,6 +25,12 @@ SPECIFIED = {
     "UNCHECKED": "451 4.3.5 Message has not been checked, try again",
     "BADFROM": "550 5.6.0 A single valid From address is required",
     "SPAM": "550 5.7.1 Message content rejected",
+    "AUTHLATER": "451 4.7.0 Sender could not be authenticated now, try again",
+    "SENDOFF": "550 5.7.1 Replying from this address is switched off",
+    "SENDLIMIT": "550 5.7.1 Sending limit reached",
+    "SENDLIMIT_LATER": "450 4.7.1 Sending limit reached",
+    "BADCONTACT": "550 5.1.2 Contact cannot receive mail",
+    "NOCONTACT": "550 5.7.1 Mail to this contact is not accepted",
     "TEMP": "451 4.3.0 Temporary failure, try again",
 }
 
@@ -37,6 +43,7 @@ def test_the_replies_are_those_of_the_specification(key: str) -> None:
 def test_replies_that_name_something() -> None:
     assert str(Replies().banned(17)) == "554 5.7.1 Not accepted here (ref 17)"
     assert str(Replies().too_large(26214400)) == "552 5.3.4 Message is larger than 26214400 bytes"
+    assert str(Replies().not_authenticated("spf=fail")) == "550 5.7.1 Sender could not be authenticated: spf=fail"
     assert str(Replies().dmarc("shop.example")) == "550 5.7.26 Rejected by the DMARC policy of shop.example"
 
 

@@ -38,6 +38,7 @@ _COMMANDS = {
     "app-password": _Entry("mailrelay.cli.tokens", "app_password", "Passwords for sending by SMTP."),
     "domain": _Entry("mailrelay.cli.domains", "domain", "Shared and custom domains."),
     "alias": _Entry("mailrelay.cli.aliases", "alias", "Addresses that people write to."),
+    "rule": _Entry("mailrelay.cli.rules", "rule", "What an account wants done with its mail."),
     "handle": _Entry("mailrelay.cli.handles", "handle", "Names reserved on all shared domains."),
     "block": _Entry("mailrelay.cli.bans", "block", "An account's own block list."),
     "ban": _Entry("mailrelay.cli.bans", "ban", "Server-wide bans."),

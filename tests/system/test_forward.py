@@ -109,6 +109,19 @@ def test_an_odd_message_with_a_sound_header_arrives_as_it_came(scenario: Scenari
     assert verdicts == {"relay.example/mr1": "valid", "relay.example/mr1e": "valid"}
 
 
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8"])
+def test_8_bit_names_and_subjects_arrive_as_they_came(scenario: Scenario, charset: str) -> None:
+    mail = header_of(scenario)
+    head = mail.content.replace(b"From: a@plain.example", "From: Jürgen <a@plain.example>".encode(charset))
+    head = head.replace(b"Subject: hello", "Subject: grüße".encode(charset))
+    content = head + b"\r\n\xc4\xd6\xdc\xff\xfe\r\n"
+    sent = scenario.send("a1@alias.example", sender="a@plain.example", mail=Mail(content, mail.message_id))
+    (copy,) = scenario.copies(sent, R1)
+    assert b"From: J" in content and b"Subject: gr" in content
+    assert added_above(copy, content) == ADDED
+    assert scenario.world.signatures(copy) == {"relay.example/mr1": "valid", "relay.example/mr1e": "valid"}
+
+
 def header_of(scenario: Scenario) -> Mail:
     """The header of a message from plain.example, without the empty line below it."""
     mail = scenario.world.message(sender="a@plain.example")

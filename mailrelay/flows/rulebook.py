@@ -11,7 +11,8 @@ from mailrelay.core.facts import AccountId
 from mailrelay.core.rules import stored
 from mailrelay.core.rules.model import NO_RULES, Book, StoredRule
 
-_BOOK_WEIGHT = 10
+# What takes memory, in octets, as measured.
+_BOOK, _RULE, _CONDITION, _VALUE, _INSTRUCTION = 200, 500, 1000, 100, 100
 
 
 class ReadRules(Protocol):
@@ -23,13 +24,12 @@ class ReadRules(Protocol):
 class Rulebooks:
     """A cache that forgets what was least recently used. While changes are not announced (`trusted` False), it asks.
 
-    room: how much is kept at most, counted in values of conditions and instructions of compiled patterns, the latest
-    book apart; an account without rules takes the room of ten.
+    room_octets: about how much memory it takes at most, though the latest book stays whatever its size.
     """
 
-    def __init__(self, read: ReadRules, room: int) -> None:
+    def __init__(self, read: ReadRules, room_octets: int) -> None:
         self._read = read
-        self._room = room
+        self._room = room_octets
         self._kept: OrderedDict[AccountId, Book] = OrderedDict()
         self._weight = 0
         self._reading: set[AccountId] = set()  # what is under way and may be kept
@@ -101,5 +101,11 @@ def _report(account_id: AccountId, book: Book) -> None:
 
 
 def _weight(book: Book) -> int:
-    values = sum(len(condition.values) for rule in book.rules for condition in rule.conditions)
-    return _BOOK_WEIGHT + values + sum(rule.instructions for rule in book.rules)
+    conditions = [condition for rule in book.rules for condition in rule.conditions]
+    return (
+        _BOOK
+        + _RULE * len(book.rules)
+        + _CONDITION * len(conditions)
+        + _VALUE * sum(len(condition.values) for condition in conditions)
+        + _INSTRUCTION * sum(rule.instructions for rule in book.rules)
+    )

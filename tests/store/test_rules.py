@@ -91,7 +91,7 @@ async def test_json_that_is_too_much_for_us_breaks_its_rule_alone(
 ) -> None:
     await rule(conn, "odd", conditions=odd)
     await rule(conn, "good")
-    books = Rulebooks(RuleReader(database).active, 1000)
+    books = Rulebooks(RuleReader(database).active, 1_000_000)
     book = await books.book(JOHNS)
     assert [one.name for one in book.rules] == ["good"]
     assert [one.name for one in book.broken] == ["odd"]
@@ -131,7 +131,7 @@ async def test_counting_is_no_edit(database: Database, conn: Connection) -> None
 
 async def test_an_edit_anywhere_reaches_the_book(database: Database, dsn: str) -> None:
     """From the command of an operator, over NOTIFY, to the process that delivers."""
-    books = Rulebooks(RuleReader(database).active, 1000)
+    books = Rulebooks(RuleReader(database).active, 1_000_000)
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     async def restored() -> None:
@@ -168,7 +168,7 @@ async def test_an_edit_anywhere_reaches_the_book(database: Database, dsn: str) -
 async def test_a_database_that_is_away_is_unavailable(dsn: str) -> None:
     closed = Database(dsn, 1, 1.0, "test")
     with pytest.raises(Unavailable):
-        await Rulebooks(RuleReader(closed).active, 1000).book(JOHNS)
+        await Rulebooks(RuleReader(closed).active, 1_000_000).book(JOHNS)
     with pytest.raises(Unavailable):
         await RuleReader(closed).count([(RuleId(1),)])
 

@@ -56,7 +56,7 @@ def table() -> Table:
 
 @pytest.fixture
 def books(table: Table) -> Rulebooks:
-    made = Rulebooks(table.read, room=1000)
+    made = Rulebooks(table.read, room_octets=1_000_000)
     made.trusted = True
     return made
 
@@ -125,7 +125,7 @@ async def test_without_announcements_every_message_asks(table: Table, books: Rul
 
 
 async def test_what_was_read_untrusted_is_not_kept_for_later(table: Table) -> None:
-    books = Rulebooks(table.read, room=1000)
+    books = Rulebooks(table.read, room_octets=1_000_000)
     await books.book(ONE)
     assert len(books) == 0
 
@@ -143,7 +143,7 @@ async def test_while_the_database_is_away_known_rules_serve_and_others_are_unava
 
 
 async def test_what_was_not_used_for_long_makes_room(table: Table) -> None:
-    books = Rulebooks(table.read, room=35)  # three small books
+    books = Rulebooks(table.read, room_octets=6000)  # three books with a rule each
     books.trusted = True
     accounts = [AccountId(number) for number in range(1, 5)]
     table.rules = {account: [stored(account)] for account in accounts}
@@ -157,10 +157,10 @@ async def test_what_was_not_used_for_long_makes_room(table: Table) -> None:
 
 
 @pytest.mark.parametrize(
-    "large", [stored(1, values=[f"v{n}" for n in range(40)]), stored(1, "matches regex", ["(?i)invoice [0-9]{1,40}$"])]
+    "large", [stored(1, values=[f"v{n}" for n in range(50)]), stored(1, "matches regex", ["(?i)invoice [0-9]{1,40}$"])]
 )
 async def test_a_large_book_takes_the_room_of_many_and_the_latest_always_stays(large: StoredRule, table: Table) -> None:
-    books = Rulebooks(table.read, room=35)
+    books = Rulebooks(table.read, room_octets=6000)
     books.trusted = True
     table.rules = {ONE: [large]}
     await books.book(TWO)
@@ -174,7 +174,7 @@ async def test_a_large_book_takes_the_room_of_many_and_the_latest_always_stays(l
 
 
 async def test_forgetting_gives_the_room_back(table: Table) -> None:
-    books = Rulebooks(table.read, room=35)
+    books = Rulebooks(table.read, room_octets=6000)
     books.trusted = True
     for _ in range(5):
         for account in (ONE, TWO):
@@ -208,7 +208,7 @@ async def test_a_rule_that_is_not_understood_is_told_once_per_load_and_stops_nob
 
 async def test_memory_trusts_forgets_and_distrusts(table: Table) -> None:
     """As announced: `account` is told for a change of rules."""
-    books, database = Rulebooks(table.read, room=1000), Database()
+    books, database = Rulebooks(table.read, room_octets=1_000_000), Database()
     memory = Memory(Office().rules, database.read_domains, database.read_bans, database.read_ban, None, books)
     await memory.reload()
     await books.book(ONE)

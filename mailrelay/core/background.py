@@ -17,7 +17,7 @@ class Style:
     """How copies are made (spec Appendix C).
 
     description: of the alias, for the banner. sending_verified: the alias' domain may be in From; True where it is not
-    a custom one.
+    a custom one. display_from, remove_attachments: what rules say of this message.
     """
 
     display_from_format: int = 0
@@ -31,6 +31,8 @@ class Style:
     reply_via_alias: bool = False
     description: str = ""
     sending_verified: bool = True
+    display_from: str = ""
+    remove_attachments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

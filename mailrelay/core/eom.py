@@ -1,7 +1,6 @@
 """The decision at end of message, while the sender is still connected: spec section 2.3, recipient by recipient.
 
-Rows 1 to 12. Rows 13 and 13a (reverse addresses) and 14 (rules with action `block`) belong to flows that do not exist
-yet: they get their place behind `_alias_objection`, and a seat in Rcpt for what they need to know. Until then mail to a
+Rows 1 to 12 and 14. Rows 13 and 13a (reverse addresses) belong to flows that do not exist yet. Until then mail to a
 reverse address is judged like other mail, but that the alias' allow-list is left to delivery: it names correspondents,
 not the owner.
 
@@ -88,6 +87,7 @@ class Rcpt:
     verdict: of the facts about an address of people; None if there are none, or the database did not answer.
     alias: whose loop marks count, and whose allow-list. is_reverse: the extension names a contact.
     preferences: None if the database did not tell; the operator has the default ones.
+    rule_blocks: a rule does, and the owner wants senders to hear of it.
     """
 
     kind: Kind
@@ -96,6 +96,7 @@ class Rcpt:
     alias: Alias | None = None
     is_reverse: bool = False
     preferences: Preferences | None = DEFAULT_PREFERENCES
+    rule_blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,10 @@ def decide(
     objection = _content_objection(content, rcpt.preferences, replies)
     if objection is None and rcpt.kind == "person":
         objection = _alias_objection(rcpt, author, sender, replies)
-    return objection or Pass(act(content, rcpt.preferences or DEFAULT_PREFERENCES))
+    wanted = act(content, rcpt.preferences or DEFAULT_PREFERENCES)
+    if objection is None and rcpt.rule_blocks and wanted != "quarantine":  # which comes before rules (section 5.2)
+        objection = Refuse(replies["UNKNOWN"], Reason.RULE)
+    return objection or Pass(wanted)
 
 
 def refuse_structure(content: Content, limit_octets: int, replies: Replies) -> Refuse | None:

@@ -81,6 +81,7 @@ class Alias:
     max_forwards: int | None
     emails_forwarded: int
     sender_allow_list: tuple[str, ...] | None
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,8 @@ class Reason(StrEnum):
     DMARC = "dmarc"
     SPAM = "spam"
     OWN_DOMAIN = "own_domain"
+    RULE = "rule"
+    RULE_QUARANTINE = "rule_quarantine"
     NOT_AUTHENTICATED = "not_authenticated"
     SENDING_OFF = "sending_off"
     NOT_ATTACHED = "not_attached"
@@ -214,6 +217,8 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.DMARC: "the author could not be authenticated (DMARC)",
         Reason.SPAM: "the spam filter is sure",
         Reason.OWN_DOMAIN: "every recipient is at a domain of this service by now",
+        Reason.RULE: "a rule of the owner blocks it",
+        Reason.RULE_QUARANTINE: "a rule of the owner quarantines it",
         Reason.NOT_AUTHENTICATED: "whoever wrote to the reverse address could not be authenticated",
         Reason.SENDING_OFF: "replying is switched off for the recipient that wrote",
         Reason.NOT_ATTACHED: "only recipients that are attached to the alias may write through it",

@@ -94,7 +94,7 @@ def judge(question: Question, facts: Facts, limits: DefaultLimits, now: datetime
     if parent is not None and parent.off:
         return Deny("UNKNOWN", Reason.HANDLE_OFF)
     if alias is not None and not question.reverse and (reason := _switched_off(alias, parent, now)):
-        return _by_behaviour(_behaviour(alias, parent, account), reason)
+        return _by_behaviour(block_behaviour(alias, parent, account), reason)
     targets = choose_targets(facts)
     denied = (
         _account_closed(account)
@@ -141,7 +141,7 @@ def _switched_off(alias: Alias, parent: Parent | None, now: datetime) -> Reason 
     return None
 
 
-def _behaviour(alias: Alias | None, parent: Parent | None, account: Account) -> BlockBehaviour:
+def block_behaviour(alias: Alias | None, parent: Parent | None, account: Account) -> BlockBehaviour:
     if alias is not None and alias.block_behaviour is not None:
         return alias.block_behaviour
     if parent is not None and parent.block_behaviour is not None:
@@ -216,7 +216,7 @@ def _create(
     if parent is None:
         return _UNKNOWN
     if not parent.active:
-        return _by_behaviour(_behaviour(None, parent, account), Reason.PARENT_INACTIVE)
+        return _by_behaviour(block_behaviour(None, parent, account), Reason.PARENT_INACTIVE)
     owed = question.custom_domain and question.base in ROLE_NAMES
     by_regex = not parent.catch_all and matches(parent.auto_create_regex, question.base)
     if not (parent.catch_all or by_regex or owed):

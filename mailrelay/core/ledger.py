@@ -26,6 +26,7 @@ _COUNTED = frozenset(
         Reason.PARENT_INACTIVE,
         Reason.BLOCKED_SENDER,
         Reason.NOT_ALLOWED,
+        Reason.RULE,
     }
 )
 

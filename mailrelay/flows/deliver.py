@@ -125,6 +125,7 @@ class Delivery:
         author = str(letter.author) if letter.author is not None else ""
         inquiry = inquire(rcpt, place, letter.mail.sender, author, letter.mail.client, self.rules.around.organisation)
         facts, verdict = await self._look_up(letter, rcpt, place, inquiry)
+        created = isinstance(verdict, Deliver) and verdict.alias is None
         if isinstance(verdict, Deliver) and verdict.alias is None:
             stop = stopped(letter, None, self.rules)
             if stop is not None:
@@ -143,7 +144,7 @@ class Delivery:
         if verdict.alias is None:
             raise Unavailable("the alias was not there after it had been made")
         return await self.forwarding(
-            Case(letter, rcpt, place, envelope, facts, verdict.alias, inquiry.sender_org), verdict
+            Case(letter, rcpt, place, envelope, facts, verdict.alias, inquiry.sender_org, created), verdict
         )
 
     async def _look_up(self, letter: Letter, rcpt: Address, place: Place, inquiry: Inquiry) -> tuple[Facts, Verdict]:

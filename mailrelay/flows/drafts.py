@@ -224,6 +224,8 @@ class Composer:
             changes=Changes(
                 banner=style.banner_location != "off" and not order.resend,
                 subject=bool(style.email_subject),
+                display_name=bool(style.display_from),
+                attachments=style.remove_attachments,
                 warning=order.warning is not None and style.spam_warning != "off",
                 list_unsubscribe=1 <= style.list_unsubscribe <= 4 and self.reviser.links_for(letter) is not None,
                 message_id=order.new_message_id,

@@ -9,7 +9,7 @@ from typing import Protocol
 from mailrelay import log, metrics
 from mailrelay.core import authres, eom, ingress
 from mailrelay.core.address import Address, client_ip, parse_address
-from mailrelay.core.author import VALUE_OCTETS, from_values
+from mailrelay.core.author import VALUE_OCTETS, from_values, speaker
 from mailrelay.core.author import author as find_author
 from mailrelay.core.automatic import is_report
 from mailrelay.core.eom import DEFAULT_PREFERENCES, Content, Fate, Preferences, Rcpt, Refuse
@@ -19,16 +19,18 @@ from mailrelay.core.findings import Findings
 from mailrelay.core.forged import forged, values
 from mailrelay.core.header import MAX_FIELDS, Message, split
 from mailrelay.core.inquiry import inquire
-from mailrelay.core.judge import judge
+from mailrelay.core.judge import Deliver, Verdict, block_behaviour, judge
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
 from mailrelay.core.loopguard import within_reach
 from mailrelay.core.mailbox import FromProblem, from_problem
 from mailrelay.core.reply import Reply
+from mailrelay.core.rules.model import NO_EFFECTS, Effects, RuleId
 from mailrelay.core.screen import Accept, AskAlias, RcptRequest, Refusal, is_operator, screen
 from mailrelay.core.spam import read_score
 from mailrelay.flows.authenticate import Client
 from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.ruling import Ruling
 
 _NOTES_LIMIT = 1000  # refusals waiting to be written while the database is slow
 _DRAIN_SECONDS = 3.0
@@ -104,11 +106,12 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """One recipient of ours and whose it is."""
+    """One recipient of ours and whose it is. effects: of its owner's rules, where they were asked."""
 
     text: str
     rcpt: Rcpt
     facts: Facts = field(default_factory=Facts)
+    effects: Effects = NO_EFFECTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class Examination:
     authenticate: Authenticate
     read_facts: ReadFacts
     read_preferences: ReadPreferences
+    ruling: Ruling
     ledger: LedgerPort
     clock: Clock
     timeout_seconds: float = 30.0
@@ -172,7 +176,7 @@ class Examination:
         structural = eom.refuse_structure(content, self.rules.message_octets, self.rules.replies)
         findings, known = await asyncio.gather(
             self._findings(arrival, message, content, author) if structural is None else _nothing(),
-            asyncio.gather(*(self._known(arrival, author, rcpt) for rcpt in ours)),
+            asyncio.gather(*(self._known(arrival, message, author, rcpt) for rcpt in ours)),
         )
         content = replace(content, findings=findings, arc_override=findings.arc_override(self.trusted.sealers))
         if eom.needs_preferences(content):
@@ -220,7 +224,7 @@ class Examination:
         domain = author.domain if author is not None else ""
         return await self.authenticate(message, client, domain, int(self.clock().timestamp()))
 
-    async def _known(self, arrival: Arrival, author: Address | None, text: str) -> _Known:
+    async def _known(self, arrival: Arrival, message: Message, author: Address | None, text: str) -> _Known:
         """One recipient, judged anew: Postfix may not have asked at RCPT, and now there is an author as well."""
         around, now = self.rules.around, self.clock()
         request = RcptRequest(arrival.sender, text, arrival.client, "", authenticated=arrival.route != "smtp")
@@ -239,14 +243,28 @@ class Examination:
             return _Known(text, Rcpt("person", refusal=refusal))
         try:
             facts = await self._facts(arrival, author, text)
+            verdict = within_reach(judge(screened.question, facts, self.rules.limits, now), around.realm)
+            effects = await self._effects(arrival, message, text, facts, verdict)
         except Unavailable as error:
             # Whatever the facts could say against it, delivery sees as well.
             log.logger().warning("message.facts_away", problem=str(error))
             metrics.DATABASE_ERRORS.inc()
             return _Known(text, Rcpt("person", preferences=None))
-        verdict = within_reach(judge(screened.question, facts, self.rules.limits, now), around.realm)
-        rcpt = Rcpt("person", verdict=verdict, alias=facts.alias, is_reverse=screened.question.reverse)
-        return _Known(text, rcpt, facts)
+        blocks = effects.block is not None
+        rcpt = Rcpt(
+            "person", verdict=verdict, alias=facts.alias, is_reverse=screened.question.reverse, rule_blocks=blocks
+        )
+        return _Known(text, rcpt, facts, effects)
+
+    async def _effects(self, arrival: Arrival, message: Message, text: str, facts: Facts, verdict: Verdict) -> Effects:
+        """What rules say, where a sender whom they block is to hear of it; else delivery asks them."""
+        if not isinstance(verdict, Deliver):
+            return NO_EFFECTS
+        if block_behaviour(facts.alias, facts.parent, verdict.account) != "reject":
+            return NO_EFFECTS
+        address = speaker(message, arrival.sender).address
+        name = str(address) if address is not None else ""
+        return await self.ruling.ask(verdict.account.id, "F", message, name, parse_address(text), facts.alias)
 
     async def _facts(self, arrival: Arrival, author: Address | None, text: str) -> Facts:
         rcpt = parse_address(text)
@@ -336,13 +354,18 @@ class Examination:
         if len(self._notes) >= _NOTES_LIMIT:
             log.logger().warning("message.not_noted", recipients=len(endings))
         elif endings:
-            task = asyncio.get_running_loop().create_task(self._write(endings))
+            matched = [
+                one.effects.matched
+                for one, fate in zip(known, fates, strict=True)
+                if isinstance(fate, Refuse) and fate.reason is Reason.RULE
+            ]
+            task = asyncio.get_running_loop().create_task(self._write(endings, matched))
             self._notes.add(task)
             task.add_done_callback(self._notes.discard)
 
-    async def _write(self, endings: Sequence[Ending]) -> None:
+    async def _write(self, endings: Sequence[Ending], matched: Sequence[Sequence[RuleId]]) -> None:
         try:
-            await asyncio.gather(*(self.ledger.end(ending) for ending in endings))
+            await asyncio.gather(*(self.ledger.end(ending) for ending in endings), *map(self.ruling.count, matched))
         except Unavailable as error:
             log.logger().warning("message.not_noted", recipients=len(endings), problem=str(error))
         except Exception:

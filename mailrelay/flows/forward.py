@@ -1,14 +1,15 @@
 """The story of mail to an alias: what its owner wants done with it, and the copies (spec section 3.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailrelay.core import eom, loopguard
 from mailrelay.core.address import Address
+from mailrelay.core.author import speaker
 from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
-from mailrelay.core.facts import REASON_TEXTS, Reason, Target
+from mailrelay.core.facts import REASON_TEXTS, AliasId, Reason, Target
 from mailrelay.core.held import Held, Hold, storable
 from mailrelay.core.judge import NOT_READY_FOR, Deliver
 from mailrelay.core.reply import ACCEPTED
@@ -20,6 +21,7 @@ from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Case, Order
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.ruling import Ruling, styled
 
 _WAIT_SECONDS = NOT_READY_FOR.total_seconds()
 
@@ -28,6 +30,12 @@ class KeepMail(Protocol):
     """Keeps a message for its owner's decision; repeated, it does nothing. Raises Unavailable."""
 
     async def __call__(self, hold: Hold) -> Held: ...
+
+
+class UnmakeAlias(Protocol):
+    """Takes an alias away that was just made, unless it was used since. Raises Unavailable."""
+
+    async def __call__(self, alias_id: AliasId, /) -> None: ...
 
 
 class Compose(Protocol):
@@ -46,6 +54,8 @@ class Forwarding:
     keep: KeepMail
     composer: Compose
     dispatcher: Dispatcher
+    ruling: Ruling
+    unmake_alias: UnmakeAlias
 
     async def __call__(self, case: Case, verdict: Deliver) -> Done:
         letter, envelope, alias = case.letter, case.envelope, case.alias
@@ -71,11 +81,46 @@ class Forwarding:
                 return await self.books.end(envelope, fate.reason)
             danger: Danger = "dmarc" if content.dmarc_fails else "spam"
             if fate.act == "quarantine":
-                kept = await self._quarantine(case, danger)
+                reason = Reason.DMARC if danger == "dmarc" else Reason.SPAM
+                kept = await self._quarantine(case, reason)
                 if kept is not None:
                     return kept
             warning = danger if fate.act != "none" else None
-        return await self._send(case, verdict, targets, background, warning)
+        return await self._by_rules(case, verdict, targets, background, warning)
+
+    async def _by_rules(
+        self,
+        case: Case,
+        verdict: Deliver,
+        targets: Sequence[Target],
+        background: Background,
+        warning: Danger | None,
+    ) -> Done:
+        """As the owner's rules want it (spec section 5.5). They are counted once the recipient has its outcome."""
+        letter, account_id = case.letter, verdict.account.id
+        contact = speaker(letter.message, letter.mail.sender).address
+        name = str(contact) if contact is not None else ""
+        effects = await self.ruling.ask(account_id, "F", letter.message, name, case.rcpt, case.alias)
+        done: Done | None = None
+        if effects.block is not None:
+            done = await self._blocked(case)
+        elif effects.quarantine is not None:
+            done = await self._quarantine(case, Reason.RULE_QUARANTINE)
+        if done is None:
+            chosen = loopguard.elsewhere(await self.ruling.targets(account_id, effects), self.rules.around.realm)
+            background = replace(background, style=styled(background.style, effects))
+            done = await self._send(case, verdict, chosen or targets, background, warning)
+        if effects.matched and done.outcome != "deferred":
+            await self.ruling.count(effects.matched)
+        return done
+
+    async def _blocked(self, case: Case) -> Done:
+        """Nothing is sent; an alias that this message brought into being goes again."""
+        envelope = case.envelope
+        if case.created:
+            await self.unmake_alias(case.alias.id)
+            envelope = replace(envelope, alias_id=None)
+        return await self.books.end(envelope, Reason.RULE)
 
     def _fate(self, letter: Letter, content: eom.Content, background: Background) -> eom.Fate:
         """What the owner wants done with mail that failed checks; the rest was judged before."""
@@ -84,11 +129,10 @@ class Forwarding:
         author, sender = letter.author, letter.mail.sender
         return eom.decide(content, rcpt, author, sender, rules.around.keys.loop, rules.message_octets, rules.replies)
 
-    async def _quarantine(self, case: Case, danger: Danger) -> Done | None:
+    async def _quarantine(self, case: Case, reason: Reason) -> Done | None:
         """None: the account's room is full, so that the mail goes on, with its warning (spec section 3.14)."""
         letter, identity = case.letter, self.rules.identity
         name = f"{identity.header_prefix}ingress".lower().encode("ascii")
-        reason = Reason.DMARC if danger == "dmarc" else Reason.SPAM
         hold = Hold(
             case.envelope,
             "quarantined",
@@ -99,7 +143,7 @@ class Forwarding:
             case.org,
             storable(letter.message, identity.header_prefix),
             evidence=letter.message.first(name) or b"",
-            bounce_type="spam",
+            bounce_type="rule" if reason is Reason.RULE_QUARANTINE else "spam",
         )
         if (await self.keep(hold)).no_room:
             return None

@@ -15,7 +15,10 @@ from mailrelay.flows.letter import Letter
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A recipient that gets mail through an alias. org: the sender's organisational domain, '' if unknown."""
+    """A recipient that gets mail through an alias.
+
+    org: the sender's organisational domain, '' if unknown. created: the alias was made for this message.
+    """
 
     letter: Letter
     rcpt: Address
@@ -24,6 +27,7 @@ class Case:
     facts: Facts
     alias: Alias
     org: str
+    created: bool = False
 
     def inquiry(self, account_id: AccountId, targets: Sequence[Target]) -> BackgroundInquiry:
         """What to ask about the past and the owner's wishes."""

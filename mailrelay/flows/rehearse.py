@@ -17,6 +17,7 @@ from mailrelay.core.mode import Choice, Evidence, configured
 from mailrelay.core.plan import Copy, Handed, Mail
 from mailrelay.core.receivers import Receiver
 from mailrelay.core.reply import Reply
+from mailrelay.core.rules.model import RuleId
 from mailrelay.flows.books import Books
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Chosen, Composer, SigningKeys, Untouched
@@ -26,6 +27,7 @@ from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import ReadReturned, SecondTry
 from mailrelay.flows.srsbounce import ReadUndelivered, SrsBounces
 from mailrelay.flows.technical import TechnicalMail
@@ -45,6 +47,7 @@ class Traces:
     closings: list[Closing] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
     held: Hold | None = None
+    rules: tuple[RuleId, ...] = ()  # those that matched
     bounced: OutboundId | None = None
 
     @property
@@ -73,6 +76,7 @@ class Rehearsal:
     read_facts: ReadFacts
     read_background: ReadBackground
     read_newcomer: ReadBackground
+    ruling: Ruling
     ledger: LedgerPort
     composer: Composer
     signing_keys: SigningKeys
@@ -109,7 +113,16 @@ class Rehearsal:
         )
         books = Books(self.rules, stage)
         technical = TechnicalMail(self.rules, books, stage, dispatcher, self.read_report, srs_bounces, second_try)
-        forwarding = Forwarding(self.rules, books, stage.read_background, stage.keep, stage, dispatcher)
+        forwarding = Forwarding(
+            self.rules,
+            books,
+            stage.read_background,
+            stage.keep,
+            stage,
+            dispatcher,
+            replace(self.ruling, count=stage.count_rules),
+            stage.unmake_alias,
+        )
         delivery = Delivery(self.rules, books, stage.read_facts, stage.make_alias, technical, forwarding, self.clock)
         (reply,) = await delivery(mail)
         return reply, stage.traces
@@ -151,6 +164,11 @@ class _Stage:
 
     async def note(self, receiver: str, refused_at: datetime, now: datetime, /) -> Receiver:
         return Receiver((refused_at,))
+
+    async def count_rules(self, matched: Sequence[RuleId]) -> None:
+        self.traces.rules = tuple(matched)
+
+    async def unmake_alias(self, alias_id: AliasId) -> None: ...
 
     # -- ledger ----------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, ReadBackground, ReadFacts
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.ruling import Ruling, styled
 
 _WARNINGS: Mapping[str, Danger] = {Reason.DMARC: "dmarc", Reason.SPAM: "spam"}
 
@@ -63,6 +64,7 @@ class Release:
     shelf: Shelf
     read_facts: ReadFacts
     read_background: ReadBackground
+    ruling: Ruling
     resend: Resend
     clock: Clock
 
@@ -94,7 +96,13 @@ class Release:
         inquiry = inquire(rcpt, place, held.envelope.sender, author, held.envelope.client, around.organisation)
         facts = await self.read_facts(inquiry)
         alias = _present(facts, held)
-        targets = loopguard.elsewhere(choose_targets(facts), around.realm)
+        account_id = held.envelope.account_id
+        assert account_id is not None  # _present has seen to it
+        # Whoever releases a message has decided whether it passes; how it is to look, rules may still say.
+        speaker = author or held.envelope.sender
+        effects = await self.ruling.ask(account_id, "F", letter.message, speaker, rcpt, alias)
+        wanted = await self.ruling.targets(account_id, effects) or choose_targets(facts)
+        targets = loopguard.elsewhere(wanted, around.realm)
         destinations = [
             Destination(
                 target.id,
@@ -106,6 +114,7 @@ class Release:
         if not destinations:
             raise Conflict("no recipient is verified, or only some at domains of this service")
         order = await self._order(letter, held, rcpt, place, facts, alias, targets)
+        order = replace(order, background=replace(order.background, style=styled(order.background.style, effects)))
         handover = await self.resend(order, destinations, inquiry.sender_org)
         if not handover.done:
             raise Unavailable("Postfix does not take it now")

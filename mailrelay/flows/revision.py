@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailrelay.core import banner, bodyedit, dkim, listheaders, subject, threads
@@ -13,7 +13,7 @@ from mailrelay.core.context import Context, ContextInquiry, Wanted, letters
 from mailrelay.core.correspond import Aliased, Correspondents, correspond, correspondents, opaque_needed
 from mailrelay.core.display import DisplayFrom
 from mailrelay.core.frozen import frozen
-from mailrelay.core.header import Field
+from mailrelay.core.header import Field, Message
 from mailrelay.core.letterhead import Header, Letterhead
 from mailrelay.core.links import Action, Links
 from mailrelay.core.listheaders import Unsubscribe
@@ -21,6 +21,8 @@ from mailrelay.core.mime import tree
 from mailrelay.core.phrase import decoded
 from mailrelay.core.reverse import OPAQUE_OCTETS, needs_opaque, reverse_by
 from mailrelay.core.rewrite import Edits, House, rewritten
+from mailrelay.core.rules import attachments
+from mailrelay.core.rules.attachments import Removed
 from mailrelay.flows.letter import INLINE_OCTETS, Letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.rules import Rules
@@ -116,6 +118,7 @@ class Reviser:
             form=DisplayFrom(style.display_from_format),
             use_reply_to=style.use_reply_to,
             style="opaque" if style.opaque_addresses else "plain",
+            display_from=style.display_from,
         )
 
     async def _context(self, order: Order, who: Correspondents, aliased: Aliased) -> Context:
@@ -196,9 +199,13 @@ class Reviser:
         has_banner = style.banner_location != "off" and not order.resend
         shows_warning = order.warning is not None and style.spam_warning == "banner"
         dmarc_failed = order.warning == "dmarc"
+        message = letter.message
+        taken = _without_attachments(message) if style.remove_attachments else None
         edited, may_edit = None, True
-        if has_banner or shows_warning or bodyedit.needs_reencoding(letter.message):
-            parts = tree(letter.message)
+        if taken is not None:
+            message, edited = taken.message, Edited(taken.message.body, taken.fields, inserted=False)
+        if has_banner or shows_warning or bodyedit.needs_reencoding(message):
+            parts = tree(message)
             state = frozen(parts)
             above = banner.warning(order.warning) if shows_warning and order.warning is not None else None
             facts = self._banner_facts(order, who, calendar=state.calendar)
@@ -206,6 +213,8 @@ class Reviser:
             top, bottom = _placed(above, text, at_bottom=style.banner_location == "bottom")
             edited = bodyedit.edit(parts, state, top, bottom)
             may_edit = edited.inserted
+            if taken is not None:
+                edited = replace(edited, fields={**taken.fields, **edited.fields})
             if edited.body == letter.message.body and not edited.fields:
                 edited = None
         prefix = ""
@@ -225,6 +234,11 @@ class Reviser:
             link=links.banner(Action.DEACTIVATE, order.alias.uuid) if links is not None else "",
             calendar=calendar,
         )
+
+
+def _without_attachments(message: Message) -> Removed | None:
+    parts = tree(message)
+    return attachments.removed(parts, frozen(parts))
 
 
 def _placed(

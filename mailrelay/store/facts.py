@@ -37,7 +37,7 @@ _FACTS = compact("""
            a.id, a.uuid, a.state, a.block_behaviour, a.forward_mode, a.expires_at, a.max_forwards, a.emails_forwarded,
            a.sender_allow_list,
            p.kind, p.id, p.active, p.off, p.catch_all, p.auto_create_regex, p.block_behaviour, p.forward_mode,
-           t.targets, used.amounts, b.blocked_by, b.has_list
+           t.targets, used.amounts, b.blocked_by, b.has_list, a.description
     from json_to_recordset(%(inquiries)s) as q(
         n int, base text, domain text, shared bool, custom bool, label text, sender text, author text, sender_org text,
         network text, keys bigint[], sender_domains text[])
@@ -162,7 +162,7 @@ def _facts(row: TupleRow) -> Facts:
 
 def _alias(row: TupleRow) -> Alias:
     allow = tuple(row[17]) if row[17] is not None else None
-    return Alias(AliasId(row[9]), row[10], row[11], row[12], row[13], row[14], row[15], row[16], allow)
+    return Alias(AliasId(row[9]), row[10], row[11], row[12], row[13], row[14], row[15], row[16], allow, row[30] or "")
 
 
 def _parent(row: TupleRow) -> Parent | None:

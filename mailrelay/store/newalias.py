@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg.errors import CheckViolation, ForeignKeyViolation
 
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.facts import ParentKind
+from mailrelay.core.facts import AliasId, ParentKind
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import storable
@@ -28,6 +28,13 @@ _MAKE = """
     select made.account_id, 'new_alias', s.subject, date_trunc('minute', now()), 1
     from made, unnest(%(subjects)s::text[]) as s(subject)
     on conflict on constraint rate_window_pkey do update set amount = rate_window.amount + 1
+"""
+
+# Mail that came in the meantime has made it somebody's.
+_UNMAKE = """
+    delete from alias
+    where id = %(alias)s and created_at > now() - interval '1 hour'
+      and emails_forwarded + emails_blocked + emails_replied + emails_sent = 0
 """
 
 _DESCRIPTIONS = {
@@ -61,6 +68,10 @@ class AliasMaker:
             await self.database.rows(_MAKE, values)
         except (ForeignKeyViolation, CheckViolation) as error:
             raise Unavailable(f"alias cannot be made: {constraint(error)}") from error
+
+    async def unmake(self, alias_id: AliasId) -> None:
+        """Take an alias away that was just made (spec section 1.8), unless it was used since. Raises Unavailable."""
+        await self.database.rows(_UNMAKE, {"alias": alias_id})
 
 
 def _description(verdict: Deliver) -> str:

@@ -44,6 +44,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         Authenticator(resolver, check_spf, organisational_domains()).authenticate,
         runtime.read_facts,
         PreferencesReader(runtime.database).read,
+        runtime.ruling,
         runtime.ledger,
         utc_now,
     )
@@ -52,6 +53,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         runtime.read_facts,
         copies.background_reader(runtime.database),
         BackgroundReader(runtime.database).newcomer,
+        runtime.ruling,
         runtime.ledger,
         copies.composer(config, runtime, keys, imagined_reverse),
         keys,

@@ -53,7 +53,7 @@ async def release(config: Config, held_id: HeldId, actor: str) -> Released:
         await runtime.memory.reload()
         read_background = copies.background_reader(runtime.database)
         shelf = held_store(config, database)
-        story = Release(runtime.rules, shelf, runtime.read_facts, read_background, resend, utc_now)
+        story = Release(runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, resend, utc_now)
         return await story(held_id, actor)
     finally:
         submitter.close()

@@ -74,15 +74,24 @@ class LmtpRole:
             composer,
             self._dispatcher,
         )
-        books = Books(runtime.rules, runtime.ledger)
+        books, alias_maker = Books(runtime.rules, runtime.ledger), AliasMaker(runtime.database)
         keep = held_store(config, self._archive).hold
         delivery = Delivery(
             runtime.rules,
             books,
             runtime.read_facts,
-            AliasMaker(runtime.database),
+            alias_maker,
             TechnicalMail(runtime.rules, books, composer, self._dispatcher, read_report, srs_bounces, second_try),
-            Forwarding(runtime.rules, books, read_background, keep, composer, self._dispatcher),
+            Forwarding(
+                runtime.rules,
+                books,
+                read_background,
+                keep,
+                composer,
+                self._dispatcher,
+                runtime.ruling,
+                alias_maker.unmake,
+            ),
             utc_now,
             config.lmtp.timeout_seconds,
         )

@@ -157,6 +157,7 @@ class _Worker:
             self._authenticate,
             self._runtime.read_facts,
             PreferencesReader(self._runtime.database).read,
+            self._runtime.ruling,
             self._runtime.ledger,
             utc_now,
             config.milter.timeout_seconds,

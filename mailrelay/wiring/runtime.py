@@ -25,6 +25,7 @@ from mailrelay.flows.cache import FactsCache
 from mailrelay.flows.memory import Memory
 from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.flows.rules import Checks, Identity, Rules
+from mailrelay.flows.ruling import Ruling
 from mailrelay.keyring import read_secret
 from mailrelay.store import directory
 from mailrelay.store.changes import Follower
@@ -32,6 +33,7 @@ from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
 from mailrelay.store.ledger import Ledger
 from mailrelay.store.rules import RuleReader
+from mailrelay.store.targets import TargetReader
 
 # Compiled rules: of some 5,000 accounts with three each, or of 150,000 without any.
 _RULEBOOK_OCTETS = 32_000_000
@@ -92,6 +94,7 @@ class Runtime:
         rules = RuleReader(self.database)
         self.rulebooks = Rulebooks(rules.active, _RULEBOOK_OCTETS)
         self._matched: Batcher[Sequence[RuleId], None] = Batcher(rules.count)
+        self.ruling = Ruling(self.rulebooks.book, TargetReader(self.database).read, self.count_rules)
         self.memory = Memory(
             self.rules,
             lambda: directory.read_domains(self.database),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mailrelay.core.errors import Unavailable
+from mailrelay.core.facts import AliasId
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import DefaultLimits, Deliver, Question, judge
 from mailrelay.store.database import Database
@@ -136,3 +137,18 @@ async def test_attached_recipients_keep_their_order(conn: Connection, database: 
     await AliasMaker(database)(inquiry, verdict, "2.3.4.5.6.7")
     [facts] = await FactsReader(database, None).read([replace(inquiry, keys=())])
     assert facts.attached == verdict.attach
+
+
+async def test_one_that_was_made_for_nothing_goes_again(conn: Connection, database: Database) -> None:
+    inquiry, make = about("new@own.example"), AliasMaker(database)
+    await make(inquiry, await verdict_on(database, inquiry), None)
+    await make.unmake(AliasId(await value(conn, "select id from alias")))
+    assert await value(conn, "select count(*) from alias") == 0
+
+
+async def test_one_that_was_used_since_stays(conn: Connection, database: Database) -> None:
+    inquiry, make = about("new@own.example"), AliasMaker(database)
+    await make(inquiry, await verdict_on(database, inquiry), None)
+    await conn.execute("update alias set emails_forwarded = 1")
+    await make.unmake(AliasId(await value(conn, "select id from alias")))
+    assert await value(conn, "select count(*) from alias") == 1

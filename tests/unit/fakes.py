@@ -38,6 +38,7 @@ from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.receivers import Receiver, refuse
+from mailrelay.core.rules.model import RuleId
 from mailrelay.core.srsreport import MAX_PER_HOUR
 from mailrelay.core.verp import EmailType
 
@@ -86,6 +87,7 @@ class FakeStore:
         self.clock = clock
         self.catch_all = catch_all
         self.tables: dict[str, list[Row]] = {}
+        self.counted: list[RuleId] = []  # rules, once for each message that they matched
         self.trouble: Callable[[str, str], None] = lambda moment, operation: None
 
     # -- Rows ------------------------------------------------------------------------------------------------------
@@ -300,6 +302,16 @@ class FakeStore:
         address: Address = known["reverse"]
         return address
 
+    async def read_targets(self, account_id: int, uuids: Sequence[UUID]) -> list[Target]:
+        found = [self.row("recipient", uuid=uuid, account_id=account_id) for uuid in uuids]
+        return [_target(row) for row in found if row is not None]
+
+    async def count_rules(self, matched: Sequence[RuleId]) -> None:
+        self.counted += matched
+
+    async def unmake_alias(self, alias_id: AliasId) -> None:
+        self.tables["alias"] = [row for row in self.tables["alias"] if row["id"] != alias_id]
+
     # -- Ledger ----------------------------------------------------------------------------------------------------
 
     def _find(self, envelope: Envelope, recipient_id: int) -> Row | None:
@@ -466,6 +478,7 @@ def _alias(row: Row) -> Alias:
         row["max_forwards"],
         row["emails_forwarded"],
         None if row["sender_allow_list"] is None else tuple(row["sender_allow_list"]),
+        row["description"] or "",
     )
 
 

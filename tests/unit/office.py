@@ -11,10 +11,12 @@ from mailrelay.core.address import parse_address
 from mailrelay.core.bans import Ban, BanBook, BanId, BanScope, BanType
 from mailrelay.core.bounce import Bounce
 from mailrelay.core.dkim import SigningKey
+from mailrelay.core.facts import AccountId
 from mailrelay.core.judge import DefaultLimits
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Realm
 from mailrelay.core.reply import Replies
+from mailrelay.core.rules.model import NO_RULES, Book
 from mailrelay.core.screen import Keys, RcptRequest, Surroundings
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.admit import Admission
@@ -26,6 +28,7 @@ from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.revision import Reviser
 from mailrelay.flows.rules import Checks, Identity, Rules
+from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.flows.technical import TechnicalMail
@@ -136,8 +139,17 @@ class Office:
         self.technical = TechnicalMail(
             self.rules, books, self.composer, self.dispatcher, lambda content: self.bounce, srs_bounces, second_try
         )
+        self.book = NO_RULES
+        self.ruling = Ruling(self._read_book, self.store.read_targets, self.store.count_rules)
         self.forwarding = Forwarding(
-            self.rules, books, self.store.read_background, self.shelf.hold, self.composer, self.dispatcher
+            self.rules,
+            books,
+            self.store.read_background,
+            self.shelf.hold,
+            self.composer,
+            self.dispatcher,
+            self.ruling,
+            self.store.unmake_alias,
         )
         self.delivery = Delivery(
             self.rules,
@@ -151,6 +163,9 @@ class Office:
 
     def clock(self) -> datetime:
         return self.now
+
+    async def _read_book(self, account_id: AccountId) -> Book:
+        return self.book
 
     # -- Rows ------------------------------------------------------------------------------------------------------
 

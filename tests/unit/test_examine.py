@@ -15,6 +15,8 @@ from mailrelay.core.facts import AccountId
 from mailrelay.core.findings import Arc, Dmarc, Findings, Policy, Sealer, Spf
 from mailrelay.core.header import Message, split
 from mailrelay.core.reply import Reply
+from mailrelay.core.rules import stored
+from mailrelay.core.rules.model import Book, RuleId, StoredRule
 from mailrelay.core.screen import day_number
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.authenticate import Client
@@ -81,6 +83,7 @@ class Desk:
             self.authenticate,
             self.store.read_facts,
             self.read_preferences,
+            self.office.ruling,
             self.store,
             self.office.clock,
             1.0,
@@ -394,3 +397,50 @@ async def test_temporary_trouble_with_dns_refuses_nothing() -> None:
     findings = Findings(spf=Spf("temperror"), dmarc=Dmarc("temperror", "shop.example"))
     found = await Desk(findings).passes()
     assert (found.findings.dmarc.result, found.action) == ("temperror", "none")
+
+
+# --- rules ---------------------------------------------------------------------------------------------------------
+
+
+def block(desk: Desk, flow: str = "forwards") -> None:
+    conditions = [{"type": "sender", "match": "is exactly", "values": [SENDER]}]
+    flows = {name: name == flow for name in ("forwards", "replies", "sends")}
+    row = StoredRule(RuleId(5), "away", conditions, [{"type": "block", "value": True}], "AND", **flows)
+    desk.office.book = stored.book([row])
+
+
+async def test_12_2_14_a_blocking_rule_is_heard_of_where_the_owner_wants_so(desk: Desk) -> None:
+    block(desk)
+    desk.store.update("alias", 1, block_behaviour="reject")
+    assert await desk.said() == "550 5.1.1 Address does not exist"
+    assert desk.refused() == [("a1@alias.example", "rule")]
+    assert desk.store.counted == [5]
+
+
+async def test_else_delivery_asks_the_rules(desk: Desk) -> None:
+    block(desk)
+    await desk.passes()
+    assert desk.store.counted == []
+
+
+async def test_rules_for_replies_refuse_no_forwards(desk: Desk) -> None:
+    block(desk, "replies")
+    desk.store.update("alias", 1, block_behaviour="reject")
+    await desk.passes()
+
+
+async def test_what_is_quarantined_is_not_refused_by_a_rule(desk: Desk) -> None:
+    block(desk)
+    desk.store.update("alias", 1, block_behaviour="reject")
+    desk.findings = replace(desk.findings, dmarc=replace(desk.findings.dmarc, result="fail", policy="quarantine"))
+    assert (await desk.passes()).action == "quarantine"
+
+
+async def test_with_the_rules_away_mail_is_left_to_delivery(desk: Desk) -> None:
+    desk.store.update("alias", 1, block_behaviour="reject")
+
+    async def away(account_id: int) -> Book:
+        raise Unavailable("away")
+
+    desk.examination.ruling = replace(desk.office.ruling, read_book=away)
+    await desk.passes()

@@ -52,6 +52,7 @@ class Desk:
             self.authenticate,
             store.read_facts,
             self.read_preferences,
+            office.ruling,
             store,
             office.clock,
         )
@@ -63,6 +64,7 @@ class Desk:
             store.read_facts,
             store.read_background,
             store.read_newcomer,
+            office.ruling,
             store,
             Composer(office.rules, rsa, reviser),
             rsa,

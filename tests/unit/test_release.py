@@ -50,7 +50,7 @@ class Desk:
         self.dispatcher = Dispatcher(office.store, office.outside, counter(77))
         store = office.store
         self.release = Release(
-            office.rules, self.shelf, store.read_facts, store.read_background, self.resend, office.clock
+            office.rules, self.shelf, store.read_facts, store.read_background, office.ruling, self.resend, office.clock
         )
 
     async def resend(self, order: Order, destinations: Sequence[Destination], org: str) -> Handover:

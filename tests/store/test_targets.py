@@ -1,0 +1,40 @@
+"""Recipients that rules name, from PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from mailrelay.core.facts import AccountId
+from mailrelay.store.database import Database
+from mailrelay.store.targets import TargetReader
+from tests.store.world import JOHN, OTHER, Connection, insert, value
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    database = Database(dsn, 2, 3.0, "test")
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def uuid_of(conn: Connection, recipient: int) -> UUID:
+    found = await value(conn, "select uuid from recipient where id = %s", recipient)
+    assert isinstance(found, UUID)
+    return found
+
+
+async def test_they_come_in_the_order_they_are_asked_for(conn: Connection, database: Database) -> None:
+    second = await insert(conn, "recipient", account_id=JOHN, address="second@Inbox2.example", pending=True)
+    asked = [await uuid_of(conn, second), await uuid_of(conn, JOHN)]
+    found = await TargetReader(database).read(AccountId(JOHN), asked)
+    assert [(str(one.address), one.verified) for one in found] == [
+        ("second@inbox2.example", False),
+        ("johndoe@inbox.example", True),
+    ]
+
+
+async def test_those_of_others_and_of_nobody_are_left_out(conn: Connection, database: Database) -> None:
+    asked = [await uuid_of(conn, OTHER), uuid4()]
+    assert list(await TargetReader(database).read(AccountId(JOHN), asked)) == []

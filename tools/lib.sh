@@ -4,12 +4,12 @@
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$(basename "$0"): $*"; exit 1; }
 
-# ensure_all: everything that the verbs need. Serialised, because two verbs may start at once.
+# ensure_all [dovecot]: everything that the verbs need. Serialised, because two verbs may start at once.
 ensure_all() {
     mkdir -p var
     exec 9>var/install.lock
     flock 9
-    ensure_packages
+    ensure_packages "$@"
     ensure_python
     flock --unlock 9
     exec 9>&-
@@ -23,9 +23,10 @@ ensure_packages() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     venv_fits || find_python >/dev/null || missing+=(python)
     milter_fits || missing+=(milter)
+    [ "${1:-}" != dovecot ] || dovecot_fits || missing+=(dovecot)
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null ||
-        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler and miltertest, then run it again"
+        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler, miltertest and Dovecot with its PostgreSQL driver, then run it again"
     [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Only root can install packages: run it as root"
     say "installing packages: ${missing[*]}"
     # A subshell, so that its traps end with it whatever happens.
@@ -42,11 +43,15 @@ install_packages() {
         postgresql) packages+=(postgresql) && keep_cluster_away ;;
         postfix) packages+=(postfix) && preselect_no_postfix_configuration ;;
         milter) packages+=(gcc libc6-dev libmilter-dev miltertest) && read -ra packages < <(python_headers "${packages[@]}") ;;
+        dovecot) packages+=(dovecot-core dovecot-pgsql) ;;
         esac
     done
     keep_services_down
     # --no-remove: Postfix would replace another mail server of this host, and that is for its admin to decide.
     apt_get install --no-install-recommends --no-remove "${packages[@]}"
+    # Nor with the next boot.
+    [[ " $* " != *" dovecot "* ]] || ! command -v systemctl >/dev/null ||
+        systemctl --quiet disable dovecot.service dovecot.socket 2>/dev/null || true
 }
 
 # apt_get ARGUMENTS: quiet while it works, everything it said when it does not.
@@ -79,6 +84,11 @@ milter_fits() {
     command -v miltertest >/dev/null || return 1
     .venv/bin/python -c 'import milter' 2>/dev/null && return
     command -v gcc >/dev/null && [ -e /usr/include/libmilter/mfapi.h ] && has_headers "$(find_python)"
+}
+
+# dovecot_fits: the system tests log in with it.
+dovecot_fits() {
+    command -v dovecot >/dev/null && compgen -G '/usr/lib/dovecot/modules/auth/libdriver_pgsql.so' >/dev/null
 }
 
 # has_headers PYTHON: whether C code can be built for it.

@@ -145,3 +145,16 @@ def test_prometheus_reads_the_rules() -> None:
 def test_nginx_passes_to_the_default_port() -> None:
     passes = re.findall(r"proxy_pass (\S+);", (CONF / "nginx" / "mailrelay.conf").read_text())
     assert set(passes) == {f"http://{load(SETTINGS).api.listen}"}
+
+
+def test_the_submission_service_asks_the_default_ports() -> None:
+    text = (CONF / "postfix" / "submission.cf").read_text()
+    policy = load(SETTINGS).policy
+    assert re.findall(r"socketmap:inet:(\S+):sender_login", text) == [str(policy.socketmap)]
+    assert re.findall(r"check_policy_service inet:([^\s,]+)", text) == [str(policy.listen)]
+
+
+def test_dovecot_listens_where_postfix_asks() -> None:
+    [path] = re.findall(r"smtpd_sasl_path=(\S+)", (CONF / "postfix" / "submission.cf").read_text())
+    for name in ("mailrelay-auth.conf.ext", "mailrelay-2.4.conf"):
+        assert f"unix_listener /var/spool/postfix/{path} {{" in (CONF / "dovecot" / name).read_text()

@@ -1,0 +1,248 @@
+"""Users log in to the host's submission service, on a real Dovecot, and send with their addresses and no others.
+
+Postfix and Dovecot run with the snippets of conf/, only places changed.
+"""
+
+import smtplib
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.system.world import World
+from tools.sandbox import dovecot, ports
+from tools.sandbox.places import CHECKOUT
+from tools.sandbox.process import wait_until
+from tools.sandbox.sandbox import DATABASE, Sandbox
+
+ME, MUTE = "submit@inbox.example", "mute@inbox.example"
+ALIAS, STRANGERS = "sub.mine@alias.example", "sub.theirs@alias.example"
+OUTSIDE = "friend@elsewhere.example"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The service, and somebody's app password for it."""
+
+    world: World
+    auth: dovecot.Instance
+    port: int
+    password: str
+
+    @contextmanager
+    def client(self) -> Iterator[smtplib.SMTP]:
+        """A connection under TLS. The certificate is the test's own, so nobody vouches for it."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with smtplib.SMTP("127.0.0.1", self.port, "laptop.example", timeout=60) as client:
+            client.starttls(context=context)
+            yield client
+
+    def try_login(self, login: str, password: str) -> int:
+        """The code of the reply."""
+        with self.client() as client:
+            try:
+                return client.login(login, password)[0]
+            except smtplib.SMTPAuthenticationError as error:
+                return error.smtp_code
+
+    def rcpt(self, sender: str, rcpt: str = OUTSIDE, login: str = ME) -> tuple[int, str]:
+        """What a logged-in client hears at RCPT."""
+        with self.client() as client:
+            client.login(login, self.password)
+            assert client.mail(sender)[0] == 250
+            code, text = client.rcpt(rcpt)
+            return code, text.decode()
+
+
+def _certificate(folder: Path) -> Path:
+    """A file with a key and a certificate for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mx.relay.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "submission.pem"
+    path.write_bytes(encoded + certificate.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def _service(sandbox: Sandbox, port: int) -> str:
+    """conf/postfix/submission.cf at this sandbox's places."""
+    text = (CHECKOUT / "conf" / "postfix" / "submission.cf").read_text()
+    for usual, here in (
+        ("\nsubmission inet n - y ", f"\n127.0.0.1:{port} inet n - n "),
+        ("127.0.0.1:10032", sandbox.address("socketmap")),
+        ("127.0.0.1:10031", sandbox.address("policy")),
+    ):
+        assert text.count(usual) == 1, usual
+        text = text.replace(usual, here)
+    return text
+
+
+@contextmanager
+def _serving(sandbox: Sandbox) -> Iterator[tuple[dovecot.Instance, int]]:
+    """The submission service in the sandbox' Postfix, and Dovecot beside it; both gone afterwards."""
+    postfix = sandbox.postfix
+    master, main = postfix.etc / "master.cf", postfix.etc / "main.cf"
+    before = master.read_bytes(), main.read_bytes()
+    (port,) = ports.pick(1)
+    auth = dovecot.Instance(sandbox.places.run / "dovecot")
+    try:
+        auth.create(postfix, sandbox.postgres, DATABASE)
+        auth.start(postfix)
+        with master.open("a") as file:
+            file.write(_service(sandbox, port))
+        certificate = _certificate(postfix.etc)
+        postfix.postconf("-e", f"smtpd_tls_chain_files={certificate}")
+        postfix.reload()
+        wait_until(lambda: ports.answers(port), "the submission service to listen")
+        yield auth, port
+    finally:
+        master.write_bytes(before[0])
+        main.write_bytes(before[1])
+        postfix.reload()
+        auth.stop()
+        print(auth.log_text)  # pytest shows it when a test failed
+
+
+@pytest.fixture(scope="module")
+def submission(session_world: World) -> Iterator[Submission]:
+    world, sandbox = session_world, session_world.sandbox
+    sandbox.query((CHECKOUT / "sql" / "dovecot.sql").read_text())
+    world.cli("account", "add", "submitter", "--recipient", ME, "--verified")
+    world.cli("recipient", "add", MUTE, "--account", "submitter", "--verified")
+    sandbox.query(f"update recipient set can_reply_send = false where address = '{MUTE}'")
+    world.cli("account", "add", "stranger", "--recipient", "stranger@inbox.example", "--verified")
+    world.cli("alias", "add", ALIAS, "--account", "submitter", "--to", ME)
+    world.cli("alias", "add", STRANGERS, "--account", "stranger", "--to", "stranger@inbox.example")
+    password = world.cli("app-password", "add", ME, "--name", "test")["password"]
+    with _serving(sandbox) as (auth, port):
+        yield Submission(world, auth, port, password)
+
+
+def test_an_app_password_logs_in(submission: Submission) -> None:
+    assert submission.try_login(ME, submission.password) == 235
+    assert submission.try_login("Submit@Inbox.example", submission.password) == 235
+    assert submission.try_login(MUTE, submission.password) == 235
+
+
+def test_it_is_for_sending_only(submission: Submission) -> None:
+    assert submission.auth.accepts("smtp", ME, submission.password)
+    assert not submission.auth.accepts("imap", ME, submission.password)
+
+
+def test_each_of_several_passwords_works_until_it_is_removed(submission: Submission) -> None:
+    second = submission.world.cli("app-password", "add", "submitter", "--name", "second")
+    assert submission.try_login(ME, second["password"]) == 235
+    submission.world.cli("app-password", "remove", str(second["id"]))
+    assert submission.try_login(ME, second["password"]) == 535
+    assert submission.try_login(ME, submission.password) == 235
+
+
+@pytest.mark.parametrize(
+    ("login", "change"),
+    [
+        pytest.param(ME, lambda password: password[:-1] + ("a" if password[-1] != "a" else "b"), id="wrong-secret"),
+        pytest.param(ME, lambda password: "aaaaaaaa" + password[8:], id="unknown-selector"),
+        pytest.param(ME, lambda password: password[:8], id="selector-alone"),
+        pytest.param(ME, lambda password: "' or true --", id="sql"),
+        pytest.param("stranger@inbox.example", lambda password: password, id="somebody-elses-login"),
+        pytest.param("submitter", lambda password: password, id="account-name"),
+        pytest.param(ALIAS, lambda password: password, id="alias"),
+    ],
+)
+def test_anything_else_does_not(submission: Submission, login: str, change: object) -> None:
+    assert callable(change)
+    assert submission.try_login(login, change(submission.password)) == 535
+
+
+def test_there_is_no_login_without_tls(submission: Submission) -> None:
+    with smtplib.SMTP("127.0.0.1", submission.port, "laptop.example", timeout=60) as client:
+        client.ehlo()
+        assert not client.has_extn("auth")
+        assert client.docmd("AUTH PLAIN")[0] == 530
+
+
+def test_nobody_sends_without_a_login(submission: Submission) -> None:
+    with submission.client() as client:
+        client.ehlo()
+        client.mail(ALIAS)
+        assert client.rcpt(OUTSIDE)[0] == 554
+
+
+@pytest.mark.parametrize(
+    ("sender", "code"),
+    [
+        pytest.param(ALIAS, 250, id="own-alias"),
+        pytest.param("Sub.Mine+tag@Alias.example", 250, id="own-alias-with-a-tag"),
+        pytest.param(ME, 250, id="own-mailbox"),
+        pytest.param(STRANGERS, 553, id="strangers-alias"),
+        pytest.param("stranger@inbox.example", 553, id="strangers-mailbox"),
+        pytest.param(MUTE, 553, id="another-mailbox-than-the-login"),
+        pytest.param("sub.mine+friend=elsewhere.example@alias.example", 553, id="reverse-address"),
+        pytest.param("nobody@alias.example", 553, id="no-such-alias"),
+        pytest.param("nobody@elsewhere.example", 553, id="unknown"),
+    ],
+)
+def test_a_login_sends_with_its_own_addresses(submission: Submission, sender: str, code: int) -> None:
+    got, text = submission.rcpt(sender)
+    assert got == code, text
+    if code == 553:
+        assert f"not owned by user {ME}" in text
+
+
+def test_a_mailbox_that_may_not_reply_has_its_own_address_only(submission: Submission) -> None:
+    assert submission.rcpt(ALIAS, login=MUTE)[0] == 553
+    assert submission.rcpt(MUTE, login=MUTE)[0] == 250
+
+
+def test_a_right_that_is_taken_ends_with_the_next_message(submission: Submission) -> None:
+    query = submission.world.sandbox.query
+    query(f"update recipient set can_reply_send = false where address = '{ME}'")
+    assert submission.rcpt(ALIAS)[0] == 553
+    query(f"update recipient set can_reply_send = true where address = '{ME}'")
+    assert submission.rcpt(ALIAS)[0] == 250
+
+
+def test_it_is_tried_again_while_nobody_can_say(submission: Submission, world: World) -> None:
+    with submission.client() as client:
+        client.login(ME, submission.password)
+        with world.without_database():
+            client.mail(ALIAS)
+            code, text = client.rcpt(OUTSIDE)
+            assert code == 451, text
+        client.rset()
+        client.mail(ALIAS)
+        assert client.rcpt(OUTSIDE)[0] == 250
+
+
+def test_nobody_logs_in_without_the_database_and_everybody_after_it(submission: Submission, world: World) -> None:
+    with world.without_database():
+        # Postfix 3.7 says 535: it takes whatever Dovecot cannot answer for a wrong password.
+        assert submission.try_login(ME, submission.password) in (454, 535)
+    wait_until(lambda: submission.try_login(ME, submission.password) == 235, "Dovecot to ask the database again", 60)
+
+
+def test_mail_from_an_alias_leaves(submission: Submission, world: World) -> None:
+    mail = world.message(sender=ALIAS)
+    with submission.client() as client:
+        client.login(ME, submission.password)
+        assert client.sendmail(ALIAS, [OUTSIDE], mail.content) == {}
+    (arrived,) = world.arrived(to=OUTSIDE, containing=mail.message_id)
+    assert arrived.sender == ALIAS

@@ -43,15 +43,15 @@ install_packages() {
         postgresql) packages+=(postgresql) && keep_cluster_away ;;
         postfix) packages+=(postfix) && preselect_no_postfix_configuration ;;
         milter) packages+=(gcc libc6-dev libmilter-dev miltertest) && read -ra packages < <(python_headers "${packages[@]}") ;;
-        dovecot) packages+=(dovecot-core dovecot-pgsql) ;;
+        dovecot)
+            packages+=(dovecot-core dovecot-pgsql)
+            command -v dovecot >/dev/null || on_exit keep_dovecot_down # a host that has it already may be using it
+            ;;
         esac
     done
     keep_services_down
     # --no-remove: Postfix would replace another mail server of this host, and that is for its admin to decide.
     apt_get install --no-install-recommends --no-remove "${packages[@]}"
-    # Nor with the next boot.
-    [[ " $* " != *" dovecot "* ]] || ! command -v systemctl >/dev/null ||
-        systemctl --quiet disable dovecot.service dovecot.socket 2>/dev/null || true
 }
 
 # apt_get ARGUMENTS: quiet while it works, everything it said when it does not.
@@ -133,6 +133,11 @@ keep_services_down() {
     printf '#!/bin/sh\nexit 101\n' >"$file"
     chmod 755 "$file"
     on_exit "rm -f $file"
+}
+
+# keep_dovecot_down: a Dovecot that came for the tests does not start with the next boot either.
+keep_dovecot_down() {
+    ! command -v systemctl >/dev/null || systemctl --quiet disable dovecot.service dovecot.socket 2>/dev/null || true
 }
 
 # on_exit COMMAND: carried out when the subshell ends, last one first.

@@ -1,6 +1,7 @@
 """Says what would become of a message, check by check, without carrying anything out."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -19,7 +20,7 @@ from mailrelay.core.explained import (
     reason_texts,
     setting_step,
 )
-from mailrelay.core.facts import REASON_TEXTS, Facts, Target
+from mailrelay.core.facts import REASON_TEXTS, Facts, Reason, Target
 from mailrelay.core.header import Message, split
 from mailrelay.core.headerdiff import compare
 from mailrelay.core.ingress import Ingress
@@ -30,6 +31,9 @@ from mailrelay.core.plan import Copy, Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.receive import MAX_HOPS
 from mailrelay.core.reply import Reply
+from mailrelay.core.rules import telling
+from mailrelay.core.rules.evaluate import tried
+from mailrelay.core.rules.model import Book, Flow, Tested
 from mailrelay.core.screen import Accept, AskAlias, AskOutbound, RcptRequest, Refusal, is_operator, question, screen
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
 from mailrelay.flows.evidence import is_bare, read_ingress
@@ -38,6 +42,7 @@ from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
 from mailrelay.flows.rehearse import Rehearsal, Traces
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.ruling import by_envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Explanation:
             return Explained(tuple(steps))
         if content is None:
             assert facts is not None
-            return Explained((*steps, *self._expected(rcpt, place, facts)))
+            return Explained((*steps, *await self._expected(request, rcpt, place, facts)))
         return await self._message(steps, request, content, helo)
 
     # --- at RCPT ---------------------------------------------------------------------------------------------------
@@ -116,7 +121,7 @@ class Explanation:
         verdict = judge(asked, facts, self.rules.limits, self.clock())
         return loopguard.within_reach(verdict, self.rules.around.realm)
 
-    def _expected(self, rcpt: Address, place: Place, facts: Facts) -> list[Step]:
+    async def _expected(self, request: RcptRequest, rcpt: Address, place: Place, facts: Facts) -> list[Step]:
         """What is known of delivery without a message."""
         verdict = self._judged(question(rcpt, place, honour_reverse=False), facts)
         match verdict:
@@ -129,8 +134,17 @@ class Explanation:
                 made = [] if verdict.alias is not None else [("alias", "is made by the first message")]
                 mode = configured(facts, self.rules.identity.forward_mode)
                 targets = loopguard.elsewhere(verdict.targets, self.rules.around.realm)
-                return [*made, *(("copy to", f"{target.address}, {mode}") for target in targets)]
+                copies = [("copy to", f"{target.address}, {mode}") for target in targets]
+                return [*made, *await self._by_envelope(request, rcpt, verdict), *copies]
         assert_never(verdict)
+
+    async def _by_envelope(self, request: RcptRequest, rcpt: Address, verdict: Deliver) -> list[Step]:
+        """What rules say as far as that can be told without the message."""
+        book = await self.rehearsal.ruling.read_book(verdict.account.id)
+        description = verdict.alias.description if verdict.alias is not None else ""
+        found = list(telling.asked(book, "F", by_envelope(book, "F", request.sender, rcpt, description)))
+        note = "asked about the envelope's sender and no subject: the message may name another author"
+        return [("rules", note), *found] if found else []
 
     # --- the message -----------------------------------------------------------------------------------------------
 
@@ -164,7 +178,9 @@ class Explanation:
         """As the milter does: True if the message ends there, else as delivery sees it. Adds to the steps."""
         message = split(content)
         arrival = _arrival(request, message, helo)
-        found = await self.examination.inspect(arrival)
+        asked: list[tuple[Book, Flow, Tested]] = []
+        ruling = replace(self.examination.ruling, listen=lambda *what: asked.append(what))
+        found = await replace(self.examination, ruling=ruling).inspect(arrival)
         client = f"as from {request.client}" if request.client else "from nobody in particular, so without SPF"
         author = str(found.author) if found.author is not None else "no single one can be read"
         score = self.examination.score(arrival)
@@ -178,6 +194,8 @@ class Explanation:
             steps.append(("trusted chain", "vouches for it"))
         fate = found.fates[0]
         if isinstance(fate, Refuse):
+            if fate.reason is Reason.RULE:
+                steps += _rules(*asked[-1])
             why = f": {REASON_TEXTS[fate.reason]}" if fate.reason is not None else ""
             steps.append(("at end of message", f"{fate.reply}{why}"))
             return True, content
@@ -194,8 +212,14 @@ class Explanation:
             steps.append(("alias", "is made by this message"))
         if traces.background is not None:
             steps.append(("been here", f"{traces.background.arrivals} times within {loopguard.WITHIN.days} day"))
+        if traces.asked is not None:
+            steps += _rules(*traces.asked)
+        chosen = [target for target in traces.chosen if target.verified]
+        if traces.chosen:
+            named = ", ".join(str(target.address) for target in chosen)
+            steps.append(("recipients", named or "the alias' own: whom rules name is not verified"))
         if traces.order is not None:
-            steps += self._order(traces.order)
+            steps += self._order(traces.order, chosen or choose_targets(traces.order.facts))
         reason = f": {REASON_TEXTS[traces.reason]}" if traces.reason is not None else ""
         if reply.code != 250:
             outcome = f"{'waits' if reply.temporary else 'refused'}: {reply}{reason}"
@@ -208,15 +232,18 @@ class Explanation:
             outcome = f"{'failed' if traces.closings else 'taken and dropped'}{reason}"
         return [*steps, ("delivery", outcome)]
 
-    def _order(self, order: Order) -> list[Step]:
-        targets = choose_targets(order.facts)
+    def _order(self, order: Order, targets: Sequence[Target]) -> list[Step]:
         kept = loopguard.elsewhere(targets, self.rules.around.realm)
         steps = [("skipped", f"{one.address}: its domain is ours") for one in targets if one not in kept]
         steps.append(("verdict", f"the reader is warned: {order.warning}" if order.warning else "nothing against it"))
         return [*steps, ("self-mail", _self_text(order, kept))]
 
 
-def _self_text(order: Order, targets: tuple[Target, ...]) -> str:
+def _rules(book: Book, flow: Flow, tested: Tested) -> Iterator[Step]:
+    return telling.asked(book, flow, tried(book, flow, tested))
+
+
+def _self_text(order: Order, targets: Sequence[Target]) -> str:
     letter = order.letter
     authenticated = letter.checked is not None and letter.checked.findings.author_authenticated
     found = self_mail(letter.author, targets, authenticated=authenticated, bare=is_bare(order.rcpt))

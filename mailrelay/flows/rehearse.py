@@ -8,7 +8,7 @@ from uuid import UUID
 from mailrelay.core.address import Address
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.context import Wanted
-from mailrelay.core.facts import Alias, AliasId, Facts, Reason
+from mailrelay.core.facts import AccountId, Alias, AliasId, Facts, Reason, Target
 from mailrelay.core.held import Held, Hold
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
@@ -17,7 +17,7 @@ from mailrelay.core.mode import Choice, Evidence, configured
 from mailrelay.core.plan import Copy, Handed, Mail
 from mailrelay.core.receivers import Receiver
 from mailrelay.core.reply import Reply
-from mailrelay.core.rules.model import RuleId
+from mailrelay.core.rules.model import Book, Flow, RuleId, Tested
 from mailrelay.flows.books import Books
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Chosen, Composer, SigningKeys, Untouched
@@ -47,7 +47,8 @@ class Traces:
     closings: list[Closing] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
     held: Hold | None = None
-    rules: tuple[RuleId, ...] = ()  # those that matched
+    asked: tuple[Book, Flow, Tested] | None = None  # what rules, and about what
+    chosen: Sequence[Target] = ()  # whom rules name for copies
     bounced: OutboundId | None = None
 
     @property
@@ -120,7 +121,7 @@ class Rehearsal:
             stage.keep,
             stage,
             dispatcher,
-            replace(self.ruling, count=stage.count_rules),
+            replace(self.ruling, read_targets=stage.read_targets, count=stage.count_rules, listen=stage.rules_asked),
             stage.unmake_alias,
         )
         delivery = Delivery(self.rules, books, stage.read_facts, stage.make_alias, technical, forwarding, self.clock)
@@ -165,8 +166,14 @@ class _Stage:
     async def note(self, receiver: str, refused_at: datetime, now: datetime, /) -> Receiver:
         return Receiver((refused_at,))
 
-    async def count_rules(self, matched: Sequence[RuleId]) -> None:
-        self.traces.rules = tuple(matched)
+    def rules_asked(self, book: Book, flow: Flow, tested: Tested, /) -> None:
+        self.traces.asked = book, flow, tested
+
+    async def read_targets(self, account_id: AccountId, uuids: Sequence[UUID], /) -> Sequence[Target]:
+        self.traces.chosen = await self.rehearsal.ruling.read_targets(account_id, uuids)
+        return self.traces.chosen
+
+    async def count_rules(self, matched: Sequence[RuleId]) -> None: ...
 
     async def unmake_alias(self, alias_id: AliasId) -> None: ...
 

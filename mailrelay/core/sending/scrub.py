@@ -1,0 +1,248 @@
+"""The body of a reply or send: banners out, contacts and alias in place of reverse and real addresses (spec 4.8, 4.9).
+
+Parts change by their offsets; one without a hit stays octet for octet. What cannot be changed is told.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from mailrelay.core.address import Address
+from mailrelay.core.context import Contact
+from mailrelay.core.frozen import frozen
+from mailrelay.core.header import Field, Message, fold, split
+from mailrelay.core.mime import Entity, Tree, tree
+from mailrelay.core.phrase import decoded
+from mailrelay.core.sending import leaks, openpgp
+from mailrelay.core.sending.facts import ReplyScrub
+from mailrelay.core.sending.hidden import Hidden
+from mailrelay.core.sending.leaks import Leak, Place
+from mailrelay.core.sending.openpgp import EMBEDDED, Removal
+from mailrelay.core.sending.parts import Text, text_of, written
+from mailrelay.core.sending.passages import Editor, Scope
+from mailrelay.core.sending.spelling import Finder, read
+from mailrelay.core.sending.splice import Splice, field_places, spliced
+
+# What only those who have the key can read, or change (frozen.py).
+_SEALED = frozenset(
+    {"multipart/encrypted", "multipart/encrypted of another protocol", "S/MIME encrypted", "PGP message"}
+)
+_HTML = frozenset({b"text/html", b"text/x-amp-html"})
+_HEADERS = b"text/rfc822-headers"
+# Fields that other places of a message refer to.
+_REFERRED = frozenset({b"content-id", b"content-transfer-encoding"})
+_OPAQUE = re.compile(rb"r-[a-z2-7]{16}(?=@)", re.IGNORECASE)
+_MOST_OPAQUE = 100
+_ALL = Removal()
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbing:
+    """How the body of one message is to be made.
+
+    alias: without extension, lower case. hidden: every recipient of the account, and who the message says its author
+    is. contacts: by folded opaque reverse address, see `opaque_mentioned`. names: of contacts that have one, by folded
+    address. mode: where real addresses are replaced. link_host: of our signed links, `app.relay.example`.
+    remove_attachments: takes them out of a message (spec section 5.6), None for a message that has none.
+    """
+
+    alias: Address
+    hidden: Hidden
+    link_host: str
+    contacts: Mapping[str, Contact] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    mode: ReplyScrub = "quoted"
+    removal: Removal = _ALL
+    remove_attachments: Callable[[Tree], Message | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A message to compose the outgoing one of, in place of the one that came.
+
+    message: the very same if nothing changed. fields: what differs in its header, which are fields about content only:
+    name in lower case -> the field, None if it is gone; as sending.header.Outgoing takes them. leaks: where real
+    addresses are left in the body.
+    """
+
+    message: Message
+    fields: Mapping[bytes, Field | None]
+    leaks: tuple[Leak, ...]
+
+
+def edit(message: Message, how: Scrubbing) -> Edited:
+    """Everything of spec section 4.8, and of 4.9 what needs no key. Any octets will do; the time is linear.
+
+    Encrypted content stays as it is, so decrypt before; what is signed and stays so is not changed either, but looked
+    through. Beyond the limits of MIME (spec section 3.11) nothing changes, and every address in there is a leak.
+    """
+    parts = tree(message)
+    parts = _changed(parts, openpgp.removed(parts, how.removal))
+    if how.remove_attachments is not None:
+        without = how.remove_attachments(parts)
+        parts = parts if without is None else tree(without)
+    walk = _Walk(parts.message.content, how)
+    if parts.excess:
+        if leaks.holds(parts.message.body, how.hidden):
+            walk.leaks.append(Leak(Place.ATTACHMENT, parts.excess))
+    elif frozen(parts).why not in _SEALED:
+        walk.entity(parts.root, _Around())
+        parts = _changed(parts, walk.splices)
+    return Edited(parts.message, _differences(message, parts.message), leaks.distinct(walk.leaks))
+
+
+def opaque_mentioned(message: Message, domain: str) -> tuple[Address, ...]:
+    """The addresses in its texts that look like opaque reverse addresses at a domain, at most 100: whose are they?"""
+    parts = tree(message)
+    found: dict[str, None] = {}
+    for leaf in parts.leaves(embedded=True):
+        if not leaf.type.startswith(b"text/"):
+            continue
+        text = text_of(message.content, leaf)
+        if text is not None and b"r-" in text.octets.lower():
+            said = read(text.view(), content_lines=leaf.type in leaks.CALENDARS).text
+            found |= dict.fromkeys(one.decode("ascii").lower() for one in _OPAQUE.findall(said))
+    return tuple(Address(local, domain) for local in list(found)[:_MOST_OPAQUE])
+
+
+def _changed(parts: Tree, splices: list[Splice]) -> Tree:
+    return tree(split(spliced(parts.message.content, splices))) if splices else parts
+
+
+def _differences(before: Message, after: Message) -> dict[bytes, Field | None]:
+    if before is after:
+        return {}
+    old, new = (
+        {one.name: one for one in reversed(message.fields) if one.name.startswith((b"content-", b"mime-version"))}
+        for message in (before, after)
+    )
+    return {name: new.get(name) for name in (*new, *old) if new.get(name) != old.get(name)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a part stands in. boundaries: of multiparts; embedded: an attached message; signed: what may not change."""
+
+    boundaries: tuple[bytes, ...] = ()
+    embedded: bool = False
+    signed: bool = False
+
+
+class _Walk:
+    """One walk through one message: what is to change, and what is left."""
+
+    def __init__(self, content: bytes, how: Scrubbing) -> None:
+        self._content = content
+        self._hidden = how.hidden
+        self._scope = Scope(how.mode)
+        self._unsigns = how.removal.signatures
+        finder = Finder(how.alias, how.hidden, how.contacts)
+        self._editor = Editor(how.alias, finder, how.names, how.link_host.lower().encode("utf-8"))
+        self.splices: list[Splice] = []
+        self.leaks: list[Leak] = []
+
+    def entity(self, entity: Entity, around: _Around) -> None:
+        """Look through a part and its parts. around: the root stands in nothing."""
+        if entity.type == b"multipart/encrypted":
+            return
+        if entity.type == b"multipart/signed":
+            self._certificate(entity, around)
+            around = replace(around, signed=True)
+        if not entity.children:
+            self._leaf(entity, around)
+        boundary = entity.params.get(b"boundary", b"").rstrip(b" \t")
+        inside = replace(around, boundaries=(*around.boundaries, boundary)) if entity.is_multipart else around
+        for child in entity.children:
+            if entity.type in EMBEDDED:
+                self._header(child, replace(inside, embedded=True), Scope.OFF if self._is_off else Scope.ALL)
+                self.entity(child, replace(inside, embedded=True))
+            else:
+                self._header(child, inside, Scope.ALL if self._scope is Scope.ALL else Scope.OFF)
+                self.entity(child, inside)
+
+    @property
+    def _is_off(self) -> bool:
+        return self._scope is Scope.OFF
+
+    def _certificate(self, entity: Entity, around: _Around) -> None:
+        """S/MIME: the certificate of who signs is in the signature. In an attached message it may be of others."""
+        kinds = {entity.params.get(b"protocol", b"").lower(), *(child.type for child in entity.children[1:])}
+        if not around.embedded and not kinds.isdisjoint(leaks.DETACHED):
+            self.leaks.append(Leak(Place.CERTIFICATE, "multipart/signed"))
+
+    def _leaf(self, entity: Entity, around: _Around) -> None:
+        enveloped = entity.params.get(b"smime-type", b"").lower() in leaks.ENVELOPED
+        if entity.type in leaks.SIGNED_DATA and not around.embedded and not enveloped:
+            self.leaks.append(Leak(Place.CERTIFICATE, leaks.ascii_text(entity.type)))
+            return
+        scope = self._scope_of(entity, around)
+        text = text_of(self._content, entity) if scope is not None else None
+        if text is None or scope is None or not self._edited(entity, text, scope, around):
+            self.leaks += leaks.in_part(self._content, entity, self._hidden)
+
+    def _scope_of(self, entity: Entity, around: _Around) -> Scope | None:
+        """Where in a leaf real addresses are replaced; None: it is not to be changed at all."""
+        if not entity.type.startswith(b"text/"):
+            return None
+        if entity.type in leaks.CARDS or (entity.is_attachment and entity.type not in leaks.CALENDARS):
+            return Scope.ALL if self._scope is Scope.ALL else None
+        if self._scope is Scope.QUOTED and (
+            around.embedded or entity.type == _HEADERS or entity.type in leaks.CALENDARS
+        ):
+            return Scope.ALL
+        return self._scope
+
+    def _edited(self, entity: Entity, text: Text, scope: Scope, around: _Around) -> bool:
+        """Change a text; False if it must stay and be looked through as it is."""
+        octets = text.octets
+        if entity.type == b"text/plain" and openpgp.is_clearsigned(octets):
+            octets = openpgp.unsigned(octets) if self._unsigns else octets
+            if openpgp.is_clearsigned(octets):
+                return False
+        if around.signed:
+            scope = Scope.OFF
+        if entity.type in leaks.CALENDARS or entity.type in leaks.CARDS:
+            octets, count = self._editor.content_lines(octets, text.codec, scope)
+            place = Place.CALENDAR if entity.type in leaks.CALENDARS else Place.CARD
+            left = [place] * min(count, 1)
+        else:
+            octets, left = self._editor.text(octets, text.codec, scope, html=entity.type in _HTML)
+            left = [Place.HISTORY] * len(left) if around.embedded else left
+            if leaks.in_armor(octets, self._hidden):
+                left.append(Place.KEY)
+        if around.signed:
+            octets = text.octets
+        if octets != text.octets:
+            splices = written(self._content, entity, text, octets, around.boundaries)
+            if splices is None:
+                return False
+            self.splices += splices
+        self.leaks += [Leak(place, leaks.ascii_text(entity.type)) for place in left]
+        return True
+
+    def _header(self, entity: Entity, around: _Around, scope: Scope) -> None:
+        """The header of a part, or of an attached message."""
+        place = Place.HEADER if around.embedded else Place.PART
+        structural = entity.type.startswith((b"multipart/", b"text/", b"message/"))
+        for one in field_places(entity):
+            raw = one.field.raw
+            if b"@" not in raw and b"%40" not in raw and b"=?" not in raw:
+                continue
+            fixed = around.signed or one.field.name in _REFERRED or (one.field.name == b"content-type" and structural)
+            new, left = self._field(one.field, Scope.OFF if fixed else scope)
+            if new != raw and not fixed:
+                self.splices.append(Splice(one.start, one.end, new))
+            if left:
+                self.leaks.append(Leak(place, leaks.ascii_text(one.field.name)))
+
+    def _field(self, field: Field, scope: Scope) -> tuple[bytes, int]:
+        """A field changed, and how many real addresses are left in it."""
+        raw, left = self._editor.field(field.raw, scope)
+        if b"=?" not in raw or not field.name:
+            return raw, left
+        # Encoded words: what they hide is written out only if it matters.
+        said = decoded(raw.partition(b":")[2]).encode("utf-8", "replace")
+        changed, hidden = self._editor.field(said, scope)
+        if changed != said:
+            raw = fold(field.name.decode("ascii").title(), changed.decode("utf-8", "replace"))
+        return raw, left + hidden

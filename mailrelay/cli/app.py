@@ -135,4 +135,16 @@ def read_secret_file(name: str) -> str:
     return text.split("\n", 1)[0].removesuffix("\r")
 
 
+def read_message(name: str) -> bytes:
+    """A message with CRLF, as SMTP has it; a file made on Unix may have plain newlines. `-` for standard input.
+
+    Raises click.ClickException.
+    """
+    try:
+        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{name}: cannot be read: {error.strerror}") from error
+    return content if b"\r\n" in content else content.replace(b"\n", b"\r\n")
+
+
 pass_app = click.make_pass_decorator(App)

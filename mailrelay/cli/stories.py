@@ -1,14 +1,12 @@
 """trace: what became of a message; explain: what would become of one."""
 
 import asyncio
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mailrelay.cli import show
-from mailrelay.cli.app import App, pass_app
+from mailrelay.cli.app import App, pass_app, read_message
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent
@@ -59,7 +57,7 @@ def explain(app: App, sender: str, rcpt: Address, client: str, helo: str, messag
     from mailrelay.core.screen import RcptRequest
     from mailrelay.wiring.explain import explain as explained
 
-    content = None if message is None else _content(message)
+    content = None if message is None else read_message(message)
     request = RcptRequest(sender.strip().strip("<>"), str(rcpt), client.strip(), instance="", authenticated=False)
     found = asyncio.run(explained(app.config, request, content, helo.strip()))
     steps = [(check, show.cell(finding)) for check, finding in found.steps]
@@ -82,12 +80,3 @@ def _told(copy: "ExplainedCopy") -> str:
     }
     lines = [show.cell(str(line).expandtabs()) for line in copy.header]
     return "\n".join([show.details(facts), "header", *(f"  {line}" for line in lines)])
-
-
-def _content(message: str) -> bytes:
-    """A message with CRLF, as SMTP has it; a file made on Unix may have plain newlines."""
-    try:
-        content = sys.stdin.buffer.read() if message == "-" else Path(message).read_bytes()
-    except OSError as error:
-        raise click.ClickException(f"{message}: cannot be read: {error.strerror}") from error
-    return content if b"\r\n" in content else content.replace(b"\n", b"\r\n")

@@ -28,6 +28,10 @@ _ORDER: LiteralString = "order by r.account_id, r.position, r.created_at, r.id"
 _ONE: LiteralString = f"{_SELECT} where r.id = %(id)s or r.uuid = %(uuid)s"
 _LIST: LiteralString = f"{_SELECT} where %(account)s::text is null or {OWNER_NAME} = %(account)s {_ORDER}"
 _LIST_OWN: LiteralString = f"{_SELECT} where r.account_id = %(account)s {_ORDER}"
+_STORED = """
+    select account_id, id, name, conditions::text, actions::text, operator, forwards, replies, sends
+    from rule where id = %(id)s or uuid = %(uuid)s
+"""
 # Two who add at once are counted one after the other.
 _LOCK = "select from account where id = %(account)s for no key update"
 _ADD = """
@@ -93,6 +97,14 @@ class Rules:
         """One rule. Raises Absent."""
         async with self.database.connection() as conn:
             return await _one(conn, ref)
+
+    async def stored(self, ref: str) -> tuple[AccountId, StoredRule]:
+        """One rule as mail has it, and whose it is. Raises Absent."""
+        row = await self.database.row(_STORED, _key(ref))
+        if row is None:
+            raise Absent(f"there is no rule {ref}")
+        account, number, name, conditions, actions, *more = row
+        return AccountId(account), StoredRule(RuleId(number), name, json_value(conditions), json_value(actions), *more)
 
     async def remove(self, ref: str) -> RuleRecord:
         """Delete a rule; gives what it was. Raises Absent."""

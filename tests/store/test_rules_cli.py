@@ -218,3 +218,136 @@ def test_names_do_no_harm_to_the_terminal(told: Command, said: Said, dsn: str) -
         conn.execute("""update rule set name = e'\\x1b[2J', actions = '[{"type": "subject", "value": "\\u001b[2J"}]'""")
     for arguments in (("rule", "list"), ("rule", "show", "1")):
         assert "\x1b" not in said(*arguments)[1]
+
+
+# --- tried before they are switched on -------------------------------------------------------------------------------
+
+WISH = {
+    "name": "parcels",
+    "conditions": [
+        {"type": "sender", "match": "ends with", "values": ["@shop.example"]},
+        {"type": "alias_description", "match": "contains", "values": ["shopping"]},
+    ],
+    "actions": [{"type": "quarantine", "value": True}],
+    "forwards": True,
+}
+MESSAGE = "From: News <News@shop.example>\nSubject: Your order\n\nThank you.\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """A rule and a message."""
+    rule, message = tmp_path / "rule.json", tmp_path / "message.eml"
+    rule.write_text(json.dumps(WISH))
+    message.write_text(MESSAGE)
+    return str(rule), str(message)
+
+
+def counters(dsn: str) -> list[Any]:
+    with psycopg.connect(dsn) as conn:
+        return conn.execute("select id, applied, last_applied, updated_at from rule order by id").fetchall()
+
+
+def test_a_rule_is_tried_on_a_message(told: Command, said: Said, dsn: str, files: tuple[str, str]) -> None:
+    told(*ADD, "--when", "subject matches-regex '(?i)parcel'", "--inactive")
+    before = counters(dsn)
+    found = told("rule", "try", "1", files[1])
+    assert found == {
+        "rule": "no shops",
+        "flow": "F",
+        "matches": False,
+        "conditions": [
+            {"condition": 'sender ends-with "@shop.example"', "holds": True},
+            {"condition": 'subject matches-regex "(?i)parcel"', "holds": False},
+        ],
+        "effects": ["the message is blocked"],
+        "faults": [],
+    }
+    code, printed, words = said("rule", "try", "1", files[1])
+    assert (code, words) == (0, "")
+    assert [line.split("  ", 1)[1].strip() for line in printed.splitlines()] == [
+        "no shops",
+        "forwarded mail",
+        'holds: sender ends-with "@shop.example"',
+        'does not hold: subject matches-regex "(?i)parcel"',
+        "no",
+        "the message is blocked",
+    ]
+    assert counters(dsn) == before
+
+
+def test_a_rule_in_a_file_is_tried_and_not_stored(told: Command, said: Said, files: tuple[str, str]) -> None:
+    rule, message = files
+    told("domain", "add", "alias.example", "--shared")
+    told("alias", "add", "shop@alias.example", "--account", "johndoe", "--description", "for shopping")
+    asked = ("rule", "try", "--file", rule, "--account", "JohnDoe", message)
+    assert [one["holds"] for one in told(*asked)["conditions"]] == [True, None]
+    assert told(*asked)["matches"] is None
+    assert "matches      not known\n" in said(*asked)[1]
+    assert told(*asked, "--to", "shop+tag@alias.example")["matches"] is True
+    assert told(*asked, "--to", "other@alias.example")["matches"] is False
+    assert told("rule", "list") == []
+
+
+def test_a_rule_is_replayed_on_past_mail(told: Command, said: Said, dsn: str, files: tuple[str, str]) -> None:
+    told(*ADD)
+    told(*ADD[:-4], "--when", "subject contains x", "--when", "sender contains shop", "--do", "block")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            "insert into ledger (ingress_key, account_id, rcpt, sender, outcome, fingerprint)"
+            " select decode(lpad(n::text, 32, '0'), 'hex'), 1, 'shop@alias.example', 'n' || n || '@shop.example',"
+            " 'delivered', 7 from generate_series(1, 12) n"
+        )
+    before = counters(dsn)
+    found = told("rule", "replay", "1")
+    assert [one["sender"] for one in found["examples"]] == [f"n{number}@shop.example" for number in range(12, 2, -1)]
+    assert (found["messages"], found["matching"], found["undecided"], found["complete"]) == (12, 12, 0, True)
+    code, printed, words = said("rule", "replay", "1")
+    assert (code, words) == (0, "note: the ledger has senders of envelopes, who need not be the authors\n")
+    assert printed.count("shop@alias.example") == 10
+    found = told("rule", "replay", "2")
+    assert (found["matching"], found["undecided"], found["unknown"]) == (0, 12, ["subject"])
+    assert "what depends on them is undecided" in said("rule", "replay", "2")[2]
+    found = told("rule", "replay", "--file", files[0], "--account", "johndoe")
+    assert (found["rule"], found["matching"], found["near"]) == ("parcels", 0, ["alias_description", "sender"])
+    assert counters(dsn) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("try", "{message}"), 2, "the ID of a rule, or a --file"),
+        (("try", "1", "--file", "{rule}", "--account", "johndoe", "{message}"), 2, "the ID of a rule, or a --file"),
+        (("try", "1", "2", "{message}"), 2, "one rule and one message"),
+        (("try", "--file", "{rule}", "{message}"), 2, "--account goes with --file"),
+        (("try", "1", "--account", "johndoe", "{message}"), 2, "--account goes with --file"),
+        (("try", "--file", "-", "--account", "johndoe", "-"), 2, "standard input is either"),
+        (("try", "1", "/nowhere/message.eml"), 1, "/nowhere/message.eml: cannot be read"),
+        (("try", "1", "{message}"), 1, "there is no rule 1"),
+        (("replay",), 2, "the ID of a rule, or a --file"),
+        (("replay", "1"), 1, "there is no rule 1"),
+        (("replay", "--file", "{message}", "--account", "johndoe"), 65, "no JSON"),
+        (("replay", "--file", "{rule}", "--account", "nobody"), 1, "there is no account nobody"),
+    ],
+)
+def test_what_cannot_be_tried_is_said(
+    told: Command, said: Said, files: tuple[str, str], arguments: tuple[str, ...], code: int, complaint: str
+) -> None:
+    rule, message = files
+    found, printed, words = said("rule", *(word.format(rule=rule, message=message) for word in arguments))
+    assert (found, printed) == (code, "")
+    assert complaint in words
+
+
+def test_what_is_not_understood_of_a_rule_that_is_tried_is_said(
+    told: Command, said: Said, dsn: str, files: tuple[str, str]
+) -> None:
+    told(*ADD)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("""update rule set actions = '[{"type": "dance", "value": 1}]', forwards = false""")
+    remarks = "note: it is for no mail: forwards, replies and sends are all false\n" + (
+        "note: not understood: action 1: unknown type 'dance'\n"
+    )
+    code, printed, words = said("rule", "try", "1", files[1])
+    assert (code, words) == (0, remarks)
+    assert printed.endswith("nothing is done\n")

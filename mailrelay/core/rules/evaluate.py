@@ -50,6 +50,11 @@ def tried(book: Book, flow: Flow, tested: Tested, unknown: Collection[str] = ())
     return tuple(_tried(rule, texts, unknown) for rule in book.rules if flow in rule.flows)
 
 
+def try_rule(rule: Rule, tested: Tested, unknown: Collection[str] = ()) -> Tried:
+    """The same of one rule, whatever mail it is for."""
+    return _tried(rule, _texts(tested), unknown)
+
+
 def _tried(rule: Rule, texts: Texts, unknown: Collection[str]) -> Tried:
     holds = tuple(None if one.type in unknown else one.holds(texts) for one in rule.conditions)
     return Tried(rule, _together(rule.every, holds), holds)

@@ -78,7 +78,14 @@ async def add(store: RuleStore, owner: Named | AccountId, wanted: RuleWish) -> R
 
     Raises Malformed with everything that is wrong, one a line; Absent for an account or mailbox, and Conflict.
     """
-    recipients = await store.recipients(owner)
+    return await store.add(owner, checked(wanted, await store.recipients(owner)))
+
+
+def checked(wanted: RuleWish, recipients: Mapping[str, UUID]) -> NewRule:
+    """A rule as it would be stored. recipients: verified ones of its account, by folded mailbox.
+
+    Raises Malformed and Absent as `add` does.
+    """
     actions = _with_ids(wanted.actions, recipients)
     wrong = []
     if not 1 <= len(wanted.name) <= MAX_NAME_CHARACTERS or not _one_line(wanted.name):
@@ -89,19 +96,16 @@ async def add(store: RuleStore, owner: Named | AccountId, wanted: RuleWish) -> R
     if wrong:
         raise Malformed("\n".join(wrong))
     conditions, actions = stored.normal(wanted.conditions, actions)
-    return await store.add(
-        owner,
-        NewRule(
-            name=wanted.name,
-            conditions=conditions,
-            actions=actions,
-            operator=wanted.operator,
-            forwards=wanted.forwards,
-            replies=wanted.replies,
-            sends=wanted.sends,
-            active=wanted.active,
-            position=wanted.position,
-        ),
+    return NewRule(
+        name=wanted.name,
+        conditions=conditions,
+        actions=actions,
+        operator=wanted.operator,
+        forwards=wanted.forwards,
+        replies=wanted.replies,
+        sends=wanted.sends,
+        active=wanted.active,
+        position=wanted.position,
     )
 
 

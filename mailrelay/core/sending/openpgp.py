@@ -29,7 +29,6 @@ _CLEARSIGNED = re.compile(
     rb"-----BEGIN PGP SIGNATURE-----[^\n]*+\n(?:(?!-----END PGP SIGNATURE-----)[^\n]*+\n)*+"
     rb"-----END PGP SIGNATURE-----[ \t]*+(?:\r?\n)?"
 )
-_BEGINS_CLEARSIGNED = re.compile(rb"(?:\xef\xbb\xbf)?\s*+-----BEGIN PGP SIGNED MESSAGE-----[ \t]*+\r?\n")
 _DASH_ESCAPE = re.compile(rb"^- ", re.MULTILINE)
 _NO_TEXT = b"Content-Type: text/plain; charset=us-ascii\r\n"
 
@@ -69,8 +68,8 @@ def unsigned(text: bytes) -> bytes:
 
 
 def is_clearsigned(text: bytes) -> bool:
-    """Whether a text begins as one with an inline signature, which any change would break."""
-    return _BEGINS_CLEARSIGNED.match(text) is not None
+    """Whether a text begins with an inline signature, which any change would break."""
+    return _CLEARSIGNED.match(text) is not None
 
 
 def dearmored(text: bytes) -> bytes:

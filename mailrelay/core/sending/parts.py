@@ -12,6 +12,7 @@ from mailrelay.core.sending.splice import Splice, field_places
 _ENCODING = b"content-transfer-encoding"
 # Characters whose second octet may look like ASCII, and even like an `@`.
 _TWO_OCTETS = re.compile(rb"[\x81-\xfe][\x40-\xfe]")
+_ESCAPE = re.compile(rb"\x1b\([BJ]")
 _CHARACTERS = {
     **dict.fromkeys(("gbk", "big5", "big5hkscs", "cp949", "euc_jp"), _TWO_OCTETS),
     "gb18030": re.compile(rb"[\x81-\xfe](?:[\x40-\xfe]|[\x30-\x39][\x81-\xfe][\x30-\x39])"),
@@ -40,7 +41,8 @@ def view(octets: bytes, codec: str | None) -> bytes:
     if characters is not None:
         return characters.sub(lambda found: b"\xff" * len(found[0]), octets)
     seen = charset.view(octets, codec)
-    return octets if seen is None else seen
+    # Escape sequences end in letters, which are part of no address.
+    return octets if seen is None or seen is octets else _ESCAPE.sub(b"\xff\xff\xff", seen)
 
 
 def text_of(content: bytes, entity: Entity) -> Text | None:

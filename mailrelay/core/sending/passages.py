@@ -49,11 +49,14 @@ class Editor:
     names: Mapping[str, str]
     link_host: bytes
 
-    def text(self, octets: bytes, codec: str | None, scope: Scope, *, html: bool) -> tuple[bytes, list[Place]]:
-        """A text without banners, with addresses replaced; and where real ones are left."""
-        cuts = (banners.html if html else banners.plain)(view(octets, codec), self.link_host)
-        if cuts:
-            octets = spliced(octets, [Splice(start, end, b"") for start, end in cuts])
+    def text(self, octets: bytes, codec: str | None, scope: Scope | None, *, html: bool) -> tuple[bytes, list[Place]]:
+        """A text without banners, with addresses replaced; and where real ones are left.
+
+        scope: None for a text that stays as it is: then only the places count.
+        """
+        if scope is not None:
+            cuts = (banners.html if html else banners.plain)(view(octets, codec), self.link_host)
+            octets = spliced(octets, [Splice(start, end, b"") for start, end in cuts]) if cuts else octets
         seen = view(octets, codec)
         reading = read(seen)
         mentions = self.finder.mentions(reading, codec)
@@ -80,7 +83,7 @@ class Editor:
         return spliced(octets, splices), len(mentions) - len(replaced)
 
     def _replaced(
-        self, seen: bytes, mentions: Sequence[Mention], codec: str | None, scope: Scope, *, html: bool
+        self, seen: bytes, mentions: Sequence[Mention], codec: str | None, scope: Scope | None, *, html: bool
     ) -> tuple[list[Splice], list[Place]]:
         own = [one for one in mentions if one.contact is None]
         quoted: set[int] = set()

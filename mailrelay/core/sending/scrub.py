@@ -77,7 +77,8 @@ def edit(message: Message, how: Scrubbing) -> Edited:
     through. Beyond the limits of MIME (spec section 3.11) nothing changes, and every address in there is a leak.
     """
     parts = tree(message)
-    parts = _changed(parts, openpgp.removed(parts, how.removal))
+    kept = _changed(message, openpgp.removed(parts, how.removal))
+    parts = parts if kept is message else tree(kept)
     if how.remove_attachments is not None:
         without = how.remove_attachments(parts)
         parts = parts if without is None else tree(without)
@@ -87,8 +88,8 @@ def edit(message: Message, how: Scrubbing) -> Edited:
             walk.leaks.append(Leak(Place.ATTACHMENT, parts.excess))
     elif frozen(parts).why not in _SEALED:
         walk.entity(parts.root, _Around())
-        parts = _changed(parts, walk.splices)
-    return Edited(parts.message, _differences(message, parts.message), leaks.distinct(walk.leaks))
+    changed = _changed(parts.message, walk.splices)
+    return Edited(changed, _differences(message, changed), leaks.distinct(walk.leaks))
 
 
 def opaque_mentioned(message: Message, domain: str) -> tuple[Address, ...]:
@@ -105,8 +106,8 @@ def opaque_mentioned(message: Message, domain: str) -> tuple[Address, ...]:
     return tuple(Address(local, domain) for local in list(found)[:_MOST_OPAQUE])
 
 
-def _changed(parts: Tree, splices: list[Splice]) -> Tree:
-    return tree(split(spliced(parts.message.content, splices))) if splices else parts
+def _changed(message: Message, splices: list[Splice]) -> Message:
+    return split(spliced(message.content, splices)) if splices else message
 
 
 def _differences(before: Message, after: Message) -> dict[bytes, Field | None]:
@@ -175,44 +176,35 @@ class _Walk:
         if entity.type in leaks.SIGNED_DATA and not around.embedded and not enveloped:
             self.leaks.append(Leak(Place.CERTIFICATE, leaks.ascii_text(entity.type)))
             return
-        scope = self._scope_of(entity, around)
-        text = text_of(self._content, entity) if scope is not None else None
-        if text is None or scope is None or not self._edited(entity, text, scope, around):
+        text = text_of(self._content, entity) if entity.type.startswith(b"text/") else None
+        if text is None or not self._read(entity, text, around):
             self.leaks += leaks.in_part(self._content, entity, self._hidden)
 
     def _scope_of(self, entity: Entity, around: _Around) -> Scope | None:
-        """Where in a leaf real addresses are replaced; None: it is not to be changed at all."""
-        if not entity.type.startswith(b"text/"):
+        """Where in a text real addresses are replaced; None: it is not to be changed at all."""
+        if around.signed:
             return None
         if entity.type in leaks.CARDS or (entity.is_attachment and entity.type not in leaks.CALENDARS):
             return Scope.ALL if self._scope is Scope.ALL else None
-        if self._scope is Scope.QUOTED and (
-            around.embedded or entity.type == _HEADERS or entity.type in leaks.CALENDARS
-        ):
-            return Scope.ALL
-        return self._scope
+        is_history = around.embedded or entity.type == _HEADERS or entity.type in leaks.CALENDARS
+        return Scope.ALL if is_history and self._scope is Scope.QUOTED else self._scope
 
-    def _edited(self, entity: Entity, text: Text, scope: Scope, around: _Around) -> bool:
-        """Change a text; False if it must stay and be looked through as it is."""
+    def _read(self, entity: Entity, text: Text, around: _Around) -> bool:
+        """Change a text, and tell what is left in it; False if it has to stay although it should not."""
         octets = text.octets
-        if entity.type == b"text/plain" and openpgp.is_clearsigned(octets):
-            octets = openpgp.unsigned(octets) if self._unsigns else octets
-            if openpgp.is_clearsigned(octets):
-                return False
-        if around.signed:
-            scope = Scope.OFF
-        if entity.type in leaks.CALENDARS or entity.type in leaks.CARDS:
-            octets, count = self._editor.content_lines(octets, text.codec, scope)
-            place = Place.CALENDAR if entity.type in leaks.CALENDARS else Place.CARD
-            left = [place] * min(count, 1)
+        scope = self._scope_of(entity, around)
+        if scope is not None and entity.type == b"text/plain" and openpgp.is_clearsigned(octets):
+            octets, scope = (openpgp.unsigned(octets), scope) if self._unsigns else (octets, None)
+        if entity.type in leaks.CALENDARS | leaks.CARDS:
+            octets, count = self._editor.content_lines(octets, text.codec, scope or Scope.OFF)
+            left = [Place.CALENDAR if entity.type in leaks.CALENDARS else Place.CARD] * min(count, 1)
         else:
             octets, left = self._editor.text(octets, text.codec, scope, html=entity.type in _HTML)
-            left = [Place.HISTORY] * len(left) if around.embedded else left
-            if leaks.in_armor(octets, self._hidden):
-                left.append(Place.KEY)
-        if around.signed:
-            octets = text.octets
-        if octets != text.octets:
+            if around.embedded or entity.is_attachment:
+                left = [Place.HISTORY if around.embedded else Place.ATTACHMENT] * min(len(left), 1)
+        if leaks.in_armor(octets, self._hidden):
+            left.append(Place.KEY)
+        if scope is not None and octets != text.octets:
             splices = written(self._content, entity, text, octets, around.boundaries)
             if splices is None:
                 return False

@@ -41,11 +41,16 @@ _UNSEEN = frozenset({0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF})
 _LABEL = rb"[A-Za-z0-9_\x80-\xff]++(?:-++[A-Za-z0-9_\x80-\xff]++)*+"
 _AT_DOMAIN = re.compile(rb"@(%b(?:\.%b)*+)" % (_LABEL, _LABEL))
 _ASCII_DOMAIN = re.compile(rb"[A-Za-z0-9.-]*+")
+# As in `publickey - real@inbox.example.asc`.
+_FILE_ENDINGS = frozenset(
+    b"asc csv docx eml gif gpg htm html ics jpeg jpg json key msg odt p12 p7m p7s pdf pfx pgp png sig txt vcf xls xlsx"
+    b" xml zip".split()
+)
 _ATEXT = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=?^_`{|}~.-"
 _OUTSIDE = bytes(0x61 if octet in _ATEXT else 0x20 for octet in range(256))
 # Where within such characters an address may begin: at the very begin and behind marks that people and programs put
 # around addresses; there perhaps a little later.
-_BEGIN = re.compile(rb"(?:\A|(?<=[!#$%&'*/=?^`{|}~]))([._+-]*+)")
+_BEGIN = re.compile(rb"(?:\A|(?<=[!#$%&'*/=?^`{|}~])|(?<=\.\.))([._+-]*+)")
 _MOST_BEGINS = 24
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PERCENT_SIGN = re.compile(rb"%(?:25)*(?=[0-9A-Fa-f]{2})")
@@ -224,6 +229,9 @@ def _known(run: bytes, domains: Mapping[bytes, str]) -> tuple[str | None, int]:
     for candidate in (run, run.rstrip(b"_")):
         if candidate in domains:
             return domains[candidate], len(candidate)
+    name, _, ending = run.rpartition(b".")
+    if ending in _FILE_ENDINGS and name in domains:
+        return domains[name], len(name)
     ascii_part = _ASCII_DOMAIN.match(run)
     assert ascii_part is not None  # nothing is enough
     cut = ascii_part[0].rstrip(b".-")

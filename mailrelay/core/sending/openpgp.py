@@ -86,10 +86,15 @@ def dearmored(text: bytes) -> bytes:
 
 
 def said(content: bytes, entity: Entity) -> bytes:
-    """The decoded body of a part; as it stands there if it cannot be decoded."""
+    """The decoded body of a part, wrong base64 as lenient programs read it; as it stands there if nobody could."""
     raw = content[entity.body_start : entity.body_end]
     text = None if entity.broken else transfer.decode(raw, entity.encoding)
-    return raw if text is None else text
+    if text is not None:
+        return text
+    try:
+        return a2b_base64(raw) if entity.encoding == b"base64" else raw
+    except Error:
+        return raw
 
 
 def is_openpgp_signed(entity: Entity) -> bool:

@@ -151,6 +151,8 @@ class _Walk:
             around = replace(around, signed=True)
         if not entity.children:
             self._leaf(entity, around)
+        elif leaks.holds(self._between(entity), self._hidden):
+            self.leaks.append(Leak(Place.PART, leaks.ascii_text(entity.type)))
         boundary = entity.params.get(b"boundary", b"").rstrip(b" \t")
         inside = replace(around, boundaries=(*around.boundaries, boundary)) if entity.is_multipart else around
         for child in entity.children:
@@ -164,6 +166,11 @@ class _Walk:
     @property
     def _is_off(self) -> bool:
         return self._scope is Scope.OFF
+
+    def _between(self, entity: Entity) -> bytes:
+        """What stands in a multipart before its first part and behind its last one."""
+        first, last = entity.children[0], entity.children[-1]
+        return self._content[entity.body_start : first.start] + self._content[last.body_end : entity.body_end]
 
     def _certificate(self, entity: Entity, around: _Around) -> None:
         """S/MIME: the certificate of who signs is in the signature. In an attached message it may be of others."""

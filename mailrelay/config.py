@@ -206,6 +206,9 @@ class Limits(_Section):
     new_aliases_per_hour: Annotated[int, Field(ge=0)] = 100
     new_aliases_per_hour_and_network: Annotated[int, Field(ge=0)] = 30
     bandwidth_octets_per_month: Annotated[int, Field(ge=0)] = 104_857_600
+    replies_and_sends_per_day: Annotated[int, Field(ge=0)] = 100
+    replies_and_sends_per_hour: Annotated[int, Field(ge=0)] = 30
+    new_contacts_per_day: Annotated[int, Field(ge=0)] = 50
     message_octets: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 26_214_400
 
 

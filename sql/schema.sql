@@ -735,6 +735,7 @@ create table message_id (
     constraint message_id_octets check (octet_length(our_id) <= 998 and octet_length(original_id) <= 998)
 );
 create index message_id_created_at on message_id (created_at);
+create index message_id_original on message_id (account_id, original_id);
 
 -- A correspondent of an alias: its opaque reverse address if one was needed, and whether sending to it is suppressed.
 create table contact (

@@ -1,8 +1,6 @@
 """The decision at end of message, while the sender is still connected: spec section 2.3, recipient by recipient.
 
-Rows 1 to 12 and 14. Rows 13 and 13a (reverse addresses) belong to flows that do not exist yet. Until then mail to a
-reverse address is judged like other mail, but that the alias' allow-list is left to delivery: it names correspondents,
-not the owner.
+Rows 1 to 12 and 14. Rows 13 and 13a (reverse addresses) are in core/sending; what they say comes as Rcpt.refusal.
 
 The LMTP role can put the same question once more with what the ingress header says: there a refusal becomes 250 and a
 record (I4), and Pass.act tells what the account wants done with mail that it accepts.
@@ -85,7 +83,7 @@ class Rcpt:
     kind: return_path is a VERP or SRS address, which must get its bounces whatever they look like.
     refusal: what the checks of RCPT time say against it, or a ban on the author (spec section 2.7).
     verdict: of the facts about an address of people; None if there are none, or the database did not answer.
-    alias: whose loop marks count, and whose allow-list. is_reverse: the extension names a contact.
+    alias: whose loop marks count, and whose allow-list.
     preferences: None if the database did not tell; the operator has the default ones.
     rule_blocks: a rule does, and the owner wants senders to hear of it.
     """
@@ -94,7 +92,6 @@ class Rcpt:
     refusal: Refuse | None = None
     verdict: Verdict | None = None
     alias: Alias | None = None
-    is_reverse: bool = False
     preferences: Preferences | None = DEFAULT_PREFERENCES
     rule_blocks: bool = False
 
@@ -175,7 +172,7 @@ def _alias_objection(rcpt: Rcpt, author: Address | None, sender: str, replies: R
         return rcpt.refusal
     if isinstance(rcpt.verdict, Deny):
         return Refuse(replies[rcpt.verdict.reply], rcpt.verdict.reason, rcpt.verdict.blocked_by)
-    if rcpt.alias is not None and not rcpt.is_reverse and not is_allowed(rcpt.alias, author, sender):
+    if rcpt.alias is not None and not is_allowed(rcpt.alias, author, sender):
         return Refuse(replies["UNKNOWN"], Reason.NOT_ALLOWED)
     return None
 

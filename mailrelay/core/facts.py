@@ -159,6 +159,8 @@ class Reason(StrEnum):
     DMARC = "dmarc"
     SPAM = "spam"
     OWN_DOMAIN = "own_domain"
+    LEAK = "leak"
+    SELF_COPY = "self_copy"
     RULE = "rule"
     RULE_QUARANTINE = "rule_quarantine"
     NOT_AUTHENTICATED = "not_authenticated"
@@ -217,6 +219,8 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.DMARC: "the author could not be authenticated (DMARC)",
         Reason.SPAM: "the spam filter is sure",
         Reason.OWN_DOMAIN: "every recipient is at a domain of this service by now",
+        Reason.LEAK: "the hidden address would have shown in it",
+        Reason.SELF_COPY: "a reply to all, which its author has already",
         Reason.RULE: "a rule of the owner blocks it",
         Reason.RULE_QUARANTINE: "a rule of the owner quarantines it",
         Reason.NOT_AUTHENTICATED: "whoever wrote to the reverse address could not be authenticated",

@@ -52,7 +52,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Yes. alias None: it is to be created under `parent`, with the recipients of `attach`."""
+    """Yes. alias None: it is to be created under `parent`, with the recipients of `attach`; by_owner: he sends."""
 
     account: Account
     alias: Alias | None
@@ -60,6 +60,7 @@ class Deliver:
     targets: tuple[Target, ...]
     by_regex: bool = False
     attach: tuple[Target, ...] = ()
+    by_owner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,8 @@ def _create(
         return _by_behaviour(block_behaviour(None, parent, account), Reason.PARENT_INACTIVE)
     owed = question.custom_domain and question.base in ROLE_NAMES
     by_regex = not parent.catch_all and matches(parent.auto_create_regex, question.base)
-    if not (parent.catch_all or by_regex or owed):
+    # Owners may create any alias below their parents by sending from it; who writes shows at the end of the message.
+    if not (parent.catch_all or by_regex or owed or question.reverse):
         return _UNKNOWN
     if not is_creatable(question.base):
         return Deny("UNKNOWN", Reason.NAME_NOT_CREATABLE)

@@ -77,14 +77,17 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A copy that is about to be handed over. recipient_id: negative for the operator's mailboxes."""
+    """A copy that is about to be handed over.
+
+    recipient_id: negative for the operator's mailboxes; who writes for replies and sends. mode: None if not forwarded.
+    """
 
     envelope: Envelope
     recipient_id: int
     outbound_id: OutboundId
     destination: str
     type: EmailType
-    mode: Mode
+    mode: Mode | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +133,34 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A reply or send that went out: what has to be known of it later (spec sections 2.6, 4.6 and 4.10).
+
+    contact: local part as written, domain folded. is_new: no reply or send went there before. automatic: it counts as
+    the automatic answer to this contact. our_id, original_id: Message-IDs with angle brackets; original_id None: the
+    message came without.
+    """
+
+    type: EmailType
+    contact: str
+    is_new: bool
+    automatic: bool
+    our_id: str
+    original_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
-    """What a recipient adds to counters once all its copies are out. octets: size times copies."""
+    """What a recipient adds to counters once all its copies are out. octets: size times copies.
+
+    sender_org: '' if unknown, and for what the owner writes. sent: of a reply or send.
+    """
 
     account_id: AccountId
     alias_id: AliasId
     sender_org: str
     octets: int
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Kind(StrEnum):
 # Spec sections 3.2, 3.6, 7.1 and 7.6; the rest of it in days that nobody asks after.
 _KEEP: Mapping[Kind, timedelta] = {
     Kind.OUTBOUND: timedelta(days=14),
-    Kind.RATE_WINDOW: timedelta(days=2),
+    Kind.RATE_WINDOW: timedelta(days=8),  # automatic answers count for a week
     Kind.BANDWIDTH: timedelta(days=92),
     Kind.MESSAGE_ID: timedelta(days=400),
     Kind.CONFIRMATION: timedelta(days=30),  # after its expiry

@@ -88,7 +88,14 @@ class AskAlias:
     question: Question
 
 
-Screened = Accept | Refusal | AskOutbound | AskAlias
+@dataclass(frozen=True, slots=True)
+class AskReverse:
+    """An opaque reverse address: accept it if it was made for somebody."""
+
+    rcpt: Address
+
+
+Screened = Accept | Refusal | AskOutbound | AskAlias | AskReverse
 
 
 def day_number(now: datetime) -> int:
@@ -148,7 +155,7 @@ def _technical(
     if path is not None:
         return Refusal("UNKNOWN", Reason.RETURN_PATH_INVALID)
     if is_opaque_reverse(rcpt.local):
-        return Refusal("UNKNOWN", Reason.RESERVED)
+        return AskReverse(rcpt)
     if rcpt.domain == around.realm.srs_domain and srs.looks_srs(rcpt.local):
         return _srs_recipient(rcpt, request.sender, around, now)
     if is_operator(rcpt, place):

@@ -12,9 +12,10 @@ from mailrelay.core.judge import Deliver, Deny, Drop, Question, Verdict, judge
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, OutboundId
 from mailrelay.core.loopguard import within_reach
 from mailrelay.core.reply import Reply
-from mailrelay.core.screen import Accept, AskAlias, AskOutbound, RcptRequest, Refusal, Screened, screen
+from mailrelay.core.screen import Accept, AskAlias, AskOutbound, AskReverse, RcptRequest, Refusal, Screened, screen
+from mailrelay.core.sending.facts import SendingInquiry
 from mailrelay.flows.cache import FactsCache
-from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
+from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts, ReadSending
 from mailrelay.flows.rules import Rules
 
 DUNNO = "DUNNO"
@@ -33,6 +34,7 @@ class Admission:
     rules: Rules
     cache: FactsCache
     read_facts: ReadFacts
+    read_sending: ReadSending
     ledger: LedgerPort
     clock: Clock
     _null_senders: "_Instances" = field(default_factory=lambda: _Instances())
@@ -46,7 +48,7 @@ class Admission:
                 return self._accept()
             case Refusal():
                 return self._refuse(request, self._reply(screened), screened.reason, screened=screened)
-            case AskOutbound():
+            case AskOutbound() | AskReverse():
                 return None
             case AskAlias(inquiry, question):
                 if self._is_null_multi(request):
@@ -77,6 +79,10 @@ class Admission:
                     return self._accept()
                 unknown = self.rules.replies["UNKNOWN"]
                 return self._refuse(request, unknown, Reason.RETURN_PATH_UNKNOWN)
+            case AskReverse(rcpt):
+                if await self.read_sending(SendingInquiry(opaque=rcpt)) is not None:
+                    return self._accept_alias(request)
+                return self._refuse(request, self.rules.replies["UNKNOWN"], Reason.RESERVED)
             case AskAlias(inquiry, question):
                 metrics.CACHE_LOOKUPS.labels("miss").inc()
                 epoch = self.cache.epoch

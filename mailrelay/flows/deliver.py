@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from mailrelay import log, metrics
 from mailrelay.core import ingress, loopguard
@@ -20,24 +19,17 @@ from mailrelay.core.receive import structural_refusal
 from mailrelay.core.reply import Reply
 from mailrelay.core.screen import day_number, question
 from mailrelay.flows.books import Books, Done
+from mailrelay.flows.clearance import is_reverse
 from mailrelay.flows.evidence import read_ingress, stopped
 from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Case
-from mailrelay.flows.ports import Clock, ReadFacts
+from mailrelay.flows.ports import Clock, MakeAlias, ReadFacts
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.sending import Detour, Sending
 from mailrelay.flows.technical import TechnicalMail
 
 _ROOM_OCTETS = 64 * 1024
-
-
-class AliasMaker(Protocol):
-    """Creates the alias that mail asked for, as `verdict` allows. Doing it twice is harmless. Raises Unavailable.
-
-    extension: raw text after the first `+` of the recipient, None if there is none.
-    """
-
-    async def __call__(self, inquiry: Inquiry, verdict: Deliver, extension: str | None) -> None: ...
 
 
 @dataclass(slots=True)
@@ -47,8 +39,9 @@ class Delivery:
     rules: Rules
     books: Books
     read_facts: ReadFacts
-    make_alias: AliasMaker
+    make_alias: MakeAlias
     technical: TechnicalMail
+    sending: Sending
     forwarding: Forwarding
     clock: Clock
     timeout_seconds: float = 60.0
@@ -116,23 +109,30 @@ class Delivery:
         except BadAddress as error:
             return await self.books.reject(letter.envelope(text), self.rules.replies[error.fault.value], Reason.SYNTAX)
         technical = await self.technical(letter, rcpt, place)
-        return technical if technical is not None else await self._alias(letter, rcpt, place)
+        return technical if technical is not None else await self._person(letter, rcpt, place)
 
-    async def _alias(self, letter: Letter, rcpt: Address, place: Place) -> Done:
+    async def _person(self, letter: Letter, rcpt: Address, place: Place) -> Done:
         if isinstance(letter.ingress, ingress.Invalid) and self.rules.checks.required:
             log.logger().warning("recipient.unchecked", problem=letter.ingress.reason)
             return Done(self.rules.replies["UNCHECKED"], "deferred")
-        author = str(letter.author) if letter.author is not None else ""
+        if not is_reverse(rcpt):
+            return await self._alias(letter, rcpt, place, Detour(rcpt))
+        sent = await self.sending(letter, rcpt, place)
+        return sent if isinstance(sent, Done) else await self._alias(letter, rcpt, place, sent)
+
+    async def _alias(self, letter: Letter, named: Address, place: Place, meant: Detour) -> Done:
+        """named: as in the envelope; meant: the alias, with an extension if there is one."""
+        rcpt, author = meant.rcpt, str(letter.author) if letter.author is not None else ""
         inquiry = inquire(rcpt, place, letter.mail.sender, author, letter.mail.client, self.rules.around.organisation)
         facts, verdict = await self._look_up(letter, rcpt, place, inquiry)
         created = isinstance(verdict, Deliver) and verdict.alias is None
         if isinstance(verdict, Deliver) and verdict.alias is None:
             stop = stopped(letter, None, self.rules)
             if stop is not None:
-                return await self.books.end(self._envelope(letter, rcpt, facts), stop)
+                return await self.books.end(self._envelope(letter, named, facts), stop)
             await self._create(verdict, inquiry, rcpt)
             facts, verdict = await self._look_up(letter, rcpt, place, replace(inquiry, keys=()))
-        envelope = self._envelope(letter, rcpt, facts)
+        envelope = self._envelope(letter, named, facts)
         if isinstance(verdict, Deny):
             # Mail that was accepted waits at a limit, however far away its end is (spec section 2.4).
             reply = self.rules.replies["RATE" if verdict.reason is Reason.QUOTA else verdict.reply]
@@ -143,9 +143,9 @@ class Delivery:
             return await self.books.end(envelope, verdict.reason)
         if verdict.alias is None:
             raise Unavailable("the alias was not there after it had been made")
-        return await self.forwarding(
-            Case(letter, rcpt, place, envelope, facts, verdict.alias, inquiry.sender_org, created), verdict
-        )
+        org = inquiry.sender_org
+        case = Case(letter, rcpt, place, envelope, facts, verdict.alias, org, created=created, tagged=meant.tagged)
+        return await self.forwarding(case, verdict)
 
     async def _look_up(self, letter: Letter, rcpt: Address, place: Place, inquiry: Inquiry) -> tuple[Facts, Verdict]:
         facts = await self.read_facts(inquiry)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mailrelay import log, metrics
 from mailrelay.core import authres, eom, ingress
-from mailrelay.core.address import Address, client_ip, parse_address
+from mailrelay.core.address import Address, client_ip, is_opaque_reverse, parse_address
 from mailrelay.core.author import VALUE_OCTETS, from_values, speaker
 from mailrelay.core.author import author as find_author
 from mailrelay.core.automatic import is_report
@@ -23,11 +23,25 @@ from mailrelay.core.judge import Deliver, Verdict, block_behaviour, judge
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
 from mailrelay.core.loopguard import within_reach
 from mailrelay.core.mailbox import FromProblem, from_problem
+from mailrelay.core.realm import Place
 from mailrelay.core.reply import Reply
 from mailrelay.core.rules.model import NO_EFFECTS, Effects, RuleId
-from mailrelay.core.screen import Accept, AskAlias, RcptRequest, Refusal, is_operator, screen
+from mailrelay.core.screen import (
+    Accept,
+    AskAlias,
+    AskReverse,
+    RcptRequest,
+    Refusal,
+    Surroundings,
+    is_operator,
+    question,
+    screen,
+)
+from mailrelay.core.sending.classify import Owner, evidence_of
+from mailrelay.core.sending.fate import in_session
 from mailrelay.core.spam import read_score
 from mailrelay.flows.authenticate import Client
+from mailrelay.flows.clearance import Clearance, is_reverse
 from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
@@ -35,6 +49,7 @@ from mailrelay.flows.ruling import Ruling
 _NOTES_LIMIT = 1000  # refusals waiting to be written while the database is slow
 _DRAIN_SECONDS = 3.0
 _NOTHING_FOUND = Findings()
+Checks = asyncio.Task[Findings]  # who needs them waits for them
 _OWN_FIELDS = 10  # what Postfix and we put on top must not push others out of delivery's sight
 
 
@@ -136,6 +151,7 @@ class Examination:
     read_facts: ReadFacts
     read_preferences: ReadPreferences
     ruling: Ruling
+    clearance: Clearance
     ledger: LedgerPort
     clock: Clock
     timeout_seconds: float = 30.0
@@ -174,10 +190,13 @@ class Examination:
         content, author = self._first_look(arrival, message)
         ours = list({rcpt.lower(): rcpt for rcpt in arrival.rcpts if self.is_ours(rcpt)}.values())
         structural = eom.refuse_structure(content, self.rules.message_octets, self.rules.replies)
-        findings, known = await asyncio.gather(
-            self._findings(arrival, message, content, author) if structural is None else _nothing(),
-            asyncio.gather(*(self._known(arrival, message, author, rcpt) for rcpt in ours)),
-        )
+        finding = self._findings(arrival, message, content, author) if structural is None else _nothing()
+        checks = asyncio.create_task(finding)
+        try:
+            known = await asyncio.gather(*(self._known(arrival, message, author, rcpt, checks) for rcpt in ours))
+            findings = await checks
+        finally:
+            checks.cancel()
         content = replace(content, findings=findings, arc_override=findings.arc_override(self.trusted.sealers))
         if eom.needs_preferences(content):
             known = await self._with_preferences(known)
@@ -224,7 +243,9 @@ class Examination:
         domain = author.domain if author is not None else ""
         return await self.authenticate(message, client, domain, int(self.clock().timestamp()))
 
-    async def _known(self, arrival: Arrival, message: Message, author: Address | None, text: str) -> _Known:
+    async def _known(
+        self, arrival: Arrival, message: Message, author: Address | None, text: str, checks: Checks
+    ) -> _Known:
         """One recipient, judged anew: Postfix may not have asked at RCPT, and now there is an author as well."""
         around, now = self.rules.around, self.clock()
         request = RcptRequest(arrival.sender, text, arrival.client, "", authenticated=arrival.route != "smtp")
@@ -235,28 +256,57 @@ class Examination:
                 reply = self.rules.replies.banned(screened.ban.id)
             ban_id = screened.ban.id if screened.ban is not None else None
             return _Known(text, Rcpt("person", refusal=Refuse(reply, screened.reason, ban_id=ban_id)))
-        if not isinstance(screened, AskAlias):
+        if not isinstance(screened, AskAlias | AskReverse):
             return _Known(text, Rcpt(_technical_kind(screened, text, self.rules)))
         ban = around.bans.mailbox(str(author), "sender", now) if author is not None else None
         if ban is not None:
             refusal = Refuse(self.rules.replies.banned(ban.id), Reason.BANNED, ban_id=ban.id)
             return _Known(text, Rcpt("person", refusal=refusal))
         try:
-            facts = await self._facts(arrival, author, text)
-            verdict = within_reach(judge(screened.question, facts, self.rules.limits, now), around.realm)
-            effects = await self._effects(arrival, message, text, facts, verdict)
+            rcpt = parse_address(text)
+            if is_reverse(rcpt):
+                return await self._reverse(arrival, message, author, rcpt, await checks)
+            return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
         except Unavailable as error:
             # Whatever the facts could say against it, delivery sees as well.
             log.logger().warning("message.facts_away", problem=str(error))
             metrics.DATABASE_ERRORS.inc()
             return _Known(text, Rcpt("person", preferences=None))
-        blocks = effects.block is not None
-        rcpt = Rcpt(
-            "person", verdict=verdict, alias=facts.alias, is_reverse=screened.question.reverse, rule_blocks=blocks
-        )
-        return _Known(text, rcpt, facts, effects)
 
-    async def _effects(self, arrival: Arrival, message: Message, text: str, facts: Facts, verdict: Verdict) -> Effects:
+    async def _judged(self, arrival: Arrival, message: Message, text: str, meant: Address, facts: Facts) -> _Known:
+        """Mail to an alias. text: as in the envelope; meant: the alias."""
+        around = self.rules.around
+        place = _place(meant, around)
+        judged = judge(question(meant, place, honour_reverse=False), facts, self.rules.limits, self.clock())
+        verdict = within_reach(judged, around.realm)
+        effects = await self._effects(arrival, message, meant, facts, verdict)
+        blocks = effects.block is not None
+        return _Known(text, Rcpt("person", verdict=verdict, alias=facts.alias, rule_blocks=blocks), facts, effects)
+
+    async def _reverse(
+        self, arrival: Arrival, message: Message, author: Address | None, rcpt: Address, findings: Findings
+    ) -> _Known:
+        """Mail to a reverse address: rows 13 and 13a. What is neither refused nor the owner's is mail to the alias."""
+        evidence = evidence_of(message, author, arrival.sender, arrival.route, findings)
+        cleared = await self.clearance(rcpt, _place(rcpt, self.rules.around), evidence, arrival.client)
+        text = str(rcpt)
+        if cleared is None and is_opaque_reverse(rcpt.local):
+            return _Known(text, Rcpt("person", refusal=Refuse(self.rules.replies["UNKNOWN"], Reason.RESERVED)))
+        if cleared is None:
+            return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
+        refusal = in_session(evidence, cleared.who, cleared.decision)
+        if refusal is not None:
+            reply = refusal.answer(self.rules.replies) or self.rules.replies["TEMP"]
+            refused = Refuse(reply, refusal.reason, ban_id=refusal.ban_id)
+            return _Known(text, Rcpt("person", refusal=refused), cleared.facts)
+        if isinstance(cleared.who, Owner):
+            return _Known(text, Rcpt("person"), cleared.facts)
+        meant = cleared.aim.alias if is_opaque_reverse(rcpt.local) else rcpt
+        return await self._judged(arrival, message, text, meant, cleared.facts)
+
+    async def _effects(
+        self, arrival: Arrival, message: Message, rcpt: Address, facts: Facts, verdict: Verdict
+    ) -> Effects:
         """What rules say, where a sender whom they block is to hear of it; else delivery asks them."""
         if not isinstance(verdict, Deliver):
             return NO_EFFECTS
@@ -264,12 +314,10 @@ class Examination:
             return NO_EFFECTS
         address = speaker(message, arrival.sender).address
         name = str(address) if address is not None else ""
-        return await self.ruling.ask(verdict.account.id, "F", message, name, parse_address(text), facts.alias)
+        return await self.ruling.ask(verdict.account.id, "F", message, name, rcpt, facts.alias)
 
-    async def _facts(self, arrival: Arrival, author: Address | None, text: str) -> Facts:
-        rcpt = parse_address(text)
-        place = self.rules.around.realm.locate(rcpt.domain)
-        assert place is not None  # it was screened
+    async def _facts(self, arrival: Arrival, author: Address | None, rcpt: Address) -> Facts:
+        place = _place(rcpt, self.rules.around)
         organisation = self.rules.around.organisation
         name = str(author) if author is not None else ""
         return await self.read_facts(inquire(rcpt, place, arrival.sender, name, arrival.client, organisation))
@@ -379,6 +427,12 @@ class Examination:
 
 async def _nothing() -> Findings:
     return _NOTHING_FOUND
+
+
+def _place(rcpt: Address, around: Surroundings) -> Place:
+    place = around.realm.locate(rcpt.domain)
+    assert place is not None  # it was screened
+    return place
 
 
 def _technical_kind(screened: object, text: str, rules: Rules) -> "eom.Kind":

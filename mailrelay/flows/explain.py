@@ -34,7 +34,17 @@ from mailrelay.core.reply import Reply
 from mailrelay.core.rules import telling
 from mailrelay.core.rules.evaluate import tried
 from mailrelay.core.rules.model import Book, Flow, Tested
-from mailrelay.core.screen import Accept, AskAlias, AskOutbound, RcptRequest, Refusal, is_operator, question, screen
+from mailrelay.core.screen import (
+    Accept,
+    AskAlias,
+    AskOutbound,
+    AskReverse,
+    RcptRequest,
+    Refusal,
+    is_operator,
+    question,
+    screen,
+)
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
 from mailrelay.flows.evidence import is_bare, read_ingress
 from mailrelay.flows.examine import Arrival, Changes, Examination
@@ -81,6 +91,8 @@ class Explanation:
                 accepted, found = await self._return_path(OutboundId(outbound_id))
             case Accept():
                 accepted, found = True, self._accepted(rcpt, place, with_message=content is not None)
+            case AskReverse():
+                accepted, found = True, [("at RCPT", "accepted if the reverse address was made for somebody")]
             case AskAlias():
                 facts = await self.read_facts(screened.inquiry)
                 accepted, found = self._at_rcpt(screened, facts)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailrelay.core import eom, loopguard
-from mailrelay.core.address import Address
+from mailrelay.core.address import Address, split_extension
 from mailrelay.core.author import speaker
 from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
-from mailrelay.core.facts import REASON_TEXTS, AliasId, Reason, Target
+from mailrelay.core.facts import REASON_TEXTS, AccountId, AliasId, Reason, Target
 from mailrelay.core.held import Held, Hold, storable
 from mailrelay.core.judge import NOT_READY_FOR, Deliver
 from mailrelay.core.reply import ACCEPTED
@@ -38,6 +38,12 @@ class UnmakeAlias(Protocol):
     async def __call__(self, alias_id: AliasId, /) -> None: ...
 
 
+class AnswersContact(Protocol):
+    """Whether a message for an alias itself is part of its owner's reply to all. Raises Unavailable."""
+
+    async def __call__(self, letter: Letter, address: Address, account_id: AccountId, alias_id: AliasId, /) -> bool: ...
+
+
 class Compose(Protocol):
     """Prepares the copies of one recipient. Raises Unavailable."""
 
@@ -56,6 +62,7 @@ class Forwarding:
     dispatcher: Dispatcher
     ruling: Ruling
     unmake_alias: UnmakeAlias
+    answers_contact: AnswersContact
 
     async def __call__(self, case: Case, verdict: Deliver) -> Done:
         letter, envelope, alias = case.letter, case.envelope, case.alias
@@ -71,7 +78,7 @@ class Forwarding:
             stop = Reason.NOT_ALLOWED
         if stop is not None:
             return await self.books.end(envelope, stop)
-        warning: Danger | None = None
+        warning: Danger | None = "dmarc" if case.tagged else None
         if letter.checked is not None:
             content = content_of(letter, letter.checked, self.rules)
             fate = self._fate(letter, content, background)
@@ -85,7 +92,7 @@ class Forwarding:
                 kept = await self._quarantine(case, reason)
                 if kept is not None:
                     return kept
-            warning = danger if fate.act != "none" else None
+            warning = danger if fate.act != "none" else warning
         return await self._by_rules(case, verdict, targets, background, warning)
 
     async def _by_rules(
@@ -163,6 +170,8 @@ class Forwarding:
         match found:
             case ToOthers(others):
                 targets = others
+            case NewMessageId() if await self._answers_contact(case, verdict):
+                return await self.books.end(envelope, Reason.SELF_COPY)
             case Normal() | NewMessageId():
                 pass
         order = Order(
@@ -181,6 +190,10 @@ class Forwarding:
         destinations = [self._destination(target, letter) for target in targets]
         handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, case.org)
         return self.books.handed(envelope, handover)
+
+    async def _answers_contact(self, case: Case, verdict: Deliver) -> bool:
+        base = Address(split_extension(case.rcpt.local)[0], case.rcpt.domain)
+        return await self.answers_contact(case.letter, base, verdict.account.id, case.alias.id)
 
     def _destination(self, target: Target, letter: Letter) -> Destination:
         ban = self.rules.around.bans.mailbox(target.address.folded, "destination", letter.now)

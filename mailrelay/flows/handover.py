@@ -11,7 +11,7 @@ from mailrelay import metrics
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Reason
-from mailrelay.core.ledger import Closing, Envelope, Mode, Opening, OutboundId, Tally
+from mailrelay.core.ledger import Closing, Envelope, Mode, Opening, OutboundId, Sent, Tally
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.letter import Letter
@@ -34,7 +34,7 @@ class Submit(Protocol):
 class Draft(Protocol):
     """What the copies of one recipient have in common. Both raise nothing but bugs, copy also Unavailable."""
 
-    def mode(self, destination: Address) -> Mode: ...
+    def mode(self, destination: Address) -> Mode | None: ...
     def copy(self, destination: Address, outbound_id: OutboundId) -> Copy: ...
 
 
@@ -71,30 +71,37 @@ class Dispatcher:
     _recording: set[OutboundId] = field(default_factory=set)
 
     async def dispatch(
-        self, letter: Letter, envelope: Envelope, draft: Draft, destinations: Sequence[Destination], org: str | None
+        self,
+        letter: Letter,
+        envelope: Envelope,
+        draft: Draft,
+        destinations: Sequence[Destination],
+        org: str | None,
+        sent: Sent | None = None,
     ) -> Handover:
         """One copy for each destination. Raises Unavailable if the outcomes cannot be recorded.
 
-        org: the organisational domain of the sender, '' if unknown; None: the mail was counted before.
+        org: the organisational domain of the sender, '' if unknown; None: the mail was counted before. sent: of a reply
+        or send.
         """
-        results = await asyncio.gather(
-            *(self._copy(letter, envelope, draft, destination) for destination in destinations), return_exceptions=True
-        )
+        kind = sent.type if sent is not None else EmailType.FORWARD
+        copies = (self._copy(letter, envelope, draft, destination, kind) for destination in destinations)
+        results = await asyncio.gather(*copies, return_exceptions=True)
         closings = [result for result in results if isinstance(result, Closing)]
         troubles = [result for result in results if isinstance(result, BaseException)]
         if closings:
             counts = not troubles and any(result is None or _is_out(result) for result in results)
-            await self._record(closings, self._tally(envelope, len(results), org) if counts else None)
+            await self._record(closings, self._tally(envelope, len(results), org, sent) if counts else None)
         for trouble in troubles:
             if not isinstance(trouble, Unavailable):
                 raise trouble
         failed = next((closing.reason for closing in closings if closing.outcome == "failed"), None)
         return Handover(not troubles, sum(map(_is_out, closings)), failed)
 
-    def _tally(self, envelope: Envelope, copies: int, org: str | None) -> Tally | None:
+    def _tally(self, envelope: Envelope, copies: int, org: str | None, sent: Sent | None) -> Tally | None:
         if envelope.account_id is None or envelope.alias_id is None or org is None:
             return None
-        return Tally(envelope.account_id, envelope.alias_id, org, envelope.size_octets * copies)
+        return Tally(envelope.account_id, envelope.alias_id, org, envelope.size_octets * copies, sent)
 
     async def _record(self, closings: Sequence[Closing], tally: Tally | None) -> None:
         first = {closing.outbound_id for closing in closings} & self._unrecorded.keys() - self._recording
@@ -115,14 +122,16 @@ class Dispatcher:
         for at in range(0, len(late), _CHUNK):
             await self._record(late[at : at + _CHUNK], None)
 
-    async def _copy(self, letter: Letter, envelope: Envelope, draft: Draft, destination: Destination) -> Closing | None:
+    async def _copy(
+        self, letter: Letter, envelope: Envelope, draft: Draft, destination: Destination, kind: EmailType
+    ) -> Closing | None:
         """None: an earlier try has settled it. Raises Unavailable when it has to be tried again."""
         opening = Opening(
             envelope,
             destination.recipient_id,
             OutboundId(self.random_id()),
             str(destination.address),
-            EmailType.FORWARD,
+            kind,
             draft.mode(destination.address),
         )
         opened = await self.ledger.open(opening)

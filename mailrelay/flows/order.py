@@ -17,7 +17,8 @@ from mailrelay.flows.letter import Letter
 class Case:
     """A recipient that gets mail through an alias.
 
-    org: the sender's organisational domain, '' if unknown. created: the alias was made for this message.
+    org: the sender's organisational domain, '' if unknown. created: the alias was made for this message. tagged: the
+    author is to be warned of, whatever was found out.
     """
 
     letter: Letter
@@ -28,6 +29,7 @@ class Case:
     alias: Alias
     org: str
     created: bool = False
+    tagged: bool = False
 
     def inquiry(self, account_id: AccountId, targets: Sequence[Target]) -> BackgroundInquiry:
         """What to ask about the past and the owner's wishes."""

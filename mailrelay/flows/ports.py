@@ -8,7 +8,9 @@ from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.bounce import Bounce
 from mailrelay.core.facts import Facts
 from mailrelay.core.inquiry import Inquiry
+from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundCopy, OutboundId, Tally
+from mailrelay.core.sending.facts import SendingFacts, SendingInquiry
 
 
 class Clock(Protocol):
@@ -27,6 +29,21 @@ class ReadBackground(Protocol):
     """How an owner wants copies made, and what happened before. Raises Unavailable."""
 
     async def __call__(self, inquiry: BackgroundInquiry, /) -> Background: ...
+
+
+class MakeAlias(Protocol):
+    """Creates the alias that mail asked for, as `verdict` allows. Doing it twice is harmless. Raises Unavailable.
+
+    extension: raw text after the first `+` of the recipient, None if there is none.
+    """
+
+    async def __call__(self, inquiry: Inquiry, verdict: Deliver, extension: str | None) -> None: ...
+
+
+class ReadSending(Protocol):
+    """What stands behind a reverse address; None: nobody has that one. Raises Unavailable."""
+
+    async def __call__(self, inquiry: SendingInquiry, /) -> SendingFacts | None: ...
 
 
 class ReadReport(Protocol):

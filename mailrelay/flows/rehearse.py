@@ -19,6 +19,8 @@ from mailrelay.core.receivers import Receiver
 from mailrelay.core.reply import Reply
 from mailrelay.core.rules.model import Book, Flow, RuleId, Tested
 from mailrelay.flows.books import Books
+from mailrelay.flows.clearance import Clearance
+from mailrelay.flows.correspondence import Correspondence
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Chosen, Composer, SigningKeys, Untouched
 from mailrelay.flows.forward import Forwarding
@@ -29,6 +31,7 @@ from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, 
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import ReadReturned, SecondTry
+from mailrelay.flows.sending import Sending
 from mailrelay.flows.srsbounce import ReadUndelivered, SrsBounces
 from mailrelay.flows.technical import TechnicalMail
 
@@ -78,6 +81,8 @@ class Rehearsal:
     read_background: ReadBackground
     read_newcomer: ReadBackground
     ruling: Ruling
+    clearance: Clearance
+    correspondence: Correspondence
     ledger: LedgerPort
     composer: Composer
     signing_keys: SigningKeys
@@ -114,6 +119,20 @@ class Rehearsal:
         )
         books = Books(self.rules, stage)
         technical = TechnicalMail(self.rules, books, stage, dispatcher, self.read_report, srs_bounces, second_try)
+        ruling = replace(
+            self.ruling, read_targets=stage.read_targets, count=stage.count_rules, listen=stage.rules_asked
+        )
+        sending = Sending(
+            self.rules,
+            books,
+            replace(self.clearance, read_facts=stage.read_facts),
+            stage.make_alias,
+            stage.unmake_alias,
+            stage.keep,
+            self.correspondence,
+            dispatcher,
+            ruling,
+        )
         forwarding = Forwarding(
             self.rules,
             books,
@@ -121,10 +140,13 @@ class Rehearsal:
             stage.keep,
             stage,
             dispatcher,
-            replace(self.ruling, read_targets=stage.read_targets, count=stage.count_rules, listen=stage.rules_asked),
+            ruling,
             stage.unmake_alias,
+            self.correspondence.answers_contact,
         )
-        delivery = Delivery(self.rules, books, stage.read_facts, stage.make_alias, technical, forwarding, self.clock)
+        delivery = Delivery(
+            self.rules, books, stage.read_facts, stage.make_alias, technical, sending, forwarding, self.clock
+        )
         (reply,) = await delivery(mail)
         return reply, stage.traces
 

@@ -9,6 +9,7 @@ from mailrelay.core.facts import ForwardMode
 from mailrelay.core.judge import DefaultLimits
 from mailrelay.core.reply import Replies
 from mailrelay.core.screen import Surroundings
+from mailrelay.core.sending.authorise import SendingLimits
 from mailrelay.core.spam import Thresholds
 
 ArcSeal = Literal["off", "transparent", "always"]
@@ -52,6 +53,7 @@ class Rules:
     around: Surroundings
     replies: Replies
     limits: DefaultLimits
+    sending_limits: SendingLimits
     identity: Identity
     checks: Checks
     message_octets: int

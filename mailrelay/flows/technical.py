@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailrelay.core import srs, verp
-from mailrelay.core.address import Address, is_opaque_reverse, split_extension
+from mailrelay.core.address import Address, split_extension
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Reason
 from mailrelay.core.ledger import Envelope, OutboundId
@@ -47,8 +47,6 @@ class TechnicalMail:
             return await self._return_path(letter, rcpt, OutboundId(path.outbound_id))
         if path is not None:
             return await self.books.end(letter.envelope(str(rcpt)), Reason.RETURN_PATH_INVALID)
-        if is_opaque_reverse(rcpt.local):
-            return await self.books.end(letter.envelope(str(rcpt)), Reason.RESERVED)
         if rcpt.domain == self.rules.around.realm.srs_domain and srs.looks_srs(rcpt.local):
             sender = srs.reverse(rcpt.local, keys.srs, today)
             if isinstance(sender, Address):

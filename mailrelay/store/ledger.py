@@ -14,6 +14,7 @@ from mailrelay.core.ledger import (
     Opening,
     OutboundCopy,
     OutboundId,
+    Sent,
     Tally,
     storable,
 )
@@ -42,7 +43,7 @@ _OPEN = f"""
     ), sent as (
         insert into outbound (id, account_id, alias_id, recipient_id, destination, email_type, mode, ingress_queue_id)
         select q.outbound_id, q.account_id, q.alias_id, nullif(greatest(q.recipient_id, 0), 0), q.destination, q.type,
-               q.mode, q.queue_id
+               coalesce(q.mode, 'rewrite'), q.queue_id
         from q join fresh on fresh.outbound_id = q.outbound_id
     )
     select fresh.outbound_id is not null, l.outbound_id, l.outcome
@@ -61,7 +62,9 @@ _CLOSE = """
         select * from json_to_recordset(%(closings)s) as c(
             id bigint, outcome text, reason text, queue_id text, note text)
     ), t as (
-        select * from json_to_recordset(%(tallies)s) as t(account_id bigint, alias_id bigint, org text, octets bigint)
+        select * from json_to_recordset(%(tallies)s) as t(
+            account_id bigint, alias_id bigint, org text, octets bigint, type text, contact text, is_new bool,
+            automatic bool, our_id text, original_id text)
     ), entries as (
         update ledger set outcome = c.outcome, reason = nullif(c.reason, ''), finished_at = now()
         from c
@@ -72,15 +75,33 @@ _CLOSE = """
         from c where outbound.id = c.id
     ), forwarded as (
         update alias
-        set emails_forwarded = alias.emails_forwarded + s.n,
-            last_forwarded = case when s.dated then now() else alias.last_forwarded end
+        set emails_forwarded = alias.emails_forwarded + s.forwards,
+            emails_replied = alias.emails_replied + s.replies,
+            emails_sent = alias.emails_sent + s.sends,
+            last_forwarded = case when s.dated and s.forwards > 0 then now() else alias.last_forwarded end,
+            last_replied = case when s.dated and s.replies > 0 then now() else alias.last_replied end,
+            last_sent = case when s.dated and s.sends > 0 then now() else alias.last_sent end
         from (
-            select alias.id, g.n, account.save_alias_last_used as dated
-            from (select alias_id, account_id, count(*) as n from t group by alias_id, account_id) g
+            select alias.id, g.forwards, g.replies, g.sends, account.save_alias_last_used as dated
+            from (select alias_id, account_id, count(*) filter (where type = 'F') as forwards,
+                         count(*) filter (where type = 'R') as replies, count(*) filter (where type = 'S') as sends
+                  from t group by alias_id, account_id) g
                  join account on account.id = g.account_id join alias on alias.id = g.alias_id
             order by alias.id for no key update of alias
         ) s
         where alias.id = s.id
+    ), contacts as (
+        insert into contact (account_id, alias_id, address, last_sent_at)
+        select distinct t.account_id, t.alias_id, t.contact, now()
+        from t join alias on alias.id = t.alias_id and alias.account_id = t.account_id
+        where t.contact <> '' order by alias_id, contact
+        on conflict on constraint contact_address_unique do update set last_sent_at = now()
+    ), ids as (
+        insert into message_id (account_id, alias_id, our_id, original_id)
+        select distinct on (t.alias_id, t.our_id) t.account_id, t.alias_id, t.our_id, t.original_id
+        from t join alias on alias.id = t.alias_id and alias.account_id = t.account_id
+        where t.original_id is not null order by t.alias_id, t.our_id
+        on conflict on constraint message_id_ours_unique do nothing
     ), amounts as (
         select account_id, 'message' as kind, '' as subject, date_trunc('minute', now()) as at, count(*) as amount
         from t group by account_id
@@ -95,6 +116,15 @@ _CLOSE = """
         select account_id, 'bandwidth', org, date_trunc('month', now() at time zone 'utc') at time zone 'utc',
                sum(octets)
         from t where org <> '' group by account_id, org
+        union all
+        select account_id, 'reply_send', '', date_trunc('minute', now()), count(*)
+        from t where contact <> '' group by account_id
+        union all
+        select account_id, 'new_contact', '', date_trunc('minute', now()), count(distinct (alias_id, contact))
+        from t where is_new and type = 'S' group by account_id
+        union all
+        select account_id, 'auto_reply', alias_id || ' ' || contact, date_trunc('minute', now()), count(*)
+        from t where automatic group by account_id, alias_id, contact
     )
     insert into rate_window (account_id, kind, subject, window_start, amount)
     select account_id, kind, subject, at, amount from amounts order by account_id, kind, subject
@@ -216,6 +246,7 @@ class Ledger:
                 "alias_id": tally.alias_id,
                 "org": storable(tally.sender_org),
                 "octets": tally.octets,
+                **_sent(tally.sent),
             }
             for _, tally in batches
             if tally is not None
@@ -272,6 +303,19 @@ def _entry(n: int, envelope: Envelope, recipient_id: int) -> dict[str, object]:
         "size": envelope.size_octets,
         "recipient_id": recipient_id,
         "fingerprint": envelope.fingerprint,
+    }
+
+
+def _sent(sent: Sent | None) -> dict[str, object]:
+    if sent is None:
+        return {"type": EmailType.FORWARD.value, "contact": "", "is_new": False, "automatic": False}
+    return {
+        "type": sent.type.value,
+        "contact": storable(sent.contact),
+        "is_new": sent.is_new,
+        "automatic": sent.automatic,
+        "our_id": storable(sent.our_id, 998),
+        "original_id": None if sent.original_id is None else storable(sent.original_id, 998),
     }
 
 

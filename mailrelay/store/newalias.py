@@ -30,10 +30,10 @@ _MAKE = """
     on conflict on constraint rate_window_pkey do update set amount = rate_window.amount + 1
 """
 
-# Mail that came in the meantime has made it somebody's.
+# Mail that came in the meantime has made it somebody's. A name on a shared domain stays taken.
 _UNMAKE = """
     delete from alias
-    where id = %(alias)s and created_at > now() - interval '1 hour'
+    where id = %(alias)s and created_at > now() - interval '1 hour' and reserved_as is distinct from 'alias'
       and emails_forwarded + emails_blocked + emails_replied + emails_sent = 0
 """
 
@@ -76,6 +76,8 @@ class AliasMaker:
 
 def _description(verdict: Deliver) -> str:
     assert verdict.parent is not None
+    if verdict.by_owner:
+        return "Created by its owner's first message"
     by = "the auto-create expression" if verdict.by_regex else "catch-all"
     return _DESCRIPTIONS.get(verdict.parent.kind, f"Created by {by} on first mail")
 

@@ -1,11 +1,13 @@
 """What makes copies: the parts that delivery and the release of held mail share."""
 
 import secrets
+from urllib.parse import urlsplit
 
 from mailrelay.batch import Batcher
 from mailrelay.config import Config
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.context import Context, ContextInquiry
+from mailrelay.flows.correspondence import Correspondence
 from mailrelay.flows.drafts import Composer
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.revision import MakeReverse, Reviser
@@ -15,6 +17,7 @@ from mailrelay.store.background import BackgroundReader
 from mailrelay.store.contacts import Contacts
 from mailrelay.store.context import ContextReader
 from mailrelay.store.database import Database
+from mailrelay.store.named import NamedReader
 from mailrelay.wiring.runtime import Runtime
 
 
@@ -22,6 +25,12 @@ def background_reader(database: Database) -> ReadBackground:
     """Backgrounds, several a round trip."""
     batcher: Batcher[BackgroundInquiry, Background] = Batcher(BackgroundReader(database).read, lanes=2)
     return batcher.ask
+
+
+def correspondence(config: Config, runtime: Runtime, signing_keys: DkimKeys) -> Correspondence:
+    """Prepares replies and sends."""
+    link_host = urlsplit(config.api.url).hostname or ""
+    return Correspondence(runtime.rules, NamedReader(runtime.database).read, signing_keys, link_host)
 
 
 def composer(

@@ -3,12 +3,14 @@
 import secrets
 
 from mailrelay import log
+from mailrelay.clients.reach import ContactDomains
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.spf import check_spf
 from mailrelay.config import Config
 from mailrelay.core.explained import Explained
 from mailrelay.core.screen import RcptRequest
 from mailrelay.flows.authenticate import Authenticator
+from mailrelay.flows.clearance import unasked
 from mailrelay.flows.examine import Examination
 from mailrelay.flows.explain import Explanation
 from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
@@ -45,6 +47,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         runtime.read_facts,
         PreferencesReader(runtime.database).read,
         runtime.ruling,
+        runtime.clearance(ContactDomains(resolver)),
         runtime.ledger,
         utc_now,
     )
@@ -54,6 +57,8 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         copies.background_reader(runtime.database),
         BackgroundReader(runtime.database).newcomer,
         runtime.ruling,
+        runtime.clearance(unasked),
+        copies.correspondence(config, runtime, keys),
         runtime.ledger,
         copies.composer(config, runtime, keys, imagined_reverse),
         keys,

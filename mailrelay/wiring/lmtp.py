@@ -12,10 +12,12 @@ from mailrelay.config import Config
 from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
 from mailrelay.flows.books import Books
+from mailrelay.flows.clearance import unasked
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.secondtry import SecondTry
+from mailrelay.flows.sending import Sending
 from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.flows.technical import TechnicalMail
 from mailrelay.servers.lmtp import LmtpServer
@@ -76,12 +78,24 @@ class LmtpRole:
         )
         books, alias_maker = Books(runtime.rules, runtime.ledger), AliasMaker(runtime.database)
         keep = held_store(config, self._archive).hold
+        correspondence = copies.correspondence(config, runtime, self._dkim)
         delivery = Delivery(
             runtime.rules,
             books,
             runtime.read_facts,
             alias_maker,
             TechnicalMail(runtime.rules, books, composer, self._dispatcher, read_report, srs_bounces, second_try),
+            Sending(
+                runtime.rules,
+                books,
+                runtime.clearance(unasked),
+                alias_maker,
+                alias_maker.unmake,
+                keep,
+                correspondence,
+                self._dispatcher,
+                runtime.ruling,
+            ),
             Forwarding(
                 runtime.rules,
                 books,
@@ -91,6 +105,7 @@ class LmtpRole:
                 self._dispatcher,
                 runtime.ruling,
                 alias_maker.unmake,
+                correspondence.answers_contact,
             ),
             utc_now,
             config.lmtp.timeout_seconds,

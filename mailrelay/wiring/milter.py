@@ -17,12 +17,14 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from mailrelay import log, notify
+from mailrelay.clients.reach import ContactDomains
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.spf import check_spf
 from mailrelay.config import Config, load
 from mailrelay.core.errors import BadConfig, Unavailable
 from mailrelay.core.findings import Findings
 from mailrelay.core.header import Message
+from mailrelay.core.sending.contact import Reach
 from mailrelay.endpoint import Endpoint
 from mailrelay.flows.authenticate import Authenticator, Client
 from mailrelay.flows.examine import Arrival, Examination, Examined
@@ -151,6 +153,7 @@ class _Worker:
         self._config = config
         self._runtime = Runtime(config, "milter", None)
         self._authenticator: Authenticator | None = None
+        self._domains: ContactDomains | None = None
         self._examination = Examination(
             self._runtime.rules,
             trusted(config),
@@ -158,6 +161,7 @@ class _Worker:
             self._runtime.read_facts,
             PreferencesReader(self._runtime.database).read,
             self._runtime.ruling,
+            self._runtime.clearance(self._reach),
             self._runtime.ledger,
             utc_now,
             config.milter.timeout_seconds,
@@ -202,6 +206,7 @@ class _Worker:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         resolver = Resolver(self._config.dns.nameservers)
+        self._domains = ContactDomains(resolver)
         self._authenticator = Authenticator(resolver, check_spf, organisational_domains())
         await self._runtime.database.open()
         following = asyncio.create_task(self._runtime.follower.run(), name="changes")
@@ -213,6 +218,10 @@ class _Worker:
     async def _authenticate(self, message: Message, client: Client, author_domain: str, now: int) -> Findings:
         assert self._authenticator is not None  # made before anything was answered
         return await self._authenticator.authenticate(message, client, author_domain, now)
+
+    async def _reach(self, domain: str, /) -> Reach:
+        assert self._domains is not None  # made with the other
+        return await self._domains(domain)
 
     def _ask(self, arrival: Arrival) -> Examined:
         """From libmilter's threads into the event loop and back."""

@@ -31,7 +31,9 @@ class PolicyRole:
         assert runtime.memory.cache is not None
         self._config = config
         self._runtime = runtime
-        self._admission = Admission(runtime.rules, runtime.memory.cache, runtime.read_facts, runtime.ledger, utc_now)
+        self._admission = Admission(
+            runtime.rules, runtime.memory.cache, runtime.read_facts, runtime.read_sending, runtime.ledger, utc_now
+        )
         self._credentials = Credentials(runtime.database)
         self._servers: list[asyncio.Server] = []
 

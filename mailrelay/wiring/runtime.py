@@ -20,8 +20,11 @@ from mailrelay.core.realm import Realm
 from mailrelay.core.reply import Replies
 from mailrelay.core.rules.model import RuleId
 from mailrelay.core.screen import Keys, Surroundings
+from mailrelay.core.sending.authorise import SendingLimits
+from mailrelay.core.sending.facts import SendingFacts, SendingInquiry
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.cache import FactsCache
+from mailrelay.flows.clearance import AskReach, Clearance
 from mailrelay.flows.memory import Memory
 from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.flows.rules import Checks, Identity, Rules
@@ -33,6 +36,7 @@ from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
 from mailrelay.store.ledger import Ledger
 from mailrelay.store.rules import RuleReader
+from mailrelay.store.sending import SendingReader
 from mailrelay.store.targets import TargetReader
 
 # Compiled rules: of some 5,000 accounts with three each, or of 150,000 without any.
@@ -91,6 +95,8 @@ class Runtime:
         self.ledger = BatchedLedger(Ledger(self.database))
         reader = FactsReader(self.database, config.service.catch_all)
         self._facts: Batcher[Inquiry, Facts] = Batcher(reader.read, lanes=max(1, config.database.connections - 2))
+        sending = SendingReader(self.database)
+        self._sending: Batcher[SendingInquiry, SendingFacts | None] = Batcher(sending.read, lanes=2)
         rules = RuleReader(self.database)
         self.rulebooks = Rulebooks(rules.active, _RULEBOOK_OCTETS)
         self._matched: Batcher[Sequence[RuleId], None] = Batcher(rules.count)
@@ -109,6 +115,14 @@ class Runtime:
     async def read_facts(self, inquiry: Inquiry) -> Facts:
         """Facts from the database, several inquiries a round trip."""
         return await self._facts.ask(inquiry)
+
+    async def read_sending(self, inquiry: SendingInquiry, /) -> SendingFacts | None:
+        """What stands behind a reverse address, several inquiries a round trip."""
+        return await self._sending.ask(inquiry)
+
+    def clearance(self, reach: AskReach) -> Clearance:
+        """What decides about replies and sends."""
+        return Clearance(self.rules, self.read_facts, self.read_sending, reach, utc_now)
 
     async def count_rules(self, matched: Sequence[RuleId]) -> None:
         """Count the rules that matched a message; concurrent ones share a statement. Raises Unavailable."""
@@ -159,6 +173,9 @@ def _rules(config: Config) -> Rules:
             limits.new_aliases_per_hour,
             limits.new_aliases_per_hour_and_network,
             limits.bandwidth_octets_per_month,
+        ),
+        sending_limits=SendingLimits(
+            limits.replies_and_sends_per_day, limits.replies_and_sends_per_hour, limits.new_contacts_per_day
         ),
         identity=Identity(
             domain=service.domain,

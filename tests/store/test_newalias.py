@@ -14,7 +14,7 @@ from mailrelay.core.judge import DefaultLimits, Deliver, Question, judge
 from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
 from mailrelay.store.newalias import AliasMaker
-from tests.store.world import JOHN, OTHER, OWN_EXAMPLE, Connection, handle, insert, release, value
+from tests.store.world import JOHN, OTHER, OWN_EXAMPLE, Connection, alias, handle, insert, release, value
 from tests.store.worlds import about
 
 
@@ -151,4 +151,10 @@ async def test_one_that_was_used_since_stays(conn: Connection, database: Databas
     await make(inquiry, await verdict_on(database, inquiry), None)
     await conn.execute("update alias set emails_forwarded = 1")
     await make.unmake(AliasId(await value(conn, "select id from alias")))
+    assert await value(conn, "select count(*) from alias") == 1
+
+
+async def test_one_on_a_shared_domain_stays_taken(conn: Connection, database: Database) -> None:
+    number = await alias(conn, "new@alias.example")
+    await AliasMaker(database).unmake(AliasId(number))
     assert await value(conn, "select count(*) from alias") == 1

@@ -118,8 +118,8 @@ async def test_rows_of_the_same_moment_all_go(conn: Connection, store: Retention
 
 
 async def test_bandwidth_is_kept_longer_than_other_windows(conn: Connection, store: RetentionStore) -> None:
-    await add(conn, Kind.BANDWIDTH, *[NOW - timedelta(days=3)] * 5)
-    await add(conn, Kind.RATE_WINDOW, *[NOW - timedelta(days=3)] * 5)
+    await add(conn, Kind.BANDWIDTH, *[NOW - timedelta(days=9)] * 5)
+    await add(conn, Kind.RATE_WINDOW, *[NOW - timedelta(days=9)] * 5)
     assert sum((await sweep(store, Kind.RATE_WINDOW))[0]) == 5
     assert sum((await sweep(store, Kind.BANDWIDTH))[0]) == 0
     assert await value(conn, "select count(*) from rate_window where kind = 'bandwidth'") == 5

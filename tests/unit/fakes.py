@@ -65,13 +65,23 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "username": {"active": True, "catch_all": True},
     "domain": {"active": True, "catch_all": False},
     "handle": {"state": "active", "catch_all": True},
-    "alias": {"state": "active", "emails_forwarded": 0, "emails_blocked": 0, "reply_via_alias": False},
+    "alias": {
+        "state": "active",
+        "emails_forwarded": 0,
+        "emails_blocked": 0,
+        "reply_via_alias": False,
+        "emails_replied": 0,
+        "emails_sent": 0,
+    },
     "ban": {"scope": "both", "hits": 0},
     "blocked_sender": {"blocked": 0},
     "outbound": {"bounce_count": 0, "email_type": "F", "mode": "transparent", "destination": "real@inbox.example"},
 }
 _WINDOW_STARTS: dict[str, Callable[[datetime], datetime]] = {
     "message": lambda now: now.replace(second=0, microsecond=0),
+    "reply_send": lambda now: now.replace(second=0, microsecond=0),
+    "new_contact": lambda now: now.replace(second=0, microsecond=0),
+    "auto_reply": lambda now: now.replace(second=0, microsecond=0),
     "new_alias": lambda now: now.replace(second=0, microsecond=0),
     "bandwidth": lambda now: now.replace(day=1, hour=0, minute=0, second=0, microsecond=0),
 }
@@ -87,6 +97,7 @@ class FakeStore:
         self.clock = clock
         self.catch_all = catch_all
         self.tables: dict[str, list[Row]] = {}
+        self.count: Callable[[Tally], None] = self._count_forward  # what else a tally is for
         self.counted: list[RuleId] = []  # rules, once for each message that they matched
         self.trouble: Callable[[str, str], None] = lambda moment, operation: None
 
@@ -322,6 +333,7 @@ class FakeStore:
             "ledger",
             ingress_key=envelope.key,
             queue_id=envelope.queue_id,
+            message_id=envelope.message_id,
             rcpt=envelope.rcpt,
             sender=envelope.sender,
             account_id=envelope.account_id,
@@ -366,11 +378,14 @@ class FakeStore:
                 row["bounce_text"] = closing.note or row["bounce_text"]
         if tally is None:
             return
-        for row in self.rows("alias", id=tally.alias_id):
-            row["emails_forwarded"] += 1
+        self.count(tally)
         for subject in {"", tally.sender_org}:
             self.use(tally.account_id, "message", subject, 1)
             self.use(tally.account_id, "bandwidth", subject, tally.octets)
+
+    def _count_forward(self, tally: Tally) -> None:
+        for row in self.rows("alias", id=tally.alias_id):
+            row["emails_forwarded"] += 1
 
     def use(self, account_id: int, kind: str, subject: str, amount: int) -> None:
         start = _WINDOW_STARTS[kind](self.clock())

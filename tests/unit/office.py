@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,10 +20,14 @@ from mailrelay.core.realm import Realm
 from mailrelay.core.reply import Replies
 from mailrelay.core.rules.model import NO_RULES, Book
 from mailrelay.core.screen import Keys, RcptRequest, Surroundings
+from mailrelay.core.sending.authorise import SendingLimits
+from mailrelay.core.sending.contact import Reach
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.admit import Admission
 from mailrelay.flows.books import Books
 from mailrelay.flows.cache import FactsCache
+from mailrelay.flows.clearance import Clearance
+from mailrelay.flows.correspondence import Correspondence
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Composer, SigningKeys
 from mailrelay.flows.forward import Forwarding
@@ -30,9 +36,11 @@ from mailrelay.flows.revision import Reviser
 from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import SecondTry
+from mailrelay.flows.sending import Sending
 from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.flows.technical import TechnicalMail
 from mailrelay.wire.report import returned, undelivered
+from tests.unit.fake_sending import SendingRows, count_sent
 from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
 from tests.unit.shelf import FakeShelf
 
@@ -92,6 +100,7 @@ class Office:
             ),
             replies=Replies(),
             limits=DefaultLimits(),
+            sending_limits=SendingLimits(),
             identity=Identity(
                 domain="relay.example",
                 hostname="mx.relay.example",
@@ -103,7 +112,13 @@ class Office:
             checks=Checks(required=False, keys=(KEY,), thresholds=Thresholds(6.0, 15.0)),
             message_octets=100_000,
         )
-        self.admission = Admission(self.rules, self.cache, self.store.read_facts, self.store, self.clock)
+        self.rows = SendingRows(self.store)
+        self.store.count = partial(count_sent, self.store)
+        self.reach: dict[str, Reach] = {}  # of domains; the others take mail
+        self.clearance = Clearance(self.rules, self.store.read_facts, self.rows.read_sending, self._reach, self.clock)
+        self.admission = Admission(
+            self.rules, self.cache, self.store.read_facts, self.rows.read_sending, self.store, self.clock
+        )
         self.dispatcher = Dispatcher(self.store, self.outside, counter())
         reviser = Reviser(
             self.rules,
@@ -141,6 +156,9 @@ class Office:
         )
         self.book = NO_RULES
         self.ruling = Ruling(self._read_book, self.store.read_targets, self.store.count_rules)
+        self.correspondence = Correspondence(
+            self.rules, self.rows.read_named, signing_keys, urlsplit(url).hostname or ""
+        )
         self.forwarding = Forwarding(
             self.rules,
             books,
@@ -150,6 +168,18 @@ class Office:
             self.dispatcher,
             self.ruling,
             self.store.unmake_alias,
+            self.correspondence.answers_contact,
+        )
+        self.sending = Sending(
+            self.rules,
+            books,
+            self.clearance,
+            self.store.make_alias,
+            self.store.unmake_alias,
+            self.shelf.hold,
+            self.correspondence,
+            self.dispatcher,
+            self.ruling,
         )
         self.delivery = Delivery(
             self.rules,
@@ -157,12 +187,16 @@ class Office:
             self.store.read_facts,
             self.store.make_alias,
             self.technical,
+            self.sending,
             self.forwarding,
             self.clock,
         )
 
     def clock(self) -> datetime:
         return self.now
+
+    async def _reach(self, domain: str, /) -> Reach:
+        return self.reach.get(domain, "yes")
 
     async def _read_book(self, account_id: AccountId) -> Book:
         return self.book

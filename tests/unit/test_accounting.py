@@ -155,7 +155,7 @@ def test_across_crashes_every_destination_gets_at_least_one_copy(
             check(office, rcpts, await office.deliver(*rcpts))
             # The process is killed: what it remembered is gone, and Postfix never heard its answers.
             fresh = Dispatcher(office.store, office.outside, ids)
-            office.forwarding.dispatcher = office.technical.dispatcher = fresh
+            office.forwarding.dispatcher = office.technical.dispatcher = office.sending.dispatcher = fresh
         await deliver_until_done(office, rcpts, [])
 
     with capture_logs():

@@ -84,6 +84,7 @@ class Desk:
             self.store.read_facts,
             self.read_preferences,
             self.office.ruling,
+            self.office.clearance,
             self.store,
             self.office.clock,
             1.0,

@@ -53,6 +53,7 @@ class Desk:
             store.read_facts,
             self.read_preferences,
             office.ruling,
+            office.clearance,
             store,
             office.clock,
         )
@@ -65,6 +66,8 @@ class Desk:
             store.read_background,
             store.read_newcomer,
             office.ruling,
+            office.clearance,
+            office.correspondence,
             store,
             Composer(office.rules, rsa, reviser),
             rsa,

@@ -21,7 +21,7 @@ def test_every_kind_has_its_time() -> None:
     days = {kind: (NOON - before) / timedelta(days=1) for kind, before in cutoffs(NOON, 6.5, 90).items()}
     assert days == {
         Kind.OUTBOUND: 14,
-        Kind.RATE_WINDOW: 2,
+        Kind.RATE_WINDOW: 8,
         Kind.BANDWIDTH: 92,
         Kind.MESSAGE_ID: 400,
         Kind.CONFIRMATION: 30,

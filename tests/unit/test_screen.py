@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailrelay.core import srs, verp
-from mailrelay.core.address import Address
+from mailrelay.core.address import Address, parse_address
 from mailrelay.core.bans import Ban, BanBook, BanId, BanType
 from mailrelay.core.facts import Reason
 from mailrelay.core.judge import Question
@@ -18,6 +18,7 @@ from mailrelay.core.screen import (
     Accept,
     AskAlias,
     AskOutbound,
+    AskReverse,
     Keys,
     RcptRequest,
     Refusal,
@@ -89,7 +90,6 @@ REFUSALS = {
         Reason.RETURN_PATH_INVALID,
     ),
     "2.2-9-forgotten-key": (path(key=b"x" * 32), "UNKNOWN", Reason.RETURN_PATH_INVALID),
-    "1.9-opaque-reverse": ("r-" + "a" * 16 + "@own.example", "UNKNOWN", Reason.RESERVED),
     "2.2-10-forged": ("SRS0=aaaaaaaa=2W=x.example=y@srs.relay.example", "UNKNOWN", Reason.RETURN_PATH_INVALID),
     "12.7-189": (srs_address(age=22), "UNKNOWN", Reason.RETURN_PATH_INVALID),
     "service-domain": ("somebody@relay.example", "UNKNOWN", Reason.UNKNOWN),
@@ -276,3 +276,8 @@ def test_a_day_begins_at_midnight_utc() -> None:
     midnight = datetime(2026, 1, 1, tzinfo=UTC)
     assert day_number(midnight) == 20454  # the day of the vectors in spec section 7.1
     assert day_number(midnight - timedelta(microseconds=1)) == 20453
+
+
+def test_1_7_an_opaque_reverse_address_is_looked_up() -> None:
+    rcpt = "R-" + "A" * 16 + "@own.example"
+    assert result(rcpt) == AskReverse(parse_address(rcpt))

@@ -1,0 +1,186 @@
+"""The story of mail that an owner writes through an alias, to a reverse address (spec section 4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mailrelay import log
+from mailrelay.core.address import Address, is_opaque_reverse, split_extension
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.facts import REASON_TEXTS, Facts, Reason
+from mailrelay.core.held import HeldKind, Hold, storable
+from mailrelay.core.inquiry import inquire
+from mailrelay.core.judge import Deliver
+from mailrelay.core.ledger import Envelope
+from mailrelay.core.realm import Place
+from mailrelay.core.reply import ACCEPTED
+from mailrelay.core.rules.model import Flow
+from mailrelay.core.sending.authorise import Allowed
+from mailrelay.core.sending.classify import Owner, evidence_of
+from mailrelay.core.sending.fate import Defer, Drop, Forward, Keep, at_delivery
+from mailrelay.core.sending.leaks import Verdict
+from mailrelay.core.verp import EmailType
+from mailrelay.flows.books import Books, Done
+from mailrelay.flows.clearance import Clearance, Cleared
+from mailrelay.flows.correspondence import Errand, Outbound
+from mailrelay.flows.evidence import stopped
+from mailrelay.flows.forward import KeepMail, UnmakeAlias
+from mailrelay.flows.handover import Destination, Dispatcher
+from mailrelay.flows.letter import Letter
+from mailrelay.flows.ports import MakeAlias
+from mailrelay.flows.rules import Rules
+from mailrelay.flows.ruling import Ruling
+
+# Postfix gives up after five days: then it would bounce to whoever is said to have written.
+_WAIT_SECONDS = 4 * 86400
+
+
+class Compose(Protocol):
+    """Prepares the message for the contact. Raises Unavailable."""
+
+    async def outbound(self, errand: Errand) -> Outbound: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """It is no mail of the owner's, so it goes to the alias. rcpt: as if it had been addressed so; tagged: a warning
+    goes with it.
+    """
+
+    rcpt: Address
+    tagged: bool = False
+
+
+@dataclass(slots=True)
+class Sending:
+    """Sends replies and new messages. Raises Unavailable."""
+
+    rules: Rules
+    books: Books
+    clearance: Clearance
+    make_alias: MakeAlias
+    unmake_alias: UnmakeAlias
+    keep: KeepMail
+    composer: Compose
+    dispatcher: Dispatcher
+    ruling: Ruling
+
+    async def __call__(self, letter: Letter, rcpt: Address, place: Place) -> Done | Detour:
+        """rcpt: has the form of a reverse address."""
+        checked = letter.checked
+        route = checked.route if checked is not None else "smtp"
+        findings = checked.findings if checked is not None else None
+        evidence = evidence_of(letter.message, letter.author, letter.mail.sender, route, findings)
+        cleared = await self.clearance(rcpt, place, evidence, letter.mail.client)
+        opaque = is_opaque_reverse(rcpt.local)
+        if cleared is None:
+            return await self.books.end(letter.envelope(str(rcpt)), Reason.RESERVED) if opaque else Detour(rcpt)
+        stores = cleared.sending.manner.stores_failed
+        waited = checked is not None and letter.now.timestamp() - checked.time >= _WAIT_SECONDS
+        fate = at_delivery(evidence, cleared.decision, stores_failed=stores, waited=waited)
+        envelope = self._envelope(letter, rcpt, cleared.facts)
+        match fate:
+            case Forward(tagged):
+                return Detour(cleared.aim.alias if opaque else rcpt, tagged)
+            case Defer(refusal):
+                reply = refusal.answer(self.rules.replies) or self.rules.replies["TEMP"]
+                return self.books.wait(envelope, reply, refusal.reason)
+            case Drop(refusal):
+                return await self.books.end(envelope, refusal.reason)
+            case Keep(refusal):
+                assert isinstance(cleared.who, Owner)  # what strangers write is not kept
+                kept = await self._hold(letter, envelope, cleared.who.kind, "unauthorised", refusal.reason)
+                return kept or await self.books.end(envelope, refusal.reason)
+            case Allowed():
+                return await self._allowed(letter, rcpt, place, envelope, cleared, fate)
+
+    async def _allowed(
+        self, letter: Letter, rcpt: Address, place: Place, envelope: Envelope, cleared: Cleared, allowed: Allowed
+    ) -> Done:
+        facts = cleared.facts
+        stop = stopped(letter, facts.alias, self.rules)
+        if stop is not None:
+            return await self.books.end(envelope, stop)
+        if allowed.creates:
+            facts = await self._create(letter, rcpt, place, cleared)
+            envelope = self._envelope(letter, rcpt, facts)
+        if facts.alias is None:
+            raise Unavailable("the alias was not there after it had been made")
+        flow: Flow = "R" if allowed.kind is EmailType.REPLY else "S"
+        speaker = str(allowed.mailbox.address)
+        account_id = cleared.sending.account_id
+        effects = await self.ruling.ask(account_id, flow, letter.message, speaker, cleared.aim.alias, facts.alias)
+        errand = Errand(
+            letter, place, facts.alias, cleared.aim.alias, cleared.contact, cleared.sending, allowed, effects
+        )
+        done = await self._by_rules(errand, envelope)
+        if effects.matched and done.outcome != "deferred":
+            await self.ruling.count(effects.matched)
+        return done
+
+    async def _by_rules(self, errand: Errand, envelope: Envelope) -> Done:
+        letter, kind, effects = errand.letter, errand.allowed.kind, errand.effects
+        if effects.block is not None:
+            if errand.allowed.creates:
+                await self.unmake_alias(errand.alias.id)
+                envelope = replace(envelope, alias_id=None)
+            return await self.books.end(envelope, Reason.RULE)
+        if effects.quarantine is not None:
+            kept = await self._hold(letter, envelope, kind, "quarantined", Reason.RULE_QUARANTINE)
+            if kept is not None:
+                return kept
+        outbound = await self.composer.outbound(errand)
+        if outbound.leaks is Verdict.REFUSE:
+            kept = await self._hold(letter, envelope, kind, "held", Reason.LEAK)
+            return kept or await self.books.end(envelope, Reason.LEAK)
+        if outbound.leaks is Verdict.WARN:
+            log.logger().warning("recipient.leak", alias=errand.alias.id, places=_places(outbound))
+        mailbox = errand.allowed.mailbox
+        destination = Destination(mailbox.id, errand.contact)
+        handover = await self.dispatcher.dispatch(letter, envelope, outbound, [destination], "", outbound.sent)
+        return self.books.handed(envelope, handover)
+
+    async def _create(self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared) -> Facts:
+        """The alias that an owner writes from first (spec section 4.11)."""
+        facts, around = cleared.facts, self.rules.around
+        assert facts.account is not None  # authorise has seen to both
+        assert facts.parent is not None
+        author = str(letter.author) if letter.author is not None else ""
+        inquiry = inquire(cleared.aim.alias, place, letter.mail.sender, author, letter.mail.client, around.organisation)
+        verdict = Deliver(facts.account, None, facts.parent, (), by_owner=True)
+        await self.make_alias(inquiry, verdict, split_extension(rcpt.local)[1])
+        return await self.clearance.read_facts(inquiry)
+
+    async def _hold(
+        self, letter: Letter, envelope: Envelope, kind: EmailType, held: HeldKind, reason: Reason
+    ) -> Done | None:
+        """None: there is no room."""
+        identity = self.rules.identity
+        name = f"{identity.header_prefix}ingress".lower().encode("ascii")
+        hold = Hold(
+            envelope,
+            held,
+            reason,
+            REASON_TEXTS[reason],
+            identity.hostname,
+            str(letter.author) if letter.author is not None else "",
+            "",
+            storable(letter.message, identity.header_prefix),
+            evidence=letter.message.first(name) or b"",
+            type=kind,
+            bounce_type="rule" if reason is Reason.RULE_QUARANTINE else None,
+        )
+        if (await self.keep(hold)).no_room:
+            return None
+        return Done(ACCEPTED, "held", reason, envelope.account_id, envelope.alias_id)
+
+    @staticmethod
+    def _envelope(letter: Letter, rcpt: Address, facts: Facts) -> Envelope:
+        account_id = facts.account.id if facts.account is not None else None
+        alias_id = facts.alias.id if facts.alias is not None else None
+        # What is sent does not come in: it counts against no loop.
+        return replace(letter.envelope(str(rcpt), account_id, alias_id), fingerprint=None)
+
+
+def _places(outbound: Outbound) -> Sequence[str]:
+    return sorted({one.place.value for one in outbound.edited.leaks})

@@ -1,0 +1,276 @@
+"""Replies and sends from the queue to the contact, and what becomes of those that may not go out."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mailrelay.core import ingress
+from mailrelay.core.address import Address
+from mailrelay.core.dkim import SigningKey
+from mailrelay.core.header import Message, split
+from mailrelay.core.plan import Copy, Handed, Refused
+from mailrelay.core.rules import stored
+from mailrelay.core.rules.model import RuleId, StoredRule
+from mailrelay.core.verp import VerpId, decode
+from tests.golden.cases import examined
+from tests.unit.fakes import NOW
+from tests.unit.office import KEY, OK, TEMP, Office, new_office
+
+REAL, CONTACT = "real@inbox.example", "help@shop.example"
+REVERSE = "a1+help=shop.example@alias.example"
+PASS = {"dmarc": {"result": "pass", "published": "reject", "policy": "reject"}}
+FAIL = {"dmarc": {"result": "fail", "published": "none", "policy": "none"}}
+HEAD = (
+    b'From: "Real Name" <real@inbox.example>\r\n'
+    b"To: \"Support Desk 'help at shop.example'\" <a1+help=shop.example@alias.example>\r\n"
+    b"Subject: Re: Your order 77\r\n"
+    b"Date: Tue, 06 Jan 2026 13:15:00 -0500\r\n"
+    b"Message-ID: <real-1@inbox.example>\r\n"
+    b"User-Agent: Mail 1.0\r\nX-Originating-IP: 192.0.2.77\r\nAutocrypt: addr=real@inbox.example; keydata=eA==\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
+)
+ANSWERS = b"In-Reply-To: <20260106.77@shop.example>\r\nReferences: <20260106.77@shop.example>\r\n"
+BODY = (
+    b"Yes, please.\r\n\r\nOn Tue, somebody wrote:\r\n"
+    b"> To: real@inbox.example\r\n> mail a1+help=shop.example@alias.example\r\n"
+)
+
+
+_PRIVATE = Ed25519PrivateKey.from_private_bytes(KEY)
+
+
+@pytest.fixture
+def office() -> Office:
+    return new_office(lambda domain: (SigningKey(domain, "mr1e", "ed25519-sha256", _PRIVATE),))
+
+
+async def send(
+    office: Office,
+    *rcpts: str,
+    head: bytes = HEAD + ANSWERS,
+    body: bytes = BODY,
+    found: dict[str, Any] | None = PASS,
+    sender: str = REAL,
+    queue_id: str = "4Reply1",
+) -> list[str]:
+    content = examined(head + b"\r\n" + body, found, sender, NOW)
+    return await office.deliver(*(rcpts or (REVERSE,)), sender=sender, content=content, queue_id=queue_id)
+
+
+def read(copy: Copy) -> Message:
+    return split(b"".join(copy.content))
+
+
+def row(office: Office, address: str) -> Any:
+    local, _, domain = address.partition("@")
+    found = office.store.row("alias", local_part=local, domain=domain)
+    assert found is not None
+    return found
+
+
+async def test_12_4_99_a_reply_reaches_the_contact_from_the_alias(office: Office) -> None:
+    assert await send(office) == [OK]
+    [copy] = office.outside.copies
+    message = read(copy)
+    assert copy.rcpt == CONTACT
+    local, _, domain = copy.sender.partition("@")
+    path = decode(local, domain, (KEY,), int(NOW.timestamp()) // 86400)
+    assert isinstance(path, VerpId) and path.type == "R" and domain == "alias.example"
+    assert message.first(b"from") == b"a1@alias.example"
+    assert message.first(b"to") == b"help@shop.example"
+    assert b"inbox.example" not in b"".join(copy.content)
+    assert b"> To: a1@alias.example\r\n> mail help@shop.example\r\n" in message.body
+    assert row(office, "a1@alias.example")["emails_replied"] == 1
+    assert [entry["outcome"] for entry in office.entries()] == ["delivered"]
+    [outbound] = office.store.rows("outbound")
+    assert (outbound["email_type"], outbound["mode"]) == ("R", None)
+
+
+async def test_12_4_100_without_a_thread_it_is_a_send(office: Office) -> None:
+    assert await send(office, head=HEAD) == [OK]
+    alias = row(office, "a1@alias.example")
+    assert (alias["emails_sent"], alias["emails_replied"], alias["emails_forwarded"]) == (1, 0, 0)
+    [copy] = office.outside.copies
+    assert (read(copy).first(b"feedback-id") or b"").startswith(b"S:")
+
+
+async def test_12_4_101_two_contacts_get_one_message_id(office: Office) -> None:
+    other = "a1+boss=shop.example@alias.example"
+    head = HEAD.replace(b"Subject:", b"Cc: " + other.encode() + b"\r\nSubject:") + ANSWERS
+    assert await send(office, REVERSE, other, head=head) == [OK, OK]
+    first, second = map(read, office.outside.copies)
+    assert first.first(b"message-id") == second.first(b"message-id")
+    assert {copy.rcpt for copy in office.outside.copies} == {CONTACT, "boss@shop.example"}
+    for message in (first, second):
+        assert b"help@shop.example" in (message.first(b"to") or b"")
+        assert b"boss@shop.example" in (message.first(b"cc") or b"")
+
+
+async def test_answers_to_the_answer_find_their_thread(office: Office) -> None:
+    await send(office)
+    [known] = office.store.rows("message_id")
+    assert known["original_id"] == "<real-1@inbox.example>"
+    assert known["our_id"] == (read(office.outside.copies[0]).first(b"message-id") or b"").decode()
+    head = HEAD.replace(b"<real-1@", b"<real-2@") + b"In-Reply-To: <real-1@inbox.example>\r\n"
+    await send(office, head=head, queue_id="4Reply2")
+    assert (read(office.outside.copies[1]).first(b"in-reply-to") or b"").decode() == known["our_id"]
+
+
+async def test_12_4_102_a_send_creates_the_alias(office: Office) -> None:
+    assert await send(office, "fresh+help=shop.example@own.example", head=HEAD) == [OK]
+    assert row(office, "fresh@own.example")["emails_sent"] == 1
+    [copy] = office.outside.copies
+    assert read(copy).first(b"from") == b"fresh@own.example"
+
+
+async def test_4_11_owners_create_where_strangers_cannot(office: Office) -> None:
+    """rx.example has no catch-all."""
+    assert await send(office, "fresh+help=shop.example@rx.example", head=HEAD) == [OK]
+    assert row(office, "fresh@rx.example")["emails_sent"] == 1
+    stranger = HEAD.replace(b"real@inbox.example", b"news@shop.example")
+    assert await send(office, "other+x=y.example@rx.example", head=stranger, sender="news@shop.example") == [OK]
+    assert office.store.row("alias", local_part="other", domain="rx.example") is None
+
+
+@pytest.mark.parametrize("author", ["third@inbox3.example", "news@shop.example"], ids=["12.4-103", "12.4-121"])
+async def test_strangers_reach_the_owner(office: Office, author: str) -> None:
+    head = HEAD.replace(b"real@inbox.example>\r\nTo", author.encode() + b">\r\nTo") + ANSWERS
+    assert await send(office, head=head, sender=author) == [OK]
+    [copy] = office.outside.copies
+    assert copy.rcpt == REAL
+    assert read(copy).first(b"x-mailrelay-envelope-to") == REVERSE.encode()
+    assert row(office, "a1@alias.example")["emails_forwarded"] == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "change", "reason"),
+    [
+        pytest.param("recipient", 1, {"can_reply_send": False}, "sending_off", id="12.4-104"),
+        pytest.param("alias", 1, {"attached_recipients_only": True}, "not_attached", id="12.4-105"),
+    ],
+)
+async def test_what_may_not_go_out_is_dropped(
+    office: Office, table: str, number: int, change: dict[str, Any], reason: str
+) -> None:
+    office.store.update(table, number, **change)
+    assert await send(office) == [OK]
+    assert office.outside.copies == []
+    assert office.outcomes() == [(REVERSE, "discarded", reason)]
+
+
+async def test_12_4_106_the_owners_unproved_mail_is_kept_and_never_forwarded(office: Office) -> None:
+    assert await send(office, found=FAIL) == [OK]
+    assert office.outside.copies == []
+    assert office.outcomes() == [(REVERSE, "held", "not_authenticated")]
+    [kept] = office.store.rows("failed_delivery")
+    assert (kept["hold"].kind, kept["hold"].type) == ("unauthorised", "R")
+
+
+async def test_12_4_119_a_deactivated_alias_still_answers(office: Office) -> None:
+    assert await send(office, "off+help=shop.example@alias.example") == [OK]
+    assert len(office.outside.copies) == 1
+
+
+async def test_12_4_120_a_deleted_one_does_not(office: Office) -> None:
+    assert await send(office, "gone+help=shop.example@alias.example") == [OK]
+    assert office.outside.copies == []
+    assert office.outcomes()[0][1] == "discarded"
+
+
+async def test_12_4_116_where_the_domain_may_not_send_the_service_does(office: Office) -> None:
+    assert await send(office, "x+help=shop.example@unsent.example", head=HEAD) == [OK]
+    [copy] = office.outside.copies
+    message = read(copy)
+    assert message.first(b"from") == b"relay@relay.example"
+    assert message.first(b"reply-to") == b"x@unsent.example"
+    assert copy.sender.endswith("@relay.example")
+
+
+async def test_12_4_122_an_auto_reply_ends_here(office: Office) -> None:
+    assert await send(office, head=HEAD + b"Auto-Submitted: auto-replied\r\n") == [OK]
+    assert office.outside.copies == []
+    assert office.outcomes() == [(REVERSE, "discarded", "auto_reply")]
+
+
+async def test_12_4_124_a_limit_is_a_limit(office: Office) -> None:
+    office.rules.sending_limits = replace(office.rules.sending_limits, per_day=1, per_hour=0)
+    assert await send(office) == [OK]
+    assert await send(office, queue_id="4Reply2") == [OK]
+    assert len(office.outside.copies) == 1
+    assert (REVERSE, "discarded", "sending_limit") in office.outcomes()
+
+
+async def test_12_4_112_a_leak_goes_out_is_replaced_or_is_kept(office: Office) -> None:
+    prose = b"Write to real@inbox.example directly.\r\n"
+    assert await send(office, body=prose) == [OK]
+    office.store.update("account", 1, reply_scrub="all")
+    await send(office, body=prose, queue_id="4Reply2")
+    office.store.update("account", 1, reply_scrub="quoted", leak_policy="block")
+    await send(office, body=prose, queue_id="4Reply3")
+    first, second = office.outside.copies
+    assert read(first).body == prose
+    assert read(second).body == b"Write to a1@alias.example directly.\r\n"
+    assert (REVERSE, "held", "leak") in office.outcomes()
+
+
+async def test_12_4_118_a_reply_to_all_does_not_come_back(office: Office) -> None:
+    head = HEAD.replace(b"Subject:", b"Cc: a1@alias.example\r\nSubject:") + ANSWERS
+    assert await send(office, REVERSE, "a1@alias.example", head=head) == [OK, OK]
+    assert [copy.rcpt for copy in office.outside.copies] == [CONTACT]
+    assert ("a1@alias.example", "discarded", "self_copy") in office.outcomes()
+
+
+async def test_mail_to_another_alias_here_is_vouched_for(office: Office) -> None:
+    office.store.update("domain", 1, name="alias.example")
+    target = "a1+both=alias.example@alias.example"
+    assert await send(office, target, head=HEAD) == [OK]
+    [copy] = office.outside.copies
+    message = read(copy)
+    found = ingress.read(message, (KEY,), int(NOW.timestamp()), "mx.relay.example")
+    assert isinstance(found, ingress.Ingress) and found.route == "internal"
+    assert message.count(b"x-mailrelay-loop") == 1
+    assert copy.rcpt == "both@alias.example"
+
+
+async def test_an_opaque_reverse_address_leads_to_its_contact(office: Office) -> None:
+    opaque = Address("r-" + "a" * 16, "alias.example")
+    office.store.insert("contact", alias_id=1, address=CONTACT, reverse=opaque)
+    assert await send(office, str(opaque)) == [OK]
+    assert [copy.rcpt for copy in office.outside.copies] == [CONTACT]
+    stranger = HEAD.replace(b"real@inbox.example>\r\nTo", b"news@shop.example>\r\nTo")
+    assert await send(office, str(opaque), head=stranger, sender="news@shop.example", queue_id="4F") == [OK]
+    assert office.outside.copies[1].rcpt == REAL
+
+
+async def test_a_repeated_delivery_sends_once(office: Office) -> None:
+    office.outside.answer = lambda copy: Refused(451, "4.3.0 busy")
+    assert await send(office) == [TEMP]
+    assert row(office, "a1@alias.example")["emails_replied"] == 0
+    office.outside.answer = lambda copy: Handed("4QqQ000001")
+    assert [await send(office), await send(office)] == [[OK], [OK]]
+    assert len(office.outside.copies) == 1
+    assert row(office, "a1@alias.example")["emails_replied"] == 1
+
+
+def a_rule(*actions: tuple[str, object]) -> StoredRule:
+    conditions = [{"type": "sender", "match": "is exactly", "values": [REAL]}]
+    done = [{"type": kind, "value": value} for kind, value in actions]
+    return StoredRule(RuleId(3), "r", conditions, done, "AND", forwards=False, replies=True, sends=True)
+
+
+async def test_rules_change_what_goes_out(office: Office) -> None:
+    office.book = stored.book([a_rule(("subject", "Order"), ("displayFrom", "Shopper"))])
+    assert await send(office) == [OK]
+    message = read(office.outside.copies[0])
+    assert message.first(b"subject") == b"Order"
+    assert message.first(b"from") == b'"Shopper" <a1@alias.example>'
+    assert office.store.counted == [3]
+
+
+async def test_a_blocked_send_makes_no_alias(office: Office) -> None:
+    office.book = stored.book([a_rule(("block", True))])
+    assert await send(office, "fresh+help=shop.example@own.example", head=HEAD) == [OK]
+    assert office.outside.copies == []
+    assert office.store.row("alias", local_part="fresh", domain="own.example") is None

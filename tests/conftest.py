@@ -6,14 +6,8 @@ import pytest
 import structlog
 
 
-@pytest.fixture(autouse=True, scope="session")
-def loggers_listen() -> Iterator[None]:
-    """A logger that keeps the processors of its first use is deaf to `capture_logs` once a test configures logging."""
-    configure = structlog.configure
-
-    def without_cache(**settings: object) -> None:
-        configure(**{**settings, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(structlog, "configure", without_cache)
-        yield
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands set how much is logged, which must not decide what the next test hears."""
+    yield
+    structlog.reset_defaults()

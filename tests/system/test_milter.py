@@ -309,9 +309,15 @@ def test_without_the_database_good_mail_passes_and_forgeries_wait(host: MilterHo
     wait_until(lambda: host.health() == 200, "the database to be noticed")
 
 
+def afresh(host: MilterHost) -> None:
+    """After a reload, an idle smtpd could still take one more session under the old settings."""
+    host.postfix.stop()
+    host.postfix.start()
+
+
 def test_names_that_are_no_text_do_not_hurt_anybody(host: MilterHost) -> None:
     host.postfix.postconf("-e", "smtputf8_enable = no")
-    host.postfix.reload()
+    afresh(host)
     try:
         with smtplib.SMTP("127.0.0.1", host.smtp_port, source_address=("127.0.0.11", 0)) as session:
             session.sock.sendall(b"EHLO b\xfcro\r\n")  # type: ignore[union-attr]
@@ -322,7 +328,7 @@ def test_names_that_are_no_text_do_not_hurt_anybody(host: MilterHost) -> None:
             assert session.data(content)[0] == 250
     finally:
         host.postfix.postconf("-X", "smtputf8_enable")
-        host.postfix.reload()
+        afresh(host)
     assert host.told(host.passed(mark_of(content))).helo in ("", "b\udcfcro")
 
 

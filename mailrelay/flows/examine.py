@@ -8,77 +8,31 @@ from typing import Protocol
 
 from mailrelay import log, metrics
 from mailrelay.core import authres, eom, ingress
-from mailrelay.core.address import Address, client_ip, is_opaque_reverse, parse_address
-from mailrelay.core.author import VALUE_OCTETS, from_values, speaker
+from mailrelay.core.address import Address, client_ip
+from mailrelay.core.author import VALUE_OCTETS, from_values
 from mailrelay.core.author import author as find_author
 from mailrelay.core.automatic import is_report
-from mailrelay.core.eom import DEFAULT_PREFERENCES, Content, Fate, Preferences, Rcpt, Refuse
+from mailrelay.core.eom import DEFAULT_PREFERENCES, Content, Fate, Preferences, Refuse
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.facts import AccountId, Facts, Reason
+from mailrelay.core.facts import AccountId, Reason
 from mailrelay.core.findings import Findings
 from mailrelay.core.forged import forged, values
 from mailrelay.core.header import MAX_FIELDS, Message, split
-from mailrelay.core.inquiry import inquire
-from mailrelay.core.judge import Deliver, Verdict, block_behaviour, judge
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
-from mailrelay.core.loopguard import within_reach
 from mailrelay.core.mailbox import FromProblem, from_problem
-from mailrelay.core.realm import Place
 from mailrelay.core.reply import Reply
-from mailrelay.core.rules.model import NO_EFFECTS, Effects, RuleId
-from mailrelay.core.screen import (
-    Accept,
-    AskAlias,
-    AskReverse,
-    RcptRequest,
-    Refusal,
-    Surroundings,
-    is_operator,
-    question,
-    screen,
-)
-from mailrelay.core.sending.classify import Owner, evidence_of
-from mailrelay.core.sending.fate import in_session
+from mailrelay.core.rules.model import RuleId
 from mailrelay.core.spam import read_score
 from mailrelay.flows.authenticate import Client
-from mailrelay.flows.clearance import Clearance, is_reverse
-from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
+from mailrelay.flows.ports import Clock, LedgerPort
+from mailrelay.flows.recipients import Arrival, Known, Recipients
 from mailrelay.flows.rules import Rules
-from mailrelay.flows.ruling import Ruling
+from mailrelay.flows.ruling import CountRules
 
 _NOTES_LIMIT = 1000  # refusals waiting to be written while the database is slow
 _DRAIN_SECONDS = 3.0
 _NOTHING_FOUND = Findings()
-Checks = asyncio.Task[Findings]  # who needs them waits for them
 _OWN_FIELDS = 10  # what Postfix and we put on top must not push others out of delivery's sight
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One message as a milter sees it.
-
-    client: its address, '' if unknown; sender: '' for the null sender; rcpts: those that were accepted, also of other
-    domains; login: name of the authenticated client, ''; is_local: it came by the sendmail command.
-    header: name and value of each field, lines ending with LF; content: with CRLF line ends, cut behind the limit;
-    size_octets: before that. spam_macro: what the filter's macro says.
-    """
-
-    queue_id: str
-    client: str
-    helo: str
-    sender: str
-    rcpts: tuple[str, ...]
-    login: str
-    is_local: bool
-    header: tuple[tuple[str, bytes], ...]
-    content: bytes
-    size_octets: int
-    spam_macro: str = ""
-
-    @property
-    def route(self) -> str:
-        """How it came, in the words of the ingress header."""
-        return f"login:{self.login}" if self.login else "local" if self.is_local else "smtp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +74,13 @@ class Trusted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """One recipient of ours and whose it is. effects: of its owner's rules, where they were asked."""
-
-    text: str
-    rcpt: Rcpt
-    facts: Facts = field(default_factory=Facts)
-    effects: Effects = NO_EFFECTS
-
-
-@dataclass(frozen=True, slots=True)
 class Inspected:
     """What was found out about a message. fates: of the recipients of ours; reply: None if somebody takes it."""
 
     message: Message
     content: Content
     author: Address | None
-    known: Sequence[_Known]
+    known: Sequence[Known]
     fates: Sequence[Fate]
     reply: Reply | None
 
@@ -148,10 +92,9 @@ class Examination:
     rules: Rules
     trusted: Trusted
     authenticate: Authenticate
-    read_facts: ReadFacts
+    recipients: Recipients
     read_preferences: ReadPreferences
-    ruling: Ruling
-    clearance: Clearance
+    count_rules: CountRules
     ledger: LedgerPort
     clock: Clock
     timeout_seconds: float = 30.0
@@ -193,7 +136,8 @@ class Examination:
         finding = self._findings(arrival, message, content, author) if structural is None else _nothing()
         checks = asyncio.create_task(finding)
         try:
-            known = await asyncio.gather(*(self._known(arrival, message, author, rcpt, checks) for rcpt in ours))
+            asked = (self.recipients.known(arrival, message, author, rcpt, checks) for rcpt in ours)
+            known = await asyncio.gather(*asked)
             findings = await checks
         finally:
             checks.cancel()
@@ -243,86 +187,7 @@ class Examination:
         domain = author.domain if author is not None else ""
         return await self.authenticate(message, client, domain, int(self.clock().timestamp()))
 
-    async def _known(
-        self, arrival: Arrival, message: Message, author: Address | None, text: str, checks: Checks
-    ) -> _Known:
-        """One recipient, judged anew: Postfix may not have asked at RCPT, and now there is an author as well."""
-        around, now = self.rules.around, self.clock()
-        request = RcptRequest(arrival.sender, text, arrival.client, "", authenticated=arrival.route != "smtp")
-        screened = screen(request, around, now)
-        if isinstance(screened, Refusal):
-            reply = self.rules.replies[screened.reply]
-            if screened.ban is not None and screened.reply == "BANNED":
-                reply = self.rules.replies.banned(screened.ban.id)
-            ban_id = screened.ban.id if screened.ban is not None else None
-            return _Known(text, Rcpt("person", refusal=Refuse(reply, screened.reason, ban_id=ban_id)))
-        if not isinstance(screened, AskAlias | AskReverse):
-            return _Known(text, Rcpt(_technical_kind(screened, text, self.rules)))
-        ban = around.bans.mailbox(str(author), "sender", now) if author is not None else None
-        if ban is not None:
-            refusal = Refuse(self.rules.replies.banned(ban.id), Reason.BANNED, ban_id=ban.id)
-            return _Known(text, Rcpt("person", refusal=refusal))
-        try:
-            rcpt = parse_address(text)
-            if is_reverse(rcpt):
-                return await self._reverse(arrival, message, author, rcpt, await checks)
-            return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
-        except Unavailable as error:
-            # Whatever the facts could say against it, delivery sees as well.
-            log.logger().warning("message.facts_away", problem=str(error))
-            metrics.DATABASE_ERRORS.inc()
-            return _Known(text, Rcpt("person", preferences=None))
-
-    async def _judged(self, arrival: Arrival, message: Message, text: str, meant: Address, facts: Facts) -> _Known:
-        """Mail to an alias. text: as in the envelope; meant: the alias."""
-        around = self.rules.around
-        place = _place(meant, around)
-        judged = judge(question(meant, place, honour_reverse=False), facts, self.rules.limits, self.clock())
-        verdict = within_reach(judged, around.realm)
-        effects = await self._effects(arrival, message, meant, facts, verdict)
-        blocks = effects.block is not None
-        return _Known(text, Rcpt("person", verdict=verdict, alias=facts.alias, rule_blocks=blocks), facts, effects)
-
-    async def _reverse(
-        self, arrival: Arrival, message: Message, author: Address | None, rcpt: Address, findings: Findings
-    ) -> _Known:
-        """Mail to a reverse address: rows 13 and 13a. What is neither refused nor the owner's is mail to the alias."""
-        evidence = evidence_of(message, author, arrival.sender, arrival.route, findings)
-        cleared = await self.clearance(rcpt, _place(rcpt, self.rules.around), evidence, arrival.client)
-        text = str(rcpt)
-        if cleared is None and is_opaque_reverse(rcpt.local):
-            return _Known(text, Rcpt("person", refusal=Refuse(self.rules.replies["UNKNOWN"], Reason.RESERVED)))
-        if cleared is None:
-            return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
-        refusal = in_session(evidence, cleared.who, cleared.decision)
-        if refusal is not None:
-            reply = refusal.answer(self.rules.replies) or self.rules.replies["TEMP"]
-            refused = Refuse(reply, refusal.reason, ban_id=refusal.ban_id)
-            return _Known(text, Rcpt("person", refusal=refused), cleared.facts)
-        if isinstance(cleared.who, Owner):
-            return _Known(text, Rcpt("person"), cleared.facts)
-        meant = cleared.aim.alias if is_opaque_reverse(rcpt.local) else rcpt
-        return await self._judged(arrival, message, text, meant, cleared.facts)
-
-    async def _effects(
-        self, arrival: Arrival, message: Message, rcpt: Address, facts: Facts, verdict: Verdict
-    ) -> Effects:
-        """What rules say, where a sender whom they block is to hear of it; else delivery asks them."""
-        if not isinstance(verdict, Deliver):
-            return NO_EFFECTS
-        if block_behaviour(facts.alias, facts.parent, verdict.account) != "reject":
-            return NO_EFFECTS
-        address = speaker(message, arrival.sender).address
-        name = str(address) if address is not None else ""
-        return await self.ruling.ask(verdict.account.id, "F", message, name, rcpt, facts.alias)
-
-    async def _facts(self, arrival: Arrival, author: Address | None, rcpt: Address) -> Facts:
-        place = _place(rcpt, self.rules.around)
-        organisation = self.rules.around.organisation
-        name = str(author) if author is not None else ""
-        return await self.read_facts(inquire(rcpt, place, arrival.sender, name, arrival.client, organisation))
-
-    async def _with_preferences(self, known: Sequence[_Known]) -> list[_Known]:
+    async def _with_preferences(self, known: Sequence[Known]) -> list[Known]:
         accounts = {one.facts.account.id for one in known if one.facts.account is not None}
         try:
             found = await self.read_preferences(sorted(accounts)) if accounts else {}
@@ -331,7 +196,7 @@ class Examination:
             metrics.DATABASE_ERRORS.inc()
             found = {}
 
-        def wanted(one: _Known) -> Preferences | None:
+        def wanted(one: Known) -> Preferences | None:
             if one.facts.account is None:  # the operator's, nobody's, or unknown
                 return one.rcpt.preferences
             return found.get(one.facts.account.id)
@@ -340,7 +205,7 @@ class Examination:
 
     # --- what follows ----------------------------------------------------------------------------------------------
 
-    def _fate(self, content: Content, one: _Known, author: Address | None, sender: str) -> Fate:
+    def _fate(self, content: Content, one: Known, author: Address | None, sender: str) -> Fate:
         keys = self.rules.around.keys.loop
         return eom.decide(content, one.rcpt, author, sender, keys, self.rules.message_octets, self.rules.replies)
 
@@ -391,7 +256,7 @@ class Examination:
             octets=arrival.size_octets,
         )
 
-    def _note(self, arrival: Arrival, message: Message, known: Sequence[_Known], fates: Sequence[Fate]) -> None:
+    def _note(self, arrival: Arrival, message: Message, known: Sequence[Known], fates: Sequence[Fate]) -> None:
         """Write the refusals behind the answer: the sender need not wait for it."""
         key = ingress_key(arrival.queue_id, arrival.content)
         endings = [
@@ -413,7 +278,7 @@ class Examination:
 
     async def _write(self, endings: Sequence[Ending], matched: Sequence[Sequence[RuleId]]) -> None:
         try:
-            await asyncio.gather(*(self.ledger.end(ending) for ending in endings), *map(self.ruling.count, matched))
+            await asyncio.gather(*(self.ledger.end(ending) for ending in endings), *map(self.count_rules, matched))
         except Unavailable as error:
             log.logger().warning("message.not_noted", recipients=len(endings), problem=str(error))
         except Exception:
@@ -429,23 +294,7 @@ async def _nothing() -> Findings:
     return _NOTHING_FOUND
 
 
-def _place(rcpt: Address, around: Surroundings) -> Place:
-    place = around.realm.locate(rcpt.domain)
-    assert place is not None  # it was screened
-    return place
-
-
-def _technical_kind(screened: object, text: str, rules: Rules) -> "eom.Kind":
-    """What is accepted without looking for an alias: the operator's addresses, and return paths."""
-    if isinstance(screened, Accept):
-        rcpt = parse_address(text)
-        place = rules.around.realm.locate(rcpt.domain)
-        if place is not None and is_operator(rcpt, place):
-            return "operator"
-    return "return_path"
-
-
-def _ending(arrival: Arrival, message: Message, key: IngressKey, one: _Known, fate: Refuse, reason: Reason) -> Ending:
+def _ending(arrival: Arrival, message: Message, key: IngressKey, one: Known, fate: Refuse, reason: Reason) -> Ending:
     account, alias = one.facts.account, one.facts.alias
     envelope = Envelope(
         key=key,

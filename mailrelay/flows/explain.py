@@ -47,9 +47,10 @@ from mailrelay.core.screen import (
 )
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
 from mailrelay.flows.evidence import is_bare, read_ingress
-from mailrelay.flows.examine import Arrival, Changes, Examination
+from mailrelay.flows.examine import Changes, Examination
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadFacts
+from mailrelay.flows.recipients import Arrival
 from mailrelay.flows.rehearse import Rehearsal, Traces
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import by_envelope
@@ -191,8 +192,10 @@ class Explanation:
         message = split(content)
         arrival = _arrival(request, message, helo)
         asked: list[tuple[Book, Flow, Tested]] = []
-        ruling = replace(self.examination.ruling, listen=lambda *what: asked.append(what))
-        found = await replace(self.examination, ruling=ruling).inspect(arrival)
+        recipients = self.examination.recipients
+        ruling = replace(recipients.ruling, listen=lambda *what: asked.append(what))
+        listening = replace(self.examination, recipients=replace(recipients, ruling=ruling))
+        found = await listening.inspect(arrival)
         client = f"as from {request.client}" if request.client else "from nobody in particular, so without SPF"
         author = str(found.author) if found.author is not None else "no single one can be read"
         score = self.examination.score(arrival)

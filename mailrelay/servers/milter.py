@@ -12,7 +12,8 @@ import milter
 from mailrelay import log, metrics
 from mailrelay.core.header import MAX_FIELDS
 from mailrelay.core.reply import Reply
-from mailrelay.flows.examine import Arrival, Changes, Examined
+from mailrelay.flows.examine import Changes, Examined
+from mailrelay.flows.recipients import Arrival
 
 # Blocks until there is an answer; raises when there will be none. Called in libmilter's threads.
 Ask = Callable[[Arrival], Examined]

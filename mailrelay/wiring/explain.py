@@ -13,6 +13,7 @@ from mailrelay.flows.authenticate import Authenticator
 from mailrelay.flows.clearance import unasked
 from mailrelay.flows.examine import Examination
 from mailrelay.flows.explain import Explanation
+from mailrelay.flows.recipients import Recipients
 from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
@@ -40,14 +41,14 @@ async def explain(config: Config, request: RcptRequest, content: bytes | None, h
 
 def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explanation:
     keys = DkimKeys(config.dkim)
+    clearance = runtime.clearance(ContactDomains(resolver))
     examination = Examination(
         runtime.rules,
         trusted(config),
         Authenticator(resolver, check_spf, organisational_domains()).authenticate,
-        runtime.read_facts,
+        Recipients(runtime.rules, runtime.read_facts, runtime.ruling, clearance, utc_now),
         PreferencesReader(runtime.database).read,
-        runtime.ruling,
-        runtime.clearance(ContactDomains(resolver)),
+        runtime.count_rules,
         runtime.ledger,
         utc_now,
     )

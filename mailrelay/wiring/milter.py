@@ -27,7 +27,8 @@ from mailrelay.core.header import Message
 from mailrelay.core.sending.contact import Reach
 from mailrelay.endpoint import Endpoint
 from mailrelay.flows.authenticate import Authenticator, Client
-from mailrelay.flows.examine import Arrival, Examination, Examined
+from mailrelay.flows.examine import Examination, Examined
+from mailrelay.flows.recipients import Arrival, Recipients
 from mailrelay.health import exposition
 from mailrelay.servers.listen import clear_the_way
 from mailrelay.servers.status import Status
@@ -158,10 +159,15 @@ class _Worker:
             self._runtime.rules,
             trusted(config),
             self._authenticate,
-            self._runtime.read_facts,
+            Recipients(
+                self._runtime.rules,
+                self._runtime.read_facts,
+                self._runtime.ruling,
+                self._runtime.clearance(self._reach),
+                utc_now,
+            ),
             PreferencesReader(self._runtime.database).read,
-            self._runtime.ruling,
-            self._runtime.clearance(self._reach),
+            self._runtime.count_rules,
             self._runtime.ledger,
             utc_now,
             config.milter.timeout_seconds,

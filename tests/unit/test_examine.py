@@ -20,7 +20,8 @@ from mailrelay.core.rules.model import Book, RuleId, StoredRule
 from mailrelay.core.screen import day_number
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.authenticate import Client
-from mailrelay.flows.examine import Arrival, Changes, Examination, Examined, Trusted
+from mailrelay.flows.examine import Changes, Examination, Examined, Trusted
+from mailrelay.flows.recipients import Arrival
 from mailrelay.flows.rules import Checks
 from tests.unit.fakes import NOW, FakeStore
 from tests.unit.office import KEY, SENDER, TEMP, UNKNOWN, Office, new_office
@@ -81,10 +82,9 @@ class Desk:
             self.office.rules,
             Trusted(frozenset({"lists.example"}), "X-Spam-Score"),
             self.authenticate,
-            self.store.read_facts,
+            self.office.recipients,
             self.read_preferences,
-            self.office.ruling,
-            self.office.clearance,
+            self.store.count_rules,
             self.store,
             self.office.clock,
             1.0,
@@ -443,5 +443,5 @@ async def test_with_the_rules_away_mail_is_left_to_delivery(desk: Desk) -> None:
     async def away(account_id: int) -> Book:
         raise Unavailable("away")
 
-    desk.examination.ruling = replace(desk.office.ruling, read_book=away)
+    desk.office.recipients.ruling = replace(desk.office.ruling, read_book=away)
     await desk.passes()

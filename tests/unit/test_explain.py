@@ -50,10 +50,9 @@ class Desk:
             office.rules,
             Trusted(frozenset({"lists.example"}), "X-Spam-Score"),
             self.authenticate,
-            store.read_facts,
+            office.recipients,
             self.read_preferences,
-            office.ruling,
-            office.clearance,
+            store.count_rules,
             store,
             office.clock,
         )

@@ -9,7 +9,8 @@ import milter
 import pytest
 
 from mailrelay.core.reply import Reply
-from mailrelay.flows.examine import Arrival, Changes, Examined
+from mailrelay.flows.examine import Changes, Examined
+from mailrelay.flows.recipients import Arrival
 from mailrelay.servers.milter import MilterServer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,181 @@
+"""What there is to say about each recipient at the end of a message, before its content is judged."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from mailrelay import log, metrics
+from mailrelay.core.address import Address, is_opaque_reverse, parse_address
+from mailrelay.core.author import speaker
+from mailrelay.core.eom import Kind, Rcpt, Refuse
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.facts import Facts, Reason
+from mailrelay.core.findings import Findings
+from mailrelay.core.header import Message
+from mailrelay.core.inquiry import inquire
+from mailrelay.core.judge import Deliver, Verdict, block_behaviour, judge
+from mailrelay.core.loopguard import within_reach
+from mailrelay.core.realm import Place
+from mailrelay.core.rules.model import NO_EFFECTS, Effects
+from mailrelay.core.screen import (
+    Accept,
+    AskAlias,
+    AskReverse,
+    RcptRequest,
+    Refusal,
+    Surroundings,
+    is_operator,
+    question,
+    screen,
+)
+from mailrelay.core.sending.classify import Owner, evidence_of
+from mailrelay.core.sending.fate import in_session
+from mailrelay.flows.clearance import Clearance, is_reverse
+from mailrelay.flows.ports import Clock, ReadFacts
+from mailrelay.flows.rules import Rules
+from mailrelay.flows.ruling import Ruling
+
+Checks = asyncio.Task[Findings]  # who needs them waits for them
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message as a milter sees it.
+
+    client: its address, '' if unknown; sender: '' for the null sender; rcpts: those that were accepted, also of other
+    domains; login: name of the authenticated client, ''; is_local: it came by the sendmail command.
+    header: name and value of each field, lines ending with LF; content: with CRLF line ends, cut behind the limit;
+    size_octets: before that. spam_macro: what the filter's macro says.
+    """
+
+    queue_id: str
+    client: str
+    helo: str
+    sender: str
+    rcpts: tuple[str, ...]
+    login: str
+    is_local: bool
+    header: tuple[tuple[str, bytes], ...]
+    content: bytes
+    size_octets: int
+    spam_macro: str = ""
+
+    @property
+    def route(self) -> str:
+        """How it came, in the words of the ingress header."""
+        return f"login:{self.login}" if self.login else "local" if self.is_local else "smtp"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One recipient of ours and whose it is. effects: of its owner's rules, where they were asked."""
+
+    text: str
+    rcpt: Rcpt
+    facts: Facts = field(default_factory=Facts)
+    effects: Effects = NO_EFFECTS
+
+
+@dataclass(slots=True)
+class Recipients:
+    """Asks about recipients of ours."""
+
+    rules: Rules
+    read_facts: ReadFacts
+    ruling: Ruling
+    clearance: Clearance
+    clock: Clock
+
+    async def known(
+        self, arrival: Arrival, message: Message, author: Address | None, text: str, checks: Checks
+    ) -> Known:
+        """One recipient, judged anew: Postfix may not have asked at RCPT, and now there is an author as well."""
+        around, now = self.rules.around, self.clock()
+        request = RcptRequest(arrival.sender, text, arrival.client, "", authenticated=arrival.route != "smtp")
+        screened = screen(request, around, now)
+        if isinstance(screened, Refusal):
+            reply = self.rules.replies[screened.reply]
+            if screened.ban is not None and screened.reply == "BANNED":
+                reply = self.rules.replies.banned(screened.ban.id)
+            ban_id = screened.ban.id if screened.ban is not None else None
+            return Known(text, Rcpt("person", refusal=Refuse(reply, screened.reason, ban_id=ban_id)))
+        if not isinstance(screened, AskAlias | AskReverse):
+            return Known(text, Rcpt(_technical_kind(screened, text, self.rules)))
+        ban = around.bans.mailbox(str(author), "sender", now) if author is not None else None
+        if ban is not None:
+            refusal = Refuse(self.rules.replies.banned(ban.id), Reason.BANNED, ban_id=ban.id)
+            return Known(text, Rcpt("person", refusal=refusal))
+        try:
+            rcpt = parse_address(text)
+            if is_reverse(rcpt):
+                return await self._reverse(arrival, message, author, rcpt, await checks)
+            return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
+        except Unavailable as error:
+            # Whatever the facts could say against it, delivery sees as well.
+            log.logger().warning("message.facts_away", problem=str(error))
+            metrics.DATABASE_ERRORS.inc()
+            return Known(text, Rcpt("person", preferences=None))
+
+    async def _judged(self, arrival: Arrival, message: Message, text: str, meant: Address, facts: Facts) -> Known:
+        """Mail to an alias. text: as in the envelope; meant: the alias."""
+        around = self.rules.around
+        place = _place(meant, around)
+        judged = judge(question(meant, place, honour_reverse=False), facts, self.rules.limits, self.clock())
+        verdict = within_reach(judged, around.realm)
+        effects = await self._effects(arrival, message, meant, facts, verdict)
+        blocks = effects.block is not None
+        return Known(text, Rcpt("person", verdict=verdict, alias=facts.alias, rule_blocks=blocks), facts, effects)
+
+    async def _reverse(
+        self, arrival: Arrival, message: Message, author: Address | None, rcpt: Address, findings: Findings
+    ) -> Known:
+        """Mail to a reverse address: rows 13 and 13a. What is neither refused nor the owner's is mail to the alias."""
+        evidence = evidence_of(message, author, arrival.sender, arrival.route, findings)
+        cleared = await self.clearance(rcpt, _place(rcpt, self.rules.around), evidence, arrival.client)
+        text = str(rcpt)
+        if cleared is None and is_opaque_reverse(rcpt.local):
+            return Known(text, Rcpt("person", refusal=Refuse(self.rules.replies["UNKNOWN"], Reason.RESERVED)))
+        if cleared is None:
+            return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
+        refusal = in_session(evidence, cleared.who, cleared.decision)
+        if refusal is not None:
+            reply = refusal.answer(self.rules.replies) or self.rules.replies["TEMP"]
+            refused = Refuse(reply, refusal.reason, ban_id=refusal.ban_id)
+            return Known(text, Rcpt("person", refusal=refused), cleared.facts)
+        if isinstance(cleared.who, Owner):
+            return Known(text, Rcpt("person"), cleared.facts)
+        meant = cleared.aim.alias if is_opaque_reverse(rcpt.local) else rcpt
+        return await self._judged(arrival, message, text, meant, cleared.facts)
+
+    async def _effects(
+        self, arrival: Arrival, message: Message, rcpt: Address, facts: Facts, verdict: Verdict
+    ) -> Effects:
+        """What rules say, where a sender whom they block is to hear of it; else delivery asks them."""
+        if not isinstance(verdict, Deliver):
+            return NO_EFFECTS
+        if block_behaviour(facts.alias, facts.parent, verdict.account) != "reject":
+            return NO_EFFECTS
+        address = speaker(message, arrival.sender).address
+        name = str(address) if address is not None else ""
+        return await self.ruling.ask(verdict.account.id, "F", message, name, rcpt, facts.alias)
+
+    async def _facts(self, arrival: Arrival, author: Address | None, rcpt: Address) -> Facts:
+        place = _place(rcpt, self.rules.around)
+        organisation = self.rules.around.organisation
+        name = str(author) if author is not None else ""
+        return await self.read_facts(inquire(rcpt, place, arrival.sender, name, arrival.client, organisation))
+
+
+def _place(rcpt: Address, around: Surroundings) -> Place:
+    place = around.realm.locate(rcpt.domain)
+    assert place is not None  # it was screened
+    return place
+
+
+def _technical_kind(screened: object, text: str, rules: Rules) -> Kind:
+    """What is accepted without looking for an alias: the operator's addresses, and return paths."""
+    if isinstance(screened, Accept):
+        rcpt = parse_address(text)
+        place = rules.around.realm.locate(rcpt.domain)
+        if place is not None and is_operator(rcpt, place):
+            return "operator"
+    return "return_path"

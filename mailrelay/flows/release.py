@@ -41,6 +41,12 @@ class Shelf(Protocol):
     async def released(self, held_id: HeldId, actor: str) -> None: ...
 
 
+class Confirm(Protocol):
+    """Sends a reply or send that was held. Raises Conflict if it may not go out, and Unavailable."""
+
+    async def confirmed(self, letter: Letter, envelope: Envelope, rcpt: Address, place: Place) -> Handover: ...
+
+
 class Resend(Protocol):
     """Makes copies without asking whether they may pass; the ledger knows those made before. Raises Unavailable."""
 
@@ -65,6 +71,7 @@ class Release:
     read_facts: ReadFacts
     read_background: ReadBackground
     ruling: Ruling
+    sending: Confirm
     resend: Resend
     clock: Clock
 
@@ -87,10 +94,10 @@ class Release:
         return Released(held_id, handover.delivered, handover.failed)
 
     async def _copies(self, held: HeldMessage) -> Handover:
-        if held.type is not EmailType.FORWARD:
-            raise Conflict("this release passes on forwards only")
         rcpt, place = self._rcpt(held.envelope)
         letter = await self._letter(held)
+        if held.type is not EmailType.FORWARD:
+            return _done(await self.sending.confirmed(letter, held.envelope, rcpt, place))
         author = str(letter.author) if letter.author is not None else ""
         around = self.rules.around
         inquiry = inquire(rcpt, place, held.envelope.sender, author, held.envelope.client, around.organisation)
@@ -115,10 +122,7 @@ class Release:
             raise Conflict("no recipient is verified, or only some at domains of this service")
         order = await self._order(letter, held, rcpt, place, facts, alias, targets)
         order = replace(order, background=replace(order.background, style=styled(order.background.style, effects)))
-        handover = await self.resend(order, destinations, inquiry.sender_org)
-        if not handover.done:
-            raise Unavailable("Postfix does not take it now")
-        return handover
+        return _done(await self.resend(order, destinations, inquiry.sender_org))
 
     async def _order(
         self,
@@ -171,6 +175,12 @@ class Release:
         letter = await open_letter(mail, self.clock(), lambda message: read_ingress(message, rules, held.held_at))
         # The kept message lacks the internal headers, so that its own digest would be another message's.
         return replace(letter, key=envelope.key)
+
+
+def _done(handover: Handover) -> Handover:
+    if not handover.done:
+        raise Unavailable("Postfix does not take it now")
+    return handover
 
 
 def _present(facts: Facts, held: HeldMessage) -> Alias:

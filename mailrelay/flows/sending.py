@@ -6,7 +6,7 @@ from typing import Protocol
 
 from mailrelay import log
 from mailrelay.core.address import Address, is_opaque_reverse, split_extension
-from mailrelay.core.errors import Unavailable
+from mailrelay.core.errors import Conflict, Unavailable
 from mailrelay.core.facts import REASON_TEXTS, Facts, Reason
 from mailrelay.core.held import HeldKind, Hold, storable
 from mailrelay.core.inquiry import inquire
@@ -16,7 +16,7 @@ from mailrelay.core.realm import Place
 from mailrelay.core.reply import ACCEPTED
 from mailrelay.core.rules.model import Flow
 from mailrelay.core.sending.authorise import Allowed
-from mailrelay.core.sending.classify import Owner, evidence_of
+from mailrelay.core.sending.classify import Evidence, Owner, evidence_of
 from mailrelay.core.sending.fate import Defer, Drop, Forward, Keep, at_delivery
 from mailrelay.core.sending.leaks import Verdict
 from mailrelay.core.verp import EmailType
@@ -25,7 +25,7 @@ from mailrelay.flows.clearance import Clearance, Cleared
 from mailrelay.flows.correspondence import Errand, Outbound
 from mailrelay.flows.evidence import stopped
 from mailrelay.flows.forward import KeepMail, UnmakeAlias
-from mailrelay.flows.handover import Destination, Dispatcher
+from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.ports import MakeAlias
 from mailrelay.flows.rules import Rules
@@ -67,10 +67,7 @@ class Sending:
 
     async def __call__(self, letter: Letter, rcpt: Address, place: Place) -> Done | Detour:
         """rcpt: has the form of a reverse address."""
-        checked = letter.checked
-        route = checked.route if checked is not None else "smtp"
-        findings = checked.findings if checked is not None else None
-        evidence = evidence_of(letter.message, letter.author, letter.mail.sender, route, findings)
+        checked, evidence = letter.checked, _evidence(letter)
         cleared = await self.clearance(rcpt, place, evidence, letter.mail.client)
         opaque = is_opaque_reverse(rcpt.local)
         if cleared is None:
@@ -97,26 +94,40 @@ class Sending:
     async def _allowed(
         self, letter: Letter, rcpt: Address, place: Place, envelope: Envelope, cleared: Cleared, allowed: Allowed
     ) -> Done:
-        facts = cleared.facts
-        stop = stopped(letter, facts.alias, self.rules)
+        stop = stopped(letter, cleared.facts.alias, self.rules)
         if stop is not None:
             return await self.books.end(envelope, stop)
-        if allowed.creates:
-            facts = await self._create(letter, rcpt, place, cleared)
-            envelope = self._envelope(letter, rcpt, facts)
+        errand = await self._errand(letter, rcpt, place, cleared, allowed)
+        envelope = replace(envelope, alias_id=errand.alias.id)
+        done = await self._by_rules(errand, envelope)
+        if errand.effects.matched and done.outcome != "deferred":
+            await self.ruling.count(errand.effects.matched)
+        return done
+
+    async def confirmed(self, letter: Letter, envelope: Envelope, rcpt: Address, place: Place) -> Handover:
+        """Send a message that was held, as whoever may decide wants it now (spec section 4.3).
+
+        Rules have had their say about whether it passes, and still have it about how it looks. Raises Conflict if it
+        may not go out for another reason, and Unavailable.
+        """
+        cleared = await self.clearance(rcpt, place, _evidence(letter), letter.mail.client, confirmed=True)
+        decision = cleared.decision if cleared is not None else None
+        if cleared is None or decision is None:
+            raise Conflict("whoever wrote it is no recipient of the account")
+        if not isinstance(decision, Allowed):
+            raise Conflict(REASON_TEXTS[decision.reason])
+        errand = await self._errand(letter, rcpt, place, cleared, decision)
+        return await self._dispatch(errand, envelope, await self.composer.outbound(errand))
+
+    async def _errand(self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared, allowed: Allowed) -> Errand:
+        facts = await self._create(letter, rcpt, place, cleared) if allowed.creates else cleared.facts
         if facts.alias is None:
             raise Unavailable("the alias was not there after it had been made")
         flow: Flow = "R" if allowed.kind is EmailType.REPLY else "S"
         speaker = str(allowed.mailbox.address)
         account_id = cleared.sending.account_id
         effects = await self.ruling.ask(account_id, flow, letter.message, speaker, cleared.aim.alias, facts.alias)
-        errand = Errand(
-            letter, place, facts.alias, cleared.aim.alias, cleared.contact, cleared.sending, allowed, effects
-        )
-        done = await self._by_rules(errand, envelope)
-        if effects.matched and done.outcome != "deferred":
-            await self.ruling.count(effects.matched)
-        return done
+        return Errand(letter, place, facts.alias, cleared.aim.alias, cleared.contact, cleared.sending, allowed, effects)
 
     async def _by_rules(self, errand: Errand, envelope: Envelope) -> Done:
         letter, kind, effects = errand.letter, errand.allowed.kind, errand.effects
@@ -135,10 +146,11 @@ class Sending:
             return kept or await self.books.end(envelope, Reason.LEAK)
         if outbound.leaks is Verdict.WARN:
             log.logger().warning("recipient.leak", alias=errand.alias.id, places=_places(outbound))
-        mailbox = errand.allowed.mailbox
-        destination = Destination(mailbox.id, errand.contact)
-        handover = await self.dispatcher.dispatch(letter, envelope, outbound, [destination], "", outbound.sent)
-        return self.books.handed(envelope, handover)
+        return self.books.handed(envelope, await self._dispatch(errand, envelope, outbound))
+
+    async def _dispatch(self, errand: Errand, envelope: Envelope, outbound: Outbound) -> Handover:
+        destination = Destination(errand.allowed.mailbox.id, errand.contact)
+        return await self.dispatcher.dispatch(errand.letter, envelope, outbound, [destination], "", outbound.sent)
 
     async def _create(self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared) -> Facts:
         """The alias that an owner writes from first (spec section 4.11)."""
@@ -180,6 +192,13 @@ class Sending:
         alias_id = facts.alias.id if facts.alias is not None else None
         # What is sent does not come in: it counts against no loop.
         return replace(letter.envelope(str(rcpt), account_id, alias_id), fingerprint=None)
+
+
+def _evidence(letter: Letter) -> Evidence:
+    checked = letter.checked
+    route = checked.route if checked is not None else "smtp"
+    findings = checked.findings if checked is not None else None
+    return evidence_of(letter.message, letter.author, letter.mail.sender, route, findings)
 
 
 def _places(outbound: Outbound) -> Sequence[str]:

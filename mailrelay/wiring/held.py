@@ -8,13 +8,17 @@ from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
 from mailrelay.core.held import HeldId
 from mailrelay.core.sealed import vault
+from mailrelay.flows.books import Books
+from mailrelay.flows.clearance import unasked
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
+from mailrelay.flows.sending import Sending
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.database import Database
 from mailrelay.store.held import HeldStore
+from mailrelay.store.newalias import AliasMaker
 from mailrelay.wiring import copies
 from mailrelay.wiring.runtime import Runtime, utc_now
 
@@ -41,7 +45,8 @@ async def release(config: Config, held_id: HeldId, actor: str) -> Released:
         config.submit.address, config.service.hostname, config.submit.connections, config.submit.timeout_seconds
     )
     dispatcher = Dispatcher(runtime.ledger, submitter.submit, lambda: secrets.randbits(64))
-    composer = copies.composer(config, runtime, DkimKeys(config.dkim))
+    keys = DkimKeys(config.dkim)
+    composer = copies.composer(config, runtime, keys)
 
     async def resend(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
         draft = await composer.draft(order, [destination.address for destination in destinations])
@@ -53,7 +58,21 @@ async def release(config: Config, held_id: HeldId, actor: str) -> Released:
         await runtime.memory.reload()
         read_background = copies.background_reader(runtime.database)
         shelf = held_store(config, database)
-        story = Release(runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, resend, utc_now)
+        alias_maker = AliasMaker(runtime.database)
+        sending = Sending(
+            runtime.rules,
+            Books(runtime.rules, runtime.ledger),
+            runtime.clearance(unasked),
+            alias_maker,
+            alias_maker.unmake,
+            shelf.hold,
+            copies.correspondence(config, runtime, keys),
+            dispatcher,
+            runtime.ruling,
+        )
+        story = Release(
+            runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, sending, resend, utc_now
+        )
         return await story(held_id, actor)
     finally:
         submitter.close()

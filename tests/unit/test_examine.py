@@ -12,7 +12,7 @@ from mailrelay.core.bans import Ban, BanBook, BanId
 from mailrelay.core.eom import Preferences
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId
-from mailrelay.core.findings import Arc, Dmarc, Findings, Policy, Sealer, Spf
+from mailrelay.core.findings import Arc, Dmarc, Findings, Policy, Result, Sealer, Spf
 from mailrelay.core.header import Message, split
 from mailrelay.core.reply import Reply
 from mailrelay.core.rules import stored
@@ -445,3 +445,57 @@ async def test_with_the_rules_away_mail_is_left_to_delivery(desk: Desk) -> None:
 
     desk.office.recipients.ruling = replace(desk.office.ruling, read_book=away)
     await desk.passes()
+
+
+# --- reverse addresses ---------------------------------------------------------------------------------------------
+
+REVERSE = "a1+help=shop.example@alias.example"
+REAL = "real@inbox.example"
+UNPROVED = "550 5.7.1 "
+
+
+def written_by(desk: Desk, author: str, result: Result = "pass") -> dict[str, Any]:
+    dmarc = Dmarc(result, author.rpartition("@")[2], has_record=True, published="none", policy="none")
+    desk.findings = replace(PASSING, dmarc=dmarc)
+    header = (("From", b" <%b>" % author.encode()), *HEADER[1:])
+    return {"sender": author, "header": header}
+
+
+async def test_12_4_99_an_owners_reply_passes(desk: Desk) -> None:
+    await desk.passes(REVERSE, **written_by(desk, REAL))
+
+
+async def test_12_4_106a_nobody_learns_whose_alias_it_is(desk: Desk) -> None:
+    owner = await desk.said(REVERSE, **written_by(desk, REAL, "fail"))
+    stranger = await desk.said(REVERSE, **written_by(desk, "news@shop.example", "fail"))
+    assert owner == stranger
+    assert owner.startswith(UNPROVED)
+    assert desk.refused() == [(REVERSE, "not_authenticated")] * 2
+
+
+async def test_12_4_104_in_session(desk: Desk) -> None:
+    desk.store.update("recipient", 1, can_reply_send=False)
+    assert await desk.said(REVERSE, **written_by(desk, REAL)) == "550 5.7.1 Replying from this address is switched off"
+
+
+async def test_12_4_121_an_authenticated_stranger_writes_to_the_alias(desk: Desk) -> None:
+    await desk.passes(REVERSE, **written_by(desk, "news@shop.example"))
+    desk.store.update("alias", 1, sender_allow_list=["friend.example"])
+    assert await desk.said(REVERSE, **written_by(desk, "news@shop.example")) == "550 5.1.1 Address does not exist"
+    await desk.passes(REVERSE, **written_by(desk, REAL))  # who is on no such list
+
+
+async def test_the_contact_has_to_be_there(desk: Desk) -> None:
+    desk.office.reach["shop.example"] = "no"
+    assert (await desk.said(REVERSE, **written_by(desk, REAL))).startswith("550 5.1.2 ")
+
+
+async def test_an_opaque_reverse_address_that_nobody_has_does_not_exist(desk: Desk) -> None:
+    rcpt = "r-" + "a" * 16 + "@alias.example"
+    assert await desk.said(rcpt, **written_by(desk, REAL)) == "550 5.1.1 Address does not exist"
+
+
+async def test_4_11_only_owners_make_aliases_where_there_is_no_catch_all(desk: Desk) -> None:
+    rcpt = "fresh+help=shop.example@rx.example"
+    await desk.passes(rcpt, **written_by(desk, REAL))
+    assert await desk.said(rcpt, **written_by(desk, "news@shop.example")) == "550 5.1.1 Address does not exist"

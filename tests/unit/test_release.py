@@ -50,7 +50,14 @@ class Desk:
         self.dispatcher = Dispatcher(office.store, office.outside, counter(77))
         store = office.store
         self.release = Release(
-            office.rules, self.shelf, store.read_facts, store.read_background, office.ruling, self.resend, office.clock
+            office.rules,
+            self.shelf,
+            store.read_facts,
+            store.read_background,
+            office.ruling,
+            office.sending,
+            self.resend,
+            office.clock,
         )
 
     async def resend(self, order: Order, destinations: Sequence[Destination], org: str) -> Handover:
@@ -216,9 +223,9 @@ async def test_nobody_may_receive_it(desk: Desk, words: str, change: tuple[str, 
     assert desk.outcomes() == ["held"]
 
 
-async def test_only_forwards_are_released(desk: Desk) -> None:
+async def test_what_no_recipient_wrote_is_not_sent(desk: Desk) -> None:
     number = await desk.hold(type=EmailType.REPLY)
-    with pytest.raises(Conflict, match="forwards only"):
+    with pytest.raises(Conflict, match="no recipient of the account"):
         await desk.release(number, "test")
 
 

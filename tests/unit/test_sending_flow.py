@@ -1,5 +1,6 @@
 """Replies and sends from the queue to the contact, and what becomes of those that may not go out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mailrelay.core import ingress
 from mailrelay.core.address import Address
 from mailrelay.core.dkim import SigningKey
+from mailrelay.core.errors import Conflict
 from mailrelay.core.header import Message, split
+from mailrelay.core.held import HeldId
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.rules import stored
 from mailrelay.core.rules.model import RuleId, StoredRule
 from mailrelay.core.verp import VerpId, decode
+from mailrelay.flows.handover import Destination, Handover
+from mailrelay.flows.order import Order
+from mailrelay.flows.release import Release, Released
 from tests.golden.cases import examined
 from tests.unit.fakes import NOW
 from tests.unit.office import KEY, OK, TEMP, Office, new_office
@@ -274,3 +280,49 @@ async def test_a_blocked_send_makes_no_alias(office: Office) -> None:
     assert await send(office, "fresh+help=shop.example@own.example", head=HEAD) == [OK]
     assert office.outside.copies == []
     assert office.store.row("alias", local_part="fresh", domain="own.example") is None
+
+
+async def release(office: Office) -> Released:
+    store = office.store
+    [kept] = store.rows("failed_delivery")
+
+    async def resend(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
+        raise AssertionError("it is no forward")
+
+    story = Release(
+        office.rules,
+        office.shelf,
+        store.read_facts,
+        store.read_background,
+        office.ruling,
+        office.sending,
+        resend,
+        office.clock,
+    )
+    return await story(HeldId(kept["id"]), "test")
+
+
+async def test_4_3_who_confirms_a_held_reply_need_not_write_it_again(office: Office) -> None:
+    assert await send(office, found=FAIL) == [OK]
+    assert (await release(office)).copies == 1
+    [copy] = office.outside.copies
+    assert copy.rcpt == CONTACT
+    assert b"inbox.example" not in b"".join(copy.content)
+    assert row(office, "a1@alias.example")["emails_replied"] == 1
+    with pytest.raises(Conflict):
+        await release(office)
+    assert len(office.outside.copies) == 1
+
+
+async def test_4_3_a_confirmation_leaves_out_no_other_test(office: Office) -> None:
+    assert await send(office, found=FAIL) == [OK]
+    office.store.update("recipient", 1, can_reply_send=False)
+    with pytest.raises(Conflict):
+        await release(office)
+    assert office.outside.copies == []
+
+
+async def test_a_leak_that_was_held_goes_out_when_it_is_released(office: Office) -> None:
+    office.store.update("account", 1, leak_policy="block")
+    await send(office, body=b"Write to real@inbox.example directly.\r\n")
+    assert (await release(office)).copies == 1

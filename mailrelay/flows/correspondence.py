@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailrelay.core import dkim, ingress, loop, verp
+from mailrelay.core import bodyedit, dkim, ingress, loop, verp
 from mailrelay.core.address import Address, parse_address
 from mailrelay.core.facts import AccountId, Alias, AliasId
 from mailrelay.core.findings import Findings
 from mailrelay.core.frozen import frozen
-from mailrelay.core.header import Message, split
+from mailrelay.core.header import Field, Message, split
 from mailrelay.core.ingress import Ingress
 from mailrelay.core.ledger import Mode, OutboundId, Sent
 from mailrelay.core.letterhead import Header, Signer
-from mailrelay.core.mime import Tree
+from mailrelay.core.mime import Tree, tree
 from mailrelay.core.plan import Copy
 from mailrelay.core.realm import Place
 from mailrelay.core.rewrite import House
@@ -29,7 +29,7 @@ from mailrelay.core.sending.facts import SendingFacts
 from mailrelay.core.sending.header import Outgoing, outgoing, sender_name
 from mailrelay.core.sending.hidden import Hidden
 from mailrelay.core.sending.ids import Cited, cited, minted, threaded
-from mailrelay.core.sending.leaks import Verdict, verdict
+from mailrelay.core.sending.leaks import Verdict, in_fields, verdict
 from mailrelay.core.sending.openpgp import Removal
 from mailrelay.core.sending.scrub import Edited, Scrubbing
 from mailrelay.core.signer import signing_domain, usable_keys
@@ -147,7 +147,7 @@ class Correspondence:
             edited,
             letter.body_hash if same else dkim.body_hash(edited.message.body),
             sent,
-            verdict(edited.leaks, sending.manner.leak_policy),
+            verdict((*edited.leaks, *in_fields(header.fields, hidden)), sending.manner.leak_policy),
         )
 
     async def answers_contact(self, letter: Letter, address: Address, account_id: AccountId, alias_id: AliasId) -> bool:
@@ -210,8 +210,19 @@ class Correspondence:
         )
         message = errand.letter.message
         if len(message.content) <= INLINE_OCTETS:
-            return scrub.edit(message, how)
-        return await asyncio.to_thread(scrub.edit, message, how)
+            return _sendable(scrub.edit(message, how))
+        return await asyncio.to_thread(lambda: _sendable(scrub.edit(message, how)))
+
+
+def _sendable(edited: Edited) -> Edited:
+    """With lines and octets that every host takes, as copies have them (spec section 3.11)."""
+    message = edited.message
+    if not bodyedit.needs_reencoding(message):
+        return edited
+    parts = tree(message)
+    done = bodyedit.edit(parts, frozen(parts), None, None)
+    fields = {**edited.fields, **{name: Field(name, raw) for name, raw in done.fields.items()}}
+    return Edited(split(message.content[: message.body_start] + done.body), fields, edited.leaks)
 
 
 def _without_attachments(parts: Tree) -> Message | None:

@@ -326,3 +326,20 @@ async def test_a_leak_that_was_held_goes_out_when_it_is_released(office: Office)
     office.store.update("account", 1, leak_policy="block")
     await send(office, body=b"Write to real@inbox.example directly.\r\n")
     assert (await release(office)).copies == 1
+
+
+async def test_lines_that_no_host_takes_are_encoded(office: Office) -> None:
+    assert await send(office, body=b"x" * 1200 + b" real@inbox.example\r\n> real@inbox.example\r\n") == [OK]
+    [copy] = office.outside.copies
+    content = b"".join(copy.content)
+    assert max(map(len, content.split(b"\r\n"))) <= 998
+    assert read(copy).first(b"content-transfer-encoding") == b"quoted-printable"
+
+
+async def test_a_boundary_that_names_the_owner_is_a_leak(office: Office) -> None:
+    office.store.update("account", 1, leak_policy="block")
+    head = HEAD.replace(b"text/plain; charset=utf-8", b'multipart/mixed; boundary="real@inbox.example"')
+    body = b"--real@inbox.example\r\nContent-Type: text/plain\r\n\r\nhi\r\n--real@inbox.example--\r\n"
+    assert await send(office, head=head + ANSWERS, body=body) == [OK]
+    assert office.outside.copies == []
+    assert office.outcomes() == [(REVERSE, "held", "leak")]

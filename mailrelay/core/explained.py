@@ -12,6 +12,8 @@ from mailrelay.core.headerdiff import Line
 from mailrelay.core.ledger import Mode
 from mailrelay.core.mode import Choice, Evidence, Why, configured
 from mailrelay.core.realm import Custom, Nested, Place, ServiceDomain, Shared, Subdomain
+from mailrelay.core.sending.authorise import Allowed
+from mailrelay.core.verp import EmailType
 
 Step = tuple[str, str]  # what was looked at, what was found
 
@@ -119,6 +121,12 @@ def _dkim_text(one: Dkim) -> str:
         one.reason,
     ]
     return ", ".join([one.result, *filter(None, details)])
+
+
+def errand_text(allowed: Allowed) -> str:
+    """What a message from an alias is."""
+    kind = "a reply" if allowed.kind is EmailType.REPLY else "a message that begins something new"
+    return f"{kind} of {allowed.mailbox.address}"
 
 
 def reason_texts(choice: Choice, evidence: Evidence | None) -> Iterator[str]:

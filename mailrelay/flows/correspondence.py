@@ -121,7 +121,7 @@ class Correspondence:
     signing_keys: SigningKeys
     link_host: str
 
-    async def outbound(self, errand: Errand) -> Outbound:
+    async def compose(self, errand: Errand) -> Outbound:
         """Ask what has to be asked, and compose. Raises Unavailable."""
         letter, sending = errand.letter, errand.sending
         author = letter.author

@@ -14,6 +14,7 @@ from mailrelay.core.explained import (
     ExplainedCopy,
     Step,
     address_text,
+    errand_text,
     facts_steps,
     findings_steps,
     place_text,
@@ -233,6 +234,8 @@ class Explanation:
         if traces.chosen:
             named = ", ".join(str(target.address) for target in chosen)
             steps.append(("recipients", named or "the alias' own: whom rules name is not verified"))
+        if traces.errand is not None:
+            steps.append(("contact", str(traces.errand.contact)))
         if traces.order is not None:
             steps += self._order(traces.order, chosen or choose_targets(traces.order.facts))
         reason = f": {REASON_TEXTS[traces.reason]}" if traces.reason is not None else ""
@@ -276,6 +279,8 @@ def _copy(message: Message, copy: Copy, traces: Traces) -> ExplainedCopy:
     made = split(b"".join(copy.content))
     body = "unchanged" if made.body == message.body else f"changed: {len(message.body)} to {len(made.body)} octets"
     header = compare(message.fields, made.fields)
+    if traces.errand is not None:
+        return ExplainedCopy(copy.rcpt, copy.sender, "rewrite", (errand_text(traces.errand.allowed),), header, body)
     if traces.order is None:
         # The operator's mail stays as it is; reports to SRS addresses are answered by one of our own.
         if copy.sender:

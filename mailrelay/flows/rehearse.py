@@ -20,7 +20,7 @@ from mailrelay.core.reply import Reply
 from mailrelay.core.rules.model import Book, Flow, RuleId, Tested
 from mailrelay.flows.books import Books
 from mailrelay.flows.clearance import Clearance
-from mailrelay.flows.correspondence import Correspondence
+from mailrelay.flows.correspondence import Correspondence, Errand, Outbound
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Chosen, Composer, SigningKeys, Untouched
 from mailrelay.flows.forward import Forwarding
@@ -45,6 +45,7 @@ class Traces:
     made: Alias | None = None
     background: Background | None = None
     order: Order | None = None
+    errand: Errand | None = None  # of a reply or send
     choices: dict[str, tuple[Choice, Evidence]] = field(default_factory=dict)  # by the destination's domain
     copies: list[Copy] = field(default_factory=list)
     closings: list[Closing] = field(default_factory=list)
@@ -129,7 +130,7 @@ class Rehearsal:
             stage.make_alias,
             stage.unmake_alias,
             stage.keep,
-            self.correspondence,
+            stage,
             dispatcher,
             ruling,
         )
@@ -229,6 +230,10 @@ class _Stage:
             evidence = composer.evidence(order, receiver, explicit=explicit)
             self.traces.choices[receiver] = composer.choose(order, receiver), evidence
         return await composer.draft(order, destinations)
+
+    async def compose(self, errand: Errand) -> Outbound:
+        self.traces.errand = errand
+        return await self.rehearsal.correspondence.compose(errand)
 
     async def submit(self, copy: Copy) -> Handed:
         self.traces.copies.append(copy)

@@ -38,7 +38,7 @@ _WAIT_SECONDS = 4 * 86400
 class Compose(Protocol):
     """Prepares the message for the contact. Raises Unavailable."""
 
-    async def outbound(self, errand: Errand) -> Outbound: ...
+    async def compose(self, errand: Errand) -> Outbound: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Sending:
         if not isinstance(decision, Allowed):
             raise Conflict(REASON_TEXTS[decision.reason])
         errand = await self._errand(letter, rcpt, place, cleared, decision)
-        return await self._dispatch(errand, envelope, await self.composer.outbound(errand))
+        return await self._dispatch(errand, envelope, await self.composer.compose(errand))
 
     async def _errand(self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared, allowed: Allowed) -> Errand:
         facts = await self._create(letter, rcpt, place, cleared) if allowed.creates else cleared.facts
@@ -140,7 +140,7 @@ class Sending:
             kept = await self._hold(letter, envelope, kind, "quarantined", Reason.RULE_QUARANTINE)
             if kept is not None:
                 return kept
-        outbound = await self.composer.outbound(errand)
+        outbound = await self.composer.compose(errand)
         if outbound.leaks is Verdict.REFUSE:
             kept = await self._hold(letter, envelope, kind, "held", Reason.LEAK)
             return kept or await self.books.end(envelope, Reason.LEAK)

@@ -370,3 +370,23 @@ HOSTILE: dict[str, Any] = {
 async def test_whatever_the_message_is_it_is_explained(desk: Desk, content: bytes) -> None:
     found = await desk.explain("a1@alias.example", content)
     assert found.steps[-1][0] in ("at end of message", "delivery")
+
+
+async def test_a_reply_is_shown_as_its_contact_gets_it(desk: Desk) -> None:
+    desk.findings = replace(desk.findings, dmarc=replace(desk.findings.dmarc, domain="inbox.example"))
+    content = MESSAGE.replace(b"news@shop.example", b"real@inbox.example").replace(
+        b"Subject:", b"In-Reply-To: <1@shop.example>\r\nSubject:"
+    )
+    found = await desk.explain("a1+help=shop.example@alias.example", content, "real@inbox.example")
+    assert said(found, "contact") == "help@shop.example"
+    [copy] = found.copies
+    assert (copy.destination, copy.reasons) == ("help@shop.example", ("a reply of real@inbox.example",))
+    assert "From: a1@alias.example" in header(found, "+")
+
+
+async def test_a_reply_that_nobody_can_prove_is_refused_in_words(desk: Desk) -> None:
+    desk.findings = replace(desk.findings, dmarc=replace(desk.findings.dmarc, result="fail", policy="none"))
+    content = MESSAGE.replace(b"news@shop.example", b"real@inbox.example")
+    found = await desk.explain("a1+help=shop.example@alias.example", content, "real@inbox.example")
+    assert found.copies == ()
+    assert any("550 5.7.1" in finding for _, finding in found.steps)

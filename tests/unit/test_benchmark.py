@@ -1,5 +1,6 @@
 """The benchmark's own honesty: CPU time is neither lost nor counted twice, and no message vanishes from the books."""
 
+import json
 import os
 import socket
 import struct
@@ -9,13 +10,17 @@ from pathlib import Path
 import dkim
 import pytest
 
+from mailrelay.core.rules import model
+from mailrelay.core.rules.evaluate import evaluate, tried
+from mailrelay.core.rules.model import RuleId, StoredRule
+from mailrelay.core.rules.stored import book
 from tools.benchmark import letter, milter
 from tools.benchmark.conversation import Spoken, examined
 from tools.benchmark.footprint import IDLE, Footprint
 from tools.benchmark.mail import Run, Series
 from tools.benchmark.maillog import audit
 from tools.benchmark.milter import Latency
-from tools.benchmark.population import Population
+from tools.benchmark.population import DOMAIN, MATCHING, RULES, Population, rule
 from tools.benchmark.processes import Memory, Stat, families, total
 from tools.benchmark.profiling import hot_spots
 from tools.benchmark.report import Report, Target
@@ -118,6 +123,32 @@ def test_every_alias_is_there_once_and_blocks_are_whole() -> None:
     assert len(set(names)) == 1000
     assert people.blocks == 3
     assert {f"{n}{people.pattern(2)}" for n in range(1, 301)} <= {f"{name}@alias.example" for name in names}
+
+
+def test_people_with_rules_are_others() -> None:
+    people = Population(1000, 300)
+    ruled = people.ruled()
+    assert (ruled.aliases, ruled.blocks, people.has_rules, ruled.has_rules) == (300, 1, False, True)
+    assert not set(people.local_parts()) & set(ruled.local_parts())
+    assert {f"{n}{ruled.pattern(0)}" for n in range(1, 301)} == {
+        f"{name}@alias.example" for name in ruled.local_parts()
+    }
+
+
+def test_of_the_rules_that_are_measured_few_match_and_none_blocks() -> None:
+    rows = [
+        StoredRule(RuleId(number), "", json.loads(conditions), json.loads(actions), "AND", forwards, False, False)
+        for number in range(RULES)
+        for forwards, conditions, actions in (rule(number),)
+    ]
+    made = book(rows)
+    assert (len(made.rules), made.broken) == (RULES, ())
+    tested = model.Tested(letter.SENDER, "Your order has left our house", f"1s0@{DOMAIN}", "")
+    found = tried(made, "F", tested)
+    assert all(one.holds[:-1] == (True, True) for one in found)  # so that every condition is asked
+    effects = evaluate(made, "F", tested)
+    assert len(effects.matched) == MATCHING
+    assert (effects.block, effects.quarantine, effects.subject) == (None, None, "[shop] {{subject}}")
 
 
 def test_a_bound_is_met_when_it_is_touched() -> None:

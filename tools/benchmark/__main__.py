@@ -14,7 +14,7 @@ from tools.benchmark.measure import Measurement, Wish
 from tools.benchmark.population import Population
 from tools.benchmark.quiet import Patience
 from tools.benchmark.report import Report
-from tools.benchmark.systems import FULL, TITLES
+from tools.benchmark.systems import FULL, RULED, TITLES
 from tools.sandbox.places import CHECKOUT
 from tools.sandbox.process import Trouble
 from tools.sandbox.sandbox import ROLES
@@ -33,7 +33,7 @@ def main() -> int:
         say("tools/bench: there must be an alias for each message of a run: raise --aliases")
         return 2
     keys = _keys(options)
-    if options.profile == "milter" and FULL not in keys:
+    if options.profile == "milter" and not {FULL, RULED} & set(keys):
         say(f"tools/bench: only {FULL} has a milter")
         return 2
     signal.signal(signal.SIGTERM, _leave)

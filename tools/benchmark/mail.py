@@ -83,9 +83,9 @@ class Series:
 
 @dataclass(slots=True)
 class Meter:
-    """Measures runs. letters: what is sent, by octets. folder: for smtp-source's words."""
+    """Measures runs. people: to whom, by system; letters: what, by octets. folder: for smtp-source's words."""
 
-    people: Population
+    people: Mapping[str, Population]
     sink: Sink
     letters: Mapping[int, Path]
     folder: Path
@@ -121,7 +121,7 @@ class Meter:
 
     def _run(self, system: System, messages: int, octets: int) -> Run:
         log_before, count_before = _size(system.postfix.maillog), self.sink.count()
-        batch = Batch(messages, self.letters[octets], self.people.pattern(self._block(system)))
+        batch = Batch(messages, self.letters[octets], self.people[system.key].pattern(self._block(system)))
         watch = Watch({**system.roots(), "sink": self.sink.pid})
         began = time.monotonic()
         source = Source(system.port, batch, self.folder / "smtp-source.log")
@@ -144,7 +144,7 @@ class Meter:
     def _block(self, system: System) -> int:
         """Every run of a system is for aliases that it has not seen, and for the same ones in each system."""
         block = self._next_block.get(system.key, 0)
-        self._next_block[system.key] = (block + 1) % self.people.blocks
+        self._next_block[system.key] = (block + 1) % self.people[system.key].blocks
         return block
 
     def _verdict(self, system: System, messages: int, log_before: int) -> Audit:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tools.benchmark import footprint, letter, milter, policy, population, profiling, systems
 from tools.benchmark.ground import Ground
@@ -11,7 +11,7 @@ from tools.benchmark.population import Population
 from tools.benchmark.product import SETUPS, Product
 from tools.benchmark.quiet import Patience
 from tools.benchmark.report import Report
-from tools.benchmark.systems import CLASSIC_SET_UP, FULL, PLAIN, PRODUCT, TWO_PASSES, SrsDaemon, System
+from tools.benchmark.systems import CLASSIC_SET_UP, FULL, PLAIN, PRODUCT, RULED, TWO_PASSES, SrsDaemon, System
 from tools.benchmark.traffic import SESSIONS, Sink
 from tools.sandbox import ports
 from tools.sandbox.postgres import Cluster
@@ -58,16 +58,20 @@ class Measurement:
             stack.callback(sink.close)
             found = [self._system(key, sink.port, stack) for key in self.wish.keys]
             letters = {octets: letter.write(octets, self.ground.keys, self.ground.run) for octets in SIZES}
-            meter = Meter(self.people, sink, letters, self.ground.log, self.say, self.patience)
+            people = {key: self.people.ruled() if key == RULED else self.people for key in self.wish.keys}
+            meter = Meter(people, sink, letters, self.ground.log, self.say, self.patience)
             batches = list(zip(self.wish.messages, SIZES, strict=True))
             self.say("warming up")
             meter.warm_up(found, [(max(SESSIONS, messages // 5), octets) for messages, octets in batches])
-            with self._profiled(FULL if FULL in self.wish.keys else PRODUCT):
+            of = {_setup(key): None for key in self.wish.keys}
+            with self._profiled(FULL if FULL in of else PRODUCT):
                 for messages, octets in batches:
                     self.say(f"{octets // 1024} KB, {messages} messages")
-                    self.report.mail += meter.measure(found, messages, octets, self.wish.repeat)
+                    # What rules cost does not grow with the message.
+                    measured = [system for system in found if system.key != RULED or octets == SIZES[0]]
+                    self.report.mail += meter.measure(measured, messages, octets, self.wish.repeat)
             self.report.remarks += _remarks(self.report.mail)
-            for key in self.wish.keys:
+            for key in of:
                 if key in SETUPS:
                     self._after_mail(self._products[key])
 
@@ -98,7 +102,10 @@ class Measurement:
         if key not in self._products:
             self.say(f"setting up: {systems.TITLES[key]}")
             folder, setup = self.ground.root / key, SETUPS[key]
-            self._products[key] = Product(setup, folder, self.people, self.ground.keys, self.say)
+            people = [self.people]
+            if key == FULL and RULED in self.wish.keys:
+                people.append(self.people.ruled())
+            self._products[key] = Product(setup, folder, people, self.ground.keys, self.say)
         return self._products[key]
 
     def _system(self, key: str, sink_port: int, stack: ExitStack) -> System:
@@ -117,7 +124,7 @@ class Measurement:
             srs = SrsDaemon(folder)
             stack.callback(srs.close)
             return systems.classic(folder, sink_port, cluster, srs)
-        return self._product(key).join(sink_port)
+        return replace(self._product(_setup(key)).join(sink_port), key=key)
 
     def _profiled(self, key: str) -> AbstractContextManager[None]:
         role = self.wish.profile
@@ -125,6 +132,11 @@ class Measurement:
             return nullcontext()
         pid = self._product(key).pids()[role]
         return profiling.shown(pid, self.ground.root.with_name(f"profile-{role}.raw"), self.wish.functions)
+
+
+def _setup(key: str) -> str:
+    """The set-up in which a system is measured: its own, or that of another."""
+    return FULL if key == RULED else key
 
 
 def _remarks(mail: Sequence[Series]) -> list[str]:

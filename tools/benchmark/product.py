@@ -1,7 +1,7 @@
 """The product as deployed: a sandbox with one process for each role and the benchmark's aliases."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,16 +49,25 @@ SETUPS = {
     ),
 }
 
+# How often rules applied, and to how many messages of those who have some.
+_APPLIED = """
+    select (select coalesce(sum(applied), 0) from rule),
+           (select count(*) from ledger where account_id in (select account_id from rule))
+"""
+
 
 class Product:
     """folder: gets the sandbox. keys: of the neighbours, whose domains its name server knows."""
 
-    def __init__(self, setup: Setup, folder: Path, people: Population, keys: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, setup: Setup, folder: Path, people: Sequence[Population], keys: Path, say: Callable[[str], None]
+    ) -> None:
         self.setup = setup
         self.sandbox = world.up(folder, say, setup.overrides)
         self._run([])
         self.sandbox.places.zone.write_text(letter.zone_text(keys))
-        population.fill_product(self.sandbox.dsn, people, setup.banner)
+        for one in people:
+            population.fill_product(self.sandbox.dsn, one, setup.banner)
         self.start()
 
     def start(self, names: tuple[str, ...] | None = None) -> None:
@@ -93,9 +102,10 @@ class Product:
         if bool(postfix.get("smtpd_milters")) != ("milter" in self.setup.roles):
             raise Trouble(f"{self.setup.key}: adopt set smtpd_milters = {postfix.get('smtpd_milters')}")
         wanted = {name: value for name, value in settings(sink_port).items() if postfix.get(name) != value}
-        postfix.postconf("-e", *(f"{name}={value}" for name, value in wanted.items()))
-        postfix.stop()
-        postfix.start()
+        if wanted:
+            postfix.postconf("-e", *(f"{name}={value}" for name, value in wanted.items()))
+            postfix.stop()
+            postfix.start()
         return System(self.setup.key, self.sandbox.memory.ports["smtp"], postfix, self.parts)
 
     def parts(self) -> dict[str, int]:
@@ -111,6 +121,9 @@ class Product:
         others = [row for row in rows if row[0] not in _AS_PLANNED or row[1] != self.setup.mode]
         if others or not rows:
             raise Trouble(f"{self.setup.key}: in the ledger is what should not be, or nothing: {others}")
+        ((applied, due),) = self.sandbox.query(_APPLIED)
+        if int(applied) != int(due) * population.MATCHING:
+            raise Trouble(f"{self.setup.key}: rules applied {applied} times, and not {population.MATCHING} times {due}")
         if "milter" in self.setup.roles:
             found = {result for result, count in _DMARC.findall(self.sandbox.metrics("milter")) if float(count)}
             if found != {"pass"}:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.benchmark.population import CLASSIC, DOMAIN
+from tools.benchmark.population import CLASSIC, DOMAIN, RULES
 from tools.benchmark.traffic import mortal
 from tools.sandbox import ports
 from tools.sandbox.postfix import Instance, sandbox_settings
@@ -14,12 +14,14 @@ from tools.sandbox.postgres import Cluster
 from tools.sandbox.process import Trouble, run, wait_until
 
 PLAIN, TWO_PASSES, CLASSIC_SET_UP, PRODUCT, FULL = "plain", "two-passes", "classic", "mailrelay", "all-checks"
+RULED = "rules"  # FULL again, with mail for accounts that have rules
 TITLES = {
     PLAIN: "plain Postfix relay",
     TWO_PASSES: "two Postfix passes, nothing between",
     CLASSIC_SET_UP: "classic: pgsql maps + SRS daemon",
     PRODUCT: "mailrelay",
     FULL: "mailrelay, all checks",
+    RULED: f"mailrelay, all checks, {RULES} rules",
 }
 
 

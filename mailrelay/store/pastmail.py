@@ -10,23 +10,28 @@ from mailrelay.core.rules.trial import Past, past
 from mailrelay.store.database import Database
 from mailrelay.store.manage import account_id
 
-# Rules are asked about what was not refused or dropped before; a second copy in place of one that came back has no
-# fingerprint, as nothing came in. The ledger has no index by account, but ids rise with time.
+# Rules are asked about what was not refused or dropped before. A second copy in place of one that came back is no
+# arrival, so it has no fingerprint; nor have the owner's replies and sends, which are told by their sender. The ledger
+# has no index by account, but ids rise with time.
 _SINCE = """
     with latest as (
-        select id, at, ingress_key, sender, rcpt, outcome, alias_id, outbound_id from ledger
+        select id, at, ingress_key, sender, rcpt, outcome, reason, alias_id, outbound_id, fingerprint from ledger
         where account_id = %(account)s and at >= %(since)s
-          and (reason = 'rule' or fingerprint is not null and outcome not in ('refused', 'discarded'))
+          and (outcome in ('delivered', 'queued') or reason in ('rule', 'rule_quarantine', 'leak')
+               or outcome in ('held', 'failed') and fingerprint is not null)
         order by id desc limit %(limit)s
     ), once as (
-        select distinct on (ingress_key, rcpt) * from latest order by ingress_key, rcpt, id
+        select distinct on (ingress_key, rcpt) latest.*,
+               exists (select from recipient r
+                       where r.account_id = %(account)s and r.address_folded = lower(sender)) as is_own
+        from latest order by ingress_key, rcpt, id
     )
-    select m.at, m.sender, m.rcpt, m.outcome, a.local_part || '@' || a.domain, a.description, o.email_type,
-           exists (select from recipient where account_id = %(account)s and address_folded = lower(m.sender)),
+    select m.at, m.sender, m.rcpt, m.outcome, a.local_part || '@' || a.domain, a.description, o.email_type, m.is_own,
            (select count(*) from latest)
     from once m
     left join alias a on a.id = m.alias_id
     left join outbound o on o.id = m.outbound_id
+    where m.fingerprint is not null or m.reason = 'rule' or m.is_own or o.email_type in ('R', 'S')
     order by m.id desc
 """
 _DESCRIPTION = """

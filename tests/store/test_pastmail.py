@@ -99,6 +99,23 @@ async def test_mail_of_the_owner_to_a_contact_is_no_forward(past: PastMail, conn
     assert [one.flow for one in found] == ["F", None]
 
 
+async def test_replies_and_sends_count_as_far_as_rules_were_asked(past: PastMail, conn: Connection) -> None:
+    mine: dict[str, Any] = {"rcpt": "shop+x=y.example@alias.example", "sender": MINE, "fingerprint": None}
+    await insert(
+        conn, "outbound", id=6, account_id=JOHN, destination="x", email_type="S", mode="rewrite", ingress_queue_id=""
+    )
+    await entry(conn, **mine, outbound_id=6)
+    await entry(conn, **mine | {"sender": "me@alias.example"}, outbound_id=6)  # by another name of its writer
+    await entry(conn, **mine)  # its copy is not recorded any more
+    await entry(conn, **mine, outcome="held", reason="leak")
+    await entry(conn, **mine, outcome="held", reason="unauthenticated")
+    await entry(conn, **mine, outcome="failed", reason="unauthenticated")
+    found, _ = await past.since(JOHNS, LONG_AGO, 100)
+    assert [(one.flow, one.outcome) for one in found] == [
+        *((None, "held"), (None, "delivered"), ("S", "delivered"), ("S", "delivered"))
+    ]
+
+
 async def test_rows_are_bounded(past: PastMail, conn: Connection) -> None:
     for number in range(5):
         await entry(conn, sender=f"n{number}@shop.example")

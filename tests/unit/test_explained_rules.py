@@ -8,6 +8,7 @@ from mailrelay.core.explained import Explained
 from mailrelay.core.rules import stored
 from mailrelay.core.rules.evaluate import evaluate, tried
 from mailrelay.core.rules.model import StoredRule
+from tests.unit.office import MESSAGE
 from tests.unit.ruled import SHOP, action, condition, row, understood
 from tests.unit.test_explain import FORGED, REAL, Desk, said
 
@@ -128,6 +129,25 @@ async def test_rules_that_are_not_understood_are_told() -> None:
     assert found[0] == "rule 3: 'rule 3' is skipped: condition 1: unknown type 'weather'"
     assert found[1] == "rule 4: 'rule 4' is understood in part: action 1: unknown type 'dance'"
     assert found[2] == "rule 4: 'rule 4' matches: the banner is left out"
+
+
+async def test_rules_for_replies_are_told_of_replies() -> None:
+    desk = ruled(
+        row((FROM_SHOP,), number=3),
+        row((condition("sender", "is exactly", REAL),), (action("displayFrom", "Me"),), number=4, flows="RS"),
+    )
+    desk.findings = replace(desk.findings, dmarc=replace(desk.findings.dmarc, domain="inbox.example"))
+    content = MESSAGE.replace(b"news@shop.example", REAL.encode()).replace(
+        b"To:", b"References: <1@shop.example>\r\nTo:"
+    )
+    found = await desk.explain("a1+help=shop.example@alias.example", content, REAL)
+    assert about_rules(found) == [
+        "rule 4: 'rule 4' matches: the author's name becomes 'Me'",
+        f'condition 4.1: holds: sender is-exactly "{REAL}"',
+        "rules: name by rule 4",
+    ]
+    assert "+From: Me <a1@alias.example>" in [str(line).replace('"', "") for line in found.copies[0].header]
+    assert desk.office.store.counted == []
 
 
 async def test_without_a_message_the_envelope_is_asked() -> None:

@@ -16,6 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.system.letters import from_owner, names, reverse
+from tests.system.scenario import Person
+from tests.system.test_delivery import header
 from tests.system.world import World
 from tools.sandbox import dovecot, ports
 from tools.sandbox.places import CHECKOUT
@@ -24,7 +27,8 @@ from tools.sandbox.sandbox import DATABASE, Sandbox
 
 ME, MUTE = "submit@inbox.example", "mute@inbox.example"
 ALIAS, STRANGERS = "sub.mine@alias.example", "sub.theirs@alias.example"
-OUTSIDE = "friend@elsewhere.example"
+OUTSIDE, CONTACT = "friend@elsewhere.example", "friend@shop.example"
+REVERSE = reverse(ALIAS, CONTACT)
 
 
 @dataclass(frozen=True)
@@ -246,3 +250,28 @@ def test_mail_from_an_alias_leaves(submission: Submission, world: World) -> None
         assert client.sendmail(ALIAS, [OUTSIDE], mail.content) == {}
     (arrived,) = world.arrived(to=OUTSIDE, containing=mail.message_id)
     assert arrived.sender == ALIAS
+
+
+@pytest.mark.parametrize(
+    ("author", "sender"),
+    [pytest.param(ME, ME, id="as-the-mailbox"), pytest.param(f"Me <{ALIAS}>", ALIAS, id="as-the-alias")],
+)
+def test_12_4_99_who_is_logged_in_answers_without_a_signature(
+    submission: Submission, world: World, author: str, sender: str
+) -> None:
+    mail = from_owner(Person(0, "submitter", author), REVERSE)
+    with submission.client() as client:
+        client.login(ME, submission.password)
+        assert client.sendmail(sender, [REVERSE], mail.content) == {}
+    (copy,) = world.arrived(to=CONTACT, containing=mail.message_id)
+    assert header(copy, "From") == [ALIAS]
+    assert names(copy, ME, "inbox.example") == []
+
+
+def test_12_4_99_a_login_proves_its_own_mailbox_only(submission: Submission, world: World) -> None:
+    mail = from_owner(Person(0, "submitter", MUTE), REVERSE)
+    with submission.client() as client:
+        client.login(ME, submission.password)
+        with pytest.raises(smtplib.SMTPDataError, match="could not be authenticated: dmarc=fail"):
+            client.sendmail(ME, [REVERSE], mail.content)
+    assert world.arrivals(containing=mail.message_id) == []

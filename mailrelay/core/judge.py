@@ -101,7 +101,7 @@ def judge(question: Question, facts: Facts, limits: DefaultLimits, now: datetime
         _account_closed(account)
         or _nobody_to_receive(facts, targets, account, now)
         or (None if question.reverse else _over_limit(facts, account, limits, now))
-        or _blocked(facts)
+        or (None if question.reverse else _blocked(facts))
     )
     if denied is not None:
         return denied

@@ -52,3 +52,8 @@ class Books:
         else:
             outcome, reply = ("failed" if handover.failed else "delivered"), ACCEPTED
         return Done(reply, outcome, handover.failed, envelope.account_id, envelope.alias_id, handover.delivered)
+
+
+def is_settled_now(done: Done) -> bool:
+    """Whether this try, and none before it, gave the recipient its end, as far as can be seen."""
+    return done.outcome != "deferred" and (done.outcome != "delivered" or done.copies > 0)

@@ -1,6 +1,6 @@
 """Mail to a reverse address: who writes, and may it go out? Asked at the end of a message, and again at delivery."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailrelay.core.address import Address, is_opaque_reverse
@@ -55,9 +55,19 @@ class Clearance:
     clock: Clock
 
     async def __call__(
-        self, rcpt: Address, place: Place, evidence: Evidence, client: str, *, confirmed: bool = False
+        self,
+        rcpt: Address,
+        place: Place,
+        evidence: Evidence,
+        client: str,
+        *,
+        together: int = 1,
+        confirmed: bool = False,
     ) -> Cleared | None:
-        """None: no account has that address. confirmed: the owner vouches for the message. Raises Unavailable."""
+        """None: no account has that address. Raises Unavailable.
+
+        together: how many recipients of the message there are to be cleared; confirmed: the owner vouches for it.
+        """
         aim = plain_aim(rcpt)
         if aim is None:
             sending = await self.read_sending(SendingInquiry(opaque=rcpt))
@@ -71,7 +81,9 @@ class Clearance:
         who = classify(evidence, aim.alias, sending)
         decision = None
         if isinstance(who, Owner):
-            decision = await self._decide(aim, place, evidence, who, facts, sending, confirmed=confirmed)
+            decision = await self._decide(
+                aim, place, evidence, who, facts, sending, together=together, confirmed=confirmed
+            )
         return Cleared(aim, facts, sending, who, decision)
 
     async def _facts(self, rcpt: Address, place: Place, evidence: Evidence, client: str) -> Facts:
@@ -95,14 +107,20 @@ class Clearance:
         facts: Facts,
         sending: SendingFacts,
         *,
+        together: int,
         confirmed: bool,
     ) -> Allowed | Refusal:
         rules, now = self.rules, self.clock()
+        question = Question(aim.alias.local, isinstance(place, Custom), reverse=True)
+        attempt = Attempt(evidence, owner, facts, question, sending, together=together)
+        decision = authorise(attempt, rules.sending_limits, rules.limits, now, confirmed=confirmed)
+        if isinstance(decision, Refusal):
+            # Whoever only claims to be the owner must not make us ask: who runs the contact's DNS would see it.
+            return decision
         domain = domain_to_ask(aim.contact, rules.around.realm)
         reached: Reach = await self.reach(domain) if domain is not None else "unknown"
         objected = objection(aim.contact, aim.alias, sending, rules.around.realm, rules.around.bans, reached, now)
-        question = Question(aim.alias.local, isinstance(place, Custom), reverse=True)
-        attempt = Attempt(evidence, owner, facts, question, sending, objected)
+        attempt = replace(attempt, objection=objected)
         return authorise(attempt, rules.sending_limits, rules.limits, now, confirmed=confirmed)
 
 

@@ -14,7 +14,7 @@ from mailrelay.core.held import Held, Hold, storable
 from mailrelay.core.judge import NOT_READY_FOR, Deliver
 from mailrelay.core.reply import ACCEPTED
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
-from mailrelay.flows.books import Books, Done
+from mailrelay.flows.books import Books, Done, is_settled_now
 from mailrelay.flows.evidence import content_of, is_bare, stopped
 from mailrelay.flows.handover import Destination, Dispatcher, Draft
 from mailrelay.flows.letter import Letter
@@ -107,7 +107,9 @@ class Forwarding:
         letter, account_id = case.letter, verdict.account.id
         contact = speaker(letter.message, letter.mail.sender).address
         name = str(contact) if contact is not None else ""
-        effects = await self.ruling.ask(account_id, "F", letter.message, name, case.rcpt, case.alias)
+        # Before there was an alias, it had no description that a rule could ask for.
+        alias = replace(case.alias, description="") if case.created else case.alias
+        effects = await self.ruling.ask(account_id, "F", letter.message, name, case.rcpt, alias)
         done: Done | None = None
         if effects.block is not None:
             done = await self._blocked(case)
@@ -117,7 +119,7 @@ class Forwarding:
             chosen = loopguard.elsewhere(await self.ruling.targets(account_id, effects), self.rules.around.realm)
             background = replace(background, style=styled(background.style, effects))
             done = await self._send(case, verdict, chosen or targets, background, warning)
-        if effects.matched and done.outcome != "deferred":
+        if effects.matched and is_settled_now(done):
             await self.ruling.count(effects.matched)
         return done
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from mailrelay import log, metrics
-from mailrelay.core.address import Address, is_opaque_reverse, parse_address
+from mailrelay.core.address import Address, BadAddress, is_opaque_reverse, parse_address
 from mailrelay.core.author import speaker
 from mailrelay.core.eom import Kind, Rcpt, Refuse
 from mailrelay.core.errors import Unavailable
@@ -129,8 +129,9 @@ class Recipients:
         self, arrival: Arrival, message: Message, author: Address | None, rcpt: Address, findings: Findings
     ) -> Known:
         """Mail to a reverse address: rows 13 and 13a. What is neither refused nor the owner's is mail to the alias."""
-        evidence = evidence_of(message, author, arrival.sender, arrival.route, findings)
-        cleared = await self.clearance(rcpt, _place(rcpt, self.rules.around), evidence, arrival.client)
+        evidence = evidence_of(message, rcpt, author, arrival.sender, arrival.route, findings)
+        place, together = _place(rcpt, self.rules.around), sum(map(_looks_reverse, arrival.rcpts))
+        cleared = await self.clearance(rcpt, place, evidence, arrival.client, together=together)
         text = str(rcpt)
         if cleared is None and is_opaque_reverse(rcpt.local):
             return Known(text, Rcpt("person", refusal=Refuse(self.rules.replies["UNKNOWN"], Reason.RESERVED)))
@@ -163,6 +164,13 @@ class Recipients:
         organisation = self.rules.around.organisation
         name = str(author) if author is not None else ""
         return await self.read_facts(inquire(rcpt, place, arrival.sender, name, arrival.client, organisation))
+
+
+def _looks_reverse(text: str) -> bool:
+    try:
+        return is_reverse(parse_address(text))
+    except BadAddress:
+        return False
 
 
 def _place(rcpt: Address, around: Surroundings) -> Place:

@@ -1,8 +1,10 @@
 """The story of mail that an owner writes through an alias, to a reverse address (spec section 4)."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from mailrelay import log
 from mailrelay.core.address import Address, is_opaque_reverse, split_extension
@@ -20,7 +22,7 @@ from mailrelay.core.sending.classify import Evidence, Owner, evidence_of
 from mailrelay.core.sending.fate import Defer, Drop, Forward, Keep, at_delivery
 from mailrelay.core.sending.leaks import Verdict
 from mailrelay.core.verp import EmailType
-from mailrelay.flows.books import Books, Done
+from mailrelay.flows.books import Books, Done, is_settled_now
 from mailrelay.flows.clearance import Clearance, Cleared
 from mailrelay.flows.correspondence import Errand, Outbound
 from mailrelay.flows.evidence import stopped
@@ -53,7 +55,11 @@ class Detour:
 
 @dataclass(slots=True)
 class Sending:
-    """Sends replies and new messages. Raises Unavailable."""
+    """Sends replies and new messages. Raises Unavailable.
+
+    One at a time for each author, so that a message to many cannot pass a limit as many: what the limits count is only
+    known once a copy is out.
+    """
 
     rules: Rules
     books: Books
@@ -64,10 +70,16 @@ class Sending:
     composer: Compose
     dispatcher: Dispatcher
     ruling: Ruling
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def __call__(self, letter: Letter, rcpt: Address, place: Place) -> Done | Detour:
         """rcpt: has the form of a reverse address."""
-        checked, evidence = letter.checked, _evidence(letter)
+        author = letter.author.folded if letter.author is not None else letter.mail.sender.lower()
+        async with self._turns.setdefault(author, asyncio.Lock()):
+            return await self._in_turn(letter, rcpt, place)
+
+    async def _in_turn(self, letter: Letter, rcpt: Address, place: Place) -> Done | Detour:
+        checked, evidence = letter.checked, _evidence(letter, rcpt)
         cleared = await self.clearance(rcpt, place, evidence, letter.mail.client)
         opaque = is_opaque_reverse(rcpt.local)
         if cleared is None:
@@ -100,7 +112,7 @@ class Sending:
         errand = await self._errand(letter, rcpt, place, cleared, allowed)
         envelope = replace(envelope, alias_id=errand.alias.id)
         done = await self._by_rules(errand, envelope)
-        if errand.effects.matched and done.outcome != "deferred":
+        if errand.effects.matched and is_settled_now(done):
             await self.ruling.count(errand.effects.matched)
         return done
 
@@ -110,7 +122,7 @@ class Sending:
         Rules have had their say about whether it passes, and still have it about how it looks. Raises Conflict if it
         may not go out for another reason, and Unavailable.
         """
-        cleared = await self.clearance(rcpt, place, _evidence(letter), letter.mail.client, confirmed=True)
+        cleared = await self.clearance(rcpt, place, _evidence(letter, rcpt), letter.mail.client, confirmed=True)
         decision = cleared.decision if cleared is not None else None
         if cleared is None or decision is None:
             raise Conflict("whoever wrote it is no recipient of the account")
@@ -194,11 +206,11 @@ class Sending:
         return replace(letter.envelope(str(rcpt), account_id, alias_id), fingerprint=None)
 
 
-def _evidence(letter: Letter) -> Evidence:
+def _evidence(letter: Letter, rcpt: Address) -> Evidence:
     checked = letter.checked
     route = checked.route if checked is not None else "smtp"
     findings = checked.findings if checked is not None else None
-    return evidence_of(letter.message, letter.author, letter.mail.sender, route, findings)
+    return evidence_of(letter.message, rcpt, letter.author, letter.mail.sender, route, findings)
 
 
 def _places(outbound: Outbound) -> Sequence[str]:

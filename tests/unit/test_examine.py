@@ -18,6 +18,7 @@ from mailrelay.core.reply import Reply
 from mailrelay.core.rules import stored
 from mailrelay.core.rules.model import Book, RuleId, StoredRule
 from mailrelay.core.screen import day_number
+from mailrelay.core.sending.contact import Reach
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.authenticate import Client
 from mailrelay.flows.examine import Changes, Examination, Examined, Trusted
@@ -455,7 +456,7 @@ UNPROVED = "550 5.7.1 "
 
 
 def written_by(desk: Desk, author: str, result: Result = "pass") -> dict[str, Any]:
-    dmarc = Dmarc(result, author.rpartition("@")[2], has_record=True, published="none", policy="none")
+    dmarc = Dmarc(result, author.rpartition("@")[2], has_record=True, published="none", policy="none", spf_aligned=True)
     desk.findings = replace(PASSING, dmarc=dmarc)
     header = (("From", b" <%b>" % author.encode()), *HEADER[1:])
     return {"sender": author, "header": header}
@@ -499,3 +500,30 @@ async def test_4_11_only_owners_make_aliases_where_there_is_no_catch_all(desk: D
     rcpt = "fresh+help=shop.example@rx.example"
     await desk.passes(rcpt, **written_by(desk, REAL))
     assert await desk.said(rcpt, **written_by(desk, "news@shop.example")) == "550 5.1.1 Address does not exist"
+
+
+async def test_who_only_claims_to_be_the_owner_makes_us_ask_nothing(desk: Desk) -> None:
+    """Whoever runs the contact's DNS would see it."""
+    asked = []
+
+    async def reach(domain: str, /) -> Reach:
+        asked.append(domain)
+        return "yes"
+
+    desk.office.recipients.clearance = replace(desk.office.clearance, reach=reach)
+    await desk.said(REVERSE, **written_by(desk, REAL, "fail"))
+    assert asked == []
+    await desk.passes(REVERSE, **written_by(desk, REAL))
+    assert asked == ["shop.example"]
+
+
+async def test_a_message_to_more_contacts_than_may_be_written_to_is_refused_whole(desk: Desk) -> None:
+    desk.office.rules.sending_limits = replace(desk.office.rules.sending_limits, per_hour=2, per_day=0)
+    rcpts = [f"a1+c{number}=shop.example@alias.example" for number in range(3)]
+    assert await desk.said(*rcpts, **written_by(desk, REAL)) == "450 4.7.1 Sending limit reached"
+    await desk.passes(*rcpts[:2], **written_by(desk, REAL))
+
+
+async def test_the_block_list_binds_no_owner(desk: Desk) -> None:
+    desk.store.insert("blocked_sender", account_id=1, type="domain", value="inbox.example")
+    await desk.passes(REVERSE, **written_by(desk, REAL))

@@ -375,7 +375,8 @@ async def test_whatever_the_message_is_it_is_explained(desk: Desk, content: byte
 async def test_a_reply_is_shown_as_its_contact_gets_it(desk: Desk) -> None:
     desk.findings = replace(desk.findings, dmarc=replace(desk.findings.dmarc, domain="inbox.example"))
     content = MESSAGE.replace(b"news@shop.example", b"real@inbox.example").replace(
-        b"Subject:", b"In-Reply-To: <1@shop.example>\r\nSubject:"
+        b"a1@alias.example\r\nSubject:",
+        b"a1+help=shop.example@alias.example\r\nIn-Reply-To: <1@shop.example>\r\nSubject:",
     )
     found = await desk.explain("a1+help=shop.example@alias.example", content, "real@inbox.example")
     assert said(found, "contact") == "help@shop.example"

@@ -157,15 +157,33 @@ def test_opaque_reverse_addresses_mean_what_is_stored() -> None:
     ],
 )
 def test_what_the_header_tells(header: bytes, expected: dict[str, bool]) -> None:
-    found = evidence_of(split(header + b"\r\n"), R1.address, "real@inbox.example", "smtp", PASS)
+    found = evidence_of(split(header + b"\r\n"), A1, R1.address, "real@inbox.example", "smtp", PASS)
     plain = {"automatic": False, "report": False, "threaded": False}
     told = {"automatic": found.automatic, "report": found.report, "threaded": found.threaded}
     assert told == {**plain, **expected}
     assert (found.author, found.sender, found.route, found.findings) == (R1.address, str(R1.address), "smtp", PASS)
 
 
+@pytest.mark.parametrize(
+    ("header", "named", "ambiguous"),
+    [
+        (b"From: <real@inbox.example>\r\nTo: x@y.example, A <A1@alias.example>\r\n", True, False),
+        (b"From: <real@inbox.example>\r\nCc: g: a1@alias.example;\r\n", True, False),
+        (b"From: <real@inbox.example>\r\nTo: x@y.example\r\n", False, False),
+        (b"To: a1@alias.example\r\n", True, False),
+        (b"From: <real@inbox.example>\r\nFrom: <real@inbox.example>\r\n", False, True),
+        (b"From: real@inbox.example, evil@inbox.example\r\n", False, True),
+        (b"From: x: real@inbox.example;\r\n", False, True),
+        (b"From: <real@inbox.example>\r\nSubject: a\r\nsubject: b\r\n", False, True),
+    ],
+)
+def test_what_ties_a_message_to_its_delivery(header: bytes, named: bool, ambiguous: bool) -> None:
+    found = evidence_of(split(header + b"\r\n"), A1, R1.address, "real@inbox.example", "smtp", PASS)
+    assert (found.named, found.ambiguous) == (named, ambiguous)
+
+
 def test_the_null_sender_is_automatic() -> None:
-    assert evidence_of(split(b"\r\n"), R1.address, "", "smtp", None).automatic
+    assert evidence_of(split(b"\r\n"), A1, R1.address, "", "smtp", None).automatic
 
 
 @given(author=st.text(), sender=st.text(), route=st.text(), login=st.text())

@@ -26,7 +26,7 @@ from tests.unit.office import KEY, OK, TEMP, Office, new_office
 
 REAL, CONTACT = "real@inbox.example", "help@shop.example"
 REVERSE = "a1+help=shop.example@alias.example"
-PASS = {"dmarc": {"result": "pass", "published": "reject", "policy": "reject"}}
+PASS = {"dmarc": {"result": "pass", "published": "reject", "policy": "reject", "spf_aligned": True}}
 FAIL = {"dmarc": {"result": "fail", "published": "none", "policy": "none"}}
 HEAD = (
     b'From: "Real Name" <real@inbox.example>\r\n'
@@ -343,3 +343,30 @@ async def test_a_boundary_that_names_the_owner_is_a_leak(office: Office) -> None
     assert await send(office, head=head + ANSWERS, body=body) == [OK]
     assert office.outside.copies == []
     assert office.outcomes() == [(REVERSE, "held", "leak")]
+
+
+SIGNED = {"dmarc": {"result": "pass", "published": "reject", "policy": "reject", "spf_aligned": False}}
+
+
+async def test_a_signed_message_of_the_owner_that_somebody_else_sends_on_proves_nothing(office: Office) -> None:
+    """The signature covers neither the envelope nor fields that were added: it is kept for the owner to confirm."""
+    assert await send(office, "a1+enemy=evil.example@alias.example", found=SIGNED) == [OK]
+    twice = b"Subject: Send money to evil\r\n" + HEAD + ANSWERS
+    assert await send(office, head=twice, found=SIGNED, queue_id="4Twice") == [OK]
+    assert office.outside.copies == []
+    assert {outcome for _, outcome, _ in office.outcomes()} == {"held"}
+    assert await send(office, found=SIGNED, queue_id="4Right") == [OK]
+    assert len(office.outside.copies) == 1
+
+
+async def test_one_message_to_many_does_not_pass_a_limit(office: Office) -> None:
+    office.rules.sending_limits = replace(office.rules.sending_limits, per_hour=3)
+    rcpts = [f"a1+c{number}=shop.example@alias.example" for number in range(10)]
+    await send(office, *rcpts)
+    assert len(office.outside.copies) == 3
+
+
+async def test_rules_are_counted_once_however_often_postfix_asks(office: Office) -> None:
+    office.book = stored.book([a_rule(("subject", "x"))])
+    assert [await send(office), await send(office)] == [[OK], [OK]]
+    assert office.store.counted == [3]

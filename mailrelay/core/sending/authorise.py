@@ -83,7 +83,7 @@ class Attempt:
     """Mail of an owner to a contact.
 
     facts: of the alias, with its parent if there is no alias yet; question: about the alias. objection: to the contact,
-    see contact.py.
+    see contact.py. together: how many such recipients the message has, none of which is counted yet.
     """
 
     evidence: Evidence
@@ -92,6 +92,7 @@ class Attempt:
     question: Question
     sending: SendingFacts
     objection: Objection | None = None
+    together: int = 1
 
 
 def authorise(
@@ -115,6 +116,9 @@ def unproved(evidence: Evidence, who: Who) -> Refusal | None:
     out whose alias it is. The notice does, which only the owner gets.
     """
     findings = evidence.findings
+    loose = None if isinstance(who, Owner) and who.by_login else _loose(evidence)
+    if loose is not None:
+        return _not_authenticated(loose, evidence, who)
     # What we injected ourselves is proved to be from another alias, which is nobody's mailbox.
     if who.by_login if isinstance(who, Owner) else evidence.route == "internal":
         return None
@@ -123,6 +127,21 @@ def unproved(evidence: Evidence, who: Who) -> Refusal | None:
     if findings is not None and findings.temporary:
         return Refusal(Hurdle.AUTHENTICATED, "AUTHLATER", Reason.NOT_AUTHENTICATED)
     return _not_authenticated(_failed_check(findings or Findings()), evidence, who)
+
+
+def _loose(evidence: Evidence) -> str | None:
+    """What a signature of the author's domain does not tie to this delivery, None if it does.
+
+    Who holds a signed message of somebody can send it anywhere, and with fields added that the signature does not cover
+    (RFC 6376 sections 8.6 and 8.15): then nobody is authenticated, whoever it is.
+    """
+    if evidence.route == "internal":
+        return None
+    if evidence.ambiguous:
+        return "header=ambiguous"
+    findings = evidence.findings
+    aligned = findings is not None and findings.author_authenticated and not findings.dmarc.spf_aligned
+    return "rcpt=unnamed" if aligned and not evidence.named else None
 
 
 def _not_authenticated(check: str, evidence: Evidence, who: Who) -> Refusal:
@@ -216,24 +235,28 @@ def _not_creatable(attempt: Attempt, limits: DefaultLimits) -> tuple[str, Reason
 def _free_at(attempt: Attempt, limits: SendingLimits, now: datetime) -> datetime | None:
     """When every limit that is reached lets one more message through, None if none is reached."""
     spent = attempt.sending.spent
+    together = attempt.together
     moments = [
-        _room_at(spent.sends, limits.per_day, _DAY, now),
-        _room_at(spent.sends, limits.per_hour, _HOUR, now),
+        _room_at(spent.sends, limits.per_day, _DAY, now, together),
+        _room_at(spent.sends, limits.per_hour, _HOUR, now, together),
     ]
     is_send = attempt.owner.kind is EmailType.SEND and not attempt.evidence.automatic
     if is_send and not attempt.sending.contact_known:
-        moments.append(_room_at(spent.new_contacts, limits.new_contacts_per_day, _DAY, now))
+        moments.append(_room_at(spent.new_contacts, limits.new_contacts_per_day, _DAY, now, together))
     return max((moment for moment in moments if moment is not None), default=None)
 
 
-def _room_at(amounts: Sequence[Amount], limit: int, window: timedelta, now: datetime) -> datetime | None:
-    """When fewer than `limit` lie within the window; None if so now, or if there is no limit. amounts: oldest first."""
+def _room_at(amounts: Sequence[Amount], limit: int, window: timedelta, now: datetime, wanted: int) -> datetime | None:
+    """When `wanted` more fit under the limit within the window; None if so now, or if there is no limit.
+
+    amounts: oldest first. What never fits fits at the end of a window: later, and in more than one message.
+    """
     counted = [amount for amount in amounts if now - window < amount.at]
     left = sum(amount.count for amount in counted)
-    if not limit or left < limit:
+    if not limit or left + wanted <= limit:
         return None
     for amount in counted:
         left -= amount.count
-        if left < limit:
+        if left + wanted <= limit:
             return amount.at + window
-    return None
+    return now + window

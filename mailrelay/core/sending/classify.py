@@ -3,21 +3,30 @@
 Who somebody claims to be is not yet proved: that is for authorise.py.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailrelay.core.address import Address, Reverse, split_extension
 from mailrelay.core.address import classify as meaning
+from mailrelay.core.author import VALUE_OCTETS, from_values
 from mailrelay.core.automatic import is_automatic, is_report
 from mailrelay.core.findings import Findings
 from mailrelay.core.header import Message
-from mailrelay.core.mailbox import address_of
+from mailrelay.core.mailbox import MAX_AUTHORS, Mailbox, address_of, mailboxes
 from mailrelay.core.selfmail import same_mailbox
 from mailrelay.core.sending.facts import OwnMailbox, SendingFacts
 from mailrelay.core.verp import EmailType
 
 _LOGIN = "login:"
 _THREADS = (b"in-reply-to", b"references")
+_READ = 1000  # addresses of To and of Cc, among which the recipient is looked for
+_GROUP = re.compile(rb"[^\"(<:]*+:")  # RFC 6854
+# RFC 5322 section 3.6 and RFC 2045 section 3 allow one of each; signatures cover the last, readers show the first.
+_SINGLE = (
+    *(b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"in-reply-to", b"references", b"sender"),
+    *(b"mime-version", b"content-type", b"content-transfer-encoding"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,8 @@ class Evidence:
 
     author: of the From field; sender: of the envelope, '' is the null sender; route: as in the ingress header;
     findings: None if nobody checked. automatic: nobody wrote it by hand; report: it is a bounce, receipt or complaint.
-    threaded: it answers something.
+    threaded: it answers something. named: To or Cc has the recipient. ambiguous: fields that there may be one of are
+    there twice, or From is not one plain mailbox.
     """
 
     author: Address | None
@@ -44,6 +54,8 @@ class Evidence:
     automatic: bool = False
     report: bool = False
     threaded: bool = False
+    named: bool = True
+    ambiguous: bool = False
 
     @property
     def speaker(self) -> Address | None:
@@ -89,9 +101,9 @@ def opaque_aim(facts: SendingFacts) -> Aim | None:
 
 
 def evidence_of(
-    message: Message, author: Address | None, sender: str, route: str, findings: Findings | None
+    message: Message, rcpt: Address, author: Address | None, sender: str, route: str, findings: Findings | None
 ) -> Evidence:
-    """Read a message. author, sender, route, findings: see Evidence."""
+    """Read a message for one recipient. author, sender, route, findings: see Evidence."""
     return Evidence(
         author,
         sender,
@@ -100,7 +112,24 @@ def evidence_of(
         automatic=is_automatic(message, sender),
         report=is_report(message),
         threaded=any(value.strip() for name in _THREADS for value in message.values(name)),
+        named=_names(message, rcpt),
+        ambiguous=any(message.count(name) > 1 for name in _SINGLE) or not _has_one_author(message),
     )
+
+
+def _names(message: Message, rcpt: Address) -> bool:
+    found = (one for name in (b"to", b"cc") for value in message.values(name) for one in mailboxes(value, limit=_READ))
+    addresses = (one.address for one in found if isinstance(one, Mailbox))
+    return any(address is not None and address.folded == rcpt.folded for address in addresses)
+
+
+def _has_one_author(message: Message) -> bool:
+    """No From at all is one: then the envelope sender speaks."""
+    values = from_values(message)
+    if any(map(_GROUP.match, values)):
+        return False
+    found = [one for value in values for one in mailboxes(value[:VALUE_OCTETS], limit=MAX_AUTHORS)]
+    return len(found) == 0 or (len(found) == 1 and isinstance(found[0], Mailbox))
 
 
 def classify(evidence: Evidence, alias: Address, facts: SendingFacts) -> Who:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 # What follows a tag's name, up to its `>`; a quote means something after `=` only. All possessive: linear time.
 _ATTRIBUTES = rb"""(?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\s>"'][^\s>]*+)?+)*+"""
-_TOKEN = re.compile(
+# A tag as browsers read it, an element whose content is text with all of it, a comment or the like.
+TOKEN = re.compile(
     rb"""<(?:
       !--[^>]*+(?:(?<!--)(?<!--!)>[^>]*+)*+>?+
     | (?:script(?=[\s/>]) %(attributes)b >?+ [^<]*+ (?:<(?!/script[\s/>])[^<]*+)*+
@@ -47,6 +48,6 @@ def before_body_end(html: bytes) -> int | None:
 def _tokens(html: bytes, group: str) -> Iterator[re.Match[bytes]]:
     # Without the letters there is nothing to find, and long HTML without them is common (drafts of phones).
     if b"body" in html or b"body" in html.lower():
-        for found in _TOKEN.finditer(html):
+        for found in TOKEN.finditer(html):
             if found.lastgroup == group:
                 yield found

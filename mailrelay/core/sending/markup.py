@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mailrelay.core.htmlsplice import _TOKEN
+from mailrelay.core.htmlsplice import TOKEN
 
 _NAME = re.compile(rb"</?+[A-Za-z][A-Za-z0-9]*+")
 # Where a line ends for whoever reads it.
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 def tags(html: bytes) -> Iterator[Tag]:
     """Every tag a browser would take for one. html: ASCII octets mean themselves, see charset.view."""
-    for found in _TOKEN.finditer(html):
+    for found in TOKEN.finditer(html):
         start, end = found.span()
         name = _NAME.match(html, start, end)
         yield Tag(start, end, name[0][1:].lower() if name else b"!")

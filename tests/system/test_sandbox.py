@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,6 +11,7 @@ from tools.sandbox import show
 from tools.sandbox import world as building
 from tools.sandbox.process import Trouble, wait_until
 from tools.sandbox.sandbox import ROLES, Sandbox
+from tools.sandbox.story import Story
 
 
 def test_a_signed_message_reaches_the_outside_with_its_signature_intact(world: World) -> None:
@@ -37,6 +39,36 @@ def test_a_test_can_come_from_any_address(world: World) -> None:
     world.send("news@shop.example", "shop@alias.example", content=mail.content, client="2001:db8::7")
     (copy,) = world.arrived(containing=mail.message_id)
     assert b"(unknown [IPv6:2001:db8::7])" in copy.header
+
+
+@pytest.fixture
+def _keeping_secrets(world: World) -> Iterator[None]:
+    """The account of the quick start is as it is there."""
+    account = f"where name = '{building.ACCOUNT}'"
+    world.sandbox.query(f"update account set forward_mode = 'rewrite', banner_location = 'top' {account}")
+    yield
+    world.sandbox.query(f"update account set forward_mode = null, banner_location = 'off' {account}")
+
+
+@pytest.mark.usefixtures("_keeping_secrets")
+def test_the_quick_start_shows_a_conversation(world: World) -> None:
+    told: list[str] = []
+    story = Story(world.sandbox, told.append)
+    assert story.conversation()
+    text = "\n".join(told)
+    assert text.count("arrived outside as") == 3
+    assert "For news@shop.example its customer is shop@alias.example and nobody else." in text
+    assert "Both mail programs show one thread." in text
+    (answered,) = [one for one in told if "envelope recipient  <news@shop.example>" in one]
+    assert "  | From: shop@alias.example" in answered
+    assert "inbox.example" not in answered
+    assert "what if nobody is at home?" in answered
+
+
+def test_the_quick_start_shows_mail_that_only_passes(world: World) -> None:
+    told: list[str] = []
+    assert Story(world.sandbox, told.append).untouched()
+    assert "shop.example (selector sandbox): valid" in "\n".join(told)
 
 
 def test_a_stranger_cannot_relay(world: World) -> None:
@@ -121,6 +153,7 @@ def test_mail_waits_out_trouble_and_arrives_once(world: World, trouble: str) -> 
         assert dispatch.accepted
         wait_until(lambda: f"{dispatch.queue_id}: to=" in world.sandbox.postfix.log_text(), "Postfix to try")
         assert world.arrivals(containing=mail.message_id) == []
+    world.sandbox.postfix.flush()  # after a reload the queue manager sleeps until somebody wakes it
     world.arrived(containing=mail.message_id)
     world.settle()
     world.arrived(containing=mail.message_id)

@@ -1,6 +1,7 @@
 """tools/quickstart: a miniature internet with the product in it.
 
-tools/quickstart [start]                 build it or bring it back, then forward two messages and show them
+tools/quickstart [start]                 build it or bring it back, then show a conversation through an alias, and one
+                                         message that only passes
 tools/quickstart stop                    end everything; mail, database and credentials stay for the next start
 tools/quickstart remove                  end everything and delete it
 tools/quickstart status                  what runs
@@ -16,15 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tools.sandbox import show, world
+from tools.sandbox import world
 from tools.sandbox.places import CHECKOUT, ELSEWHERE
-from tools.sandbox.process import Trouble, wait_until
+from tools.sandbox.process import Trouble
 from tools.sandbox.sandbox import Sandbox
 from tools.sandbox.sender import Reply
+from tools.sandbox.story import SENDER, Story
 
 ROOT = CHECKOUT / "var" / "quickstart"
-_DEMO_SENDER = "news@shop.example"
-_FORWARD_SECONDS = 60.0
+_REVERSE = "shop+news=shop.example@alias.example"
 
 
 def say(text: str) -> None:
@@ -32,46 +33,16 @@ def say(text: str) -> None:
 
 
 def start() -> int:
-    """Build or bring back, then forward two messages. 0 if both arrived: rewritten with our signature, untouched with
-    the sender's."""
+    """Build or bring back, then show mail. 0 if all arrived as it should."""
     began = time.monotonic()
     say(f"sandbox in {ROOT}")
     with _alone():
         sandbox = world.up(ROOT, say)
     say(f"  {time.monotonic() - began:5.1f} s  everything runs\n")
-    rewritten = _forward(sandbox, world.DEMO_ALIAS, world.MAILBOX, "keeps it secret", "alias.example")
-    untouched = _forward(sandbox, world.PLAIN_ALIAS, world.PLAIN_MAILBOX, "only passes on", "shop.example")
+    story = Story(sandbox, print)
+    told = [story.conversation(), story.untouched()]
     print(_directions(sandbox))
-    return 0 if rewritten and untouched else 1
-
-
-def _forward(sandbox: Sandbox, alias: str, mailbox: str, how: str, signer: str) -> bool:
-    """Send a message and show what arrived; True if it has a valid signature of `signer`."""
-    print(f"{_DEMO_SENDER} writes to {alias}, which stands for {mailbox} and {how}:")
-    before = {path.name for path in sandbox.places.outside.glob("*.eml")}
-    dispatch = sandbox.mailer.send(_DEMO_SENDER, [alias])
-    replies = (dispatch.sender, *dispatch.recipients, *((dispatch.data,) if dispatch.data else ()))
-    print("\n".join(f"  {reply}" for reply in replies))
-    if not dispatch.accepted:
-        say(f"the message was not taken; see {sandbox.places.log} and {sandbox.postfix.maillog}")
-        return False
-    found: list[show.Arrived] = []
-
-    def arrived() -> bool:
-        new = (path for path in sorted(sandbox.places.outside.glob("*.eml")) if path.name not in before)
-        found[:] = [message for message in map(show.read, new) if mailbox in message.recipients]
-        return bool(found)
-
-    began = time.monotonic()
-    try:
-        wait_until(arrived, "the message to arrive outside", _FORWARD_SECONDS, pause=0.02)
-    except Trouble as error:
-        say(f"{error}; see {sandbox.places.log} and {sandbox.postfix.maillog}")
-        return False
-    print(f"after {time.monotonic() - began:.2f} s it")
-    signatures = show.signatures(found[0].content, sandbox.memory.ports["dns"])
-    print("\n".join((*show.lines(found[0], signatures), "")))
-    return any(each.domain == signer and each.verdict == "valid" for each in signatures)
+    return 0 if all(told) else 1
 
 
 def _directions(sandbox: Sandbox) -> str:
@@ -83,7 +54,8 @@ It stays up until `tools/quickstart stop`. All of this is in {sandbox.places.env
 {listed}
 
 Try:
-  tools/quickstart send {_DEMO_SENDER} {world.DEMO_ALIAS} {world.PLAIN_ALIAS}
+  tools/quickstart send {SENDER} {world.DEMO_ALIAS} {world.PLAIN_ALIAS}
+  tools/quickstart send {world.MAILBOX} {_REVERSE}
   . {_short(sandbox.places.env)} && .venv/bin/mailrelay alias show {world.DEMO_ALIAS}
   ls {_short(sandbox.places.outside)}
 Logs: {_short(sandbox.places.log)}, {_short(sandbox.postfix.maillog)}"""

@@ -4,9 +4,10 @@ import re
 import smtplib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate, make_msgid, parseaddr
 from pathlib import Path
 
 import dkim
@@ -65,6 +66,33 @@ def sample(sender: str, recipients: Sequence[str], subject: str = "Your order ha
     message["Message-ID"] = make_msgid(domain=domain)
     message.set_content("Good morning,\n\nthe parcel is on its way. Größe und Gewicht: 2 kg.\n\nYours, the neighbour\n")
     return message.as_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A message to send, to whom, and its id."""
+
+    rcpt: str
+    message_id: str
+    content: bytes
+
+
+def answer(got: bytes, author: str, text: str) -> Answer:
+    """What a mail program makes of an answer to a message that was received."""
+    received = message_from_bytes(got, policy=SMTP_POLICY)
+    writer, message_id, subject = (str(received[name]) for name in ("From", "Message-ID", "Subject"))
+    message = EmailMessage(policy=SMTP_POLICY)
+    message["Date"] = formatdate(localtime=False)
+    message["From"] = f"A person <{author}>"
+    message["To"] = writer
+    message["Subject"] = subject if subject.startswith("Re: ") else f"Re: {subject}"
+    message["Message-ID"] = make_msgid(domain=author.rpartition("@")[2])
+    message["In-Reply-To"] = message_id
+    message["References"] = " ".join(filter(None, (str(received["References"] or ""), message_id)))
+    body = received.get_body(("plain",))
+    quoted = "".join(f"> {line}\n" for line in str(body.get_content()).splitlines()) if body is not None else ""
+    message.set_content(f"{text}\n\nOn {received['Date']}, {writer} wrote to {author}:\n{quoted}", cte="8bit")
+    return Answer(parseaddr(writer)[1], str(message["Message-ID"]), message.as_bytes())
 
 
 def with_crlf(content: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Shows a message that arrived outside: envelope, header, and whether its DKIM signatures hold."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,17 @@ def _text(value: bytes | None) -> str:
     return (value or b"?").decode(errors="replace")
 
 
-def lines(arrived: Arrived, found: list[Signature]) -> Iterator[str]:
-    """The message for people, line by line."""
+def values(arrived: Arrived, name: str) -> list[str]:
+    """The values of a field, as they came."""
+    return [field.partition(": ")[2] for field in _fields(arrived) if field.lower().startswith(f"{name.lower()}: ")]
+
+
+def _fields(arrived: Arrived) -> list[str]:
+    return re.split(r"\r\n(?![ \t])", arrived.header.decode(errors="replace"))
+
+
+def lines(arrived: Arrived, found: list[Signature], names: Collection[str] = ()) -> Iterator[str]:
+    """The message for people, line by line. names: of the fields to show, in lower case; empty: all."""
     yield f"arrived outside as {arrived.path}"
     yield f"  envelope sender     <{arrived.sender.strip('<>')}>"
     for rcpt in arrived.recipients:
@@ -98,7 +107,11 @@ def lines(arrived: Arrived, found: list[Signature]) -> Iterator[str]:
     for signature in found:
         yield f"  DKIM signature      {signature.domain} (selector {signature.selector}): {signature.verdict}"
     yield ""
-    yield from (f"  | {line}" for line in arrived.header.decode(errors="replace").splitlines())
+    fields = _fields(arrived)
+    shown = [field for field in fields if not names or field.partition(":")[0].lower() in names]
+    yield from (f"  | {line}" for field in shown for line in field.splitlines())
+    if len(shown) < len(fields):
+        yield f"  | … {len(fields) - len(shown)} more fields"
     yield "  |"
     body = arrived.body.decode(errors="replace").splitlines()
     yield from (f"  | {line}" for line in body[:_SHOWN_LINES])

@@ -1,0 +1,85 @@
+"""What the quick start shows: mail through the product, and what everybody sees of it."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from tools.sandbox import show, world
+from tools.sandbox.process import Trouble, wait_until
+from tools.sandbox.sandbox import Sandbox
+from tools.sandbox.sender import answer, sample
+from tools.sandbox.show import Arrived
+
+SENDER = "news@shop.example"
+_SECONDS = 60.0
+_IN_SHORT = ("from", "to", "subject", "message-id", "in-reply-to")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """tell: gets each line of it."""
+
+    sandbox: Sandbox
+    tell: Callable[[str], None]
+
+    def conversation(self) -> bool:
+        """A question to an alias, its owner's answer, and an answer to that. True if the owner stays unknown, all is
+        signed, and both sides see one thread. Raises Trouble if a message does not arrive.
+        """
+        alias, owner = world.DEMO_ALIAS, world.MAILBOX
+        self.tell(f"{SENDER} writes to {alias}, which stands for {owner} and keeps it secret:")
+        question = sample(SENDER, [alias])
+        first = self._passed(SENDER, alias, question, owner)
+        reply = answer(first.content, owner, "Good evening,\n\nwhat if nobody is at home?")
+        self.tell(f"{owner} answers, to the address that it came from:")
+        second = self._passed(owner, reply.rcpt, reply.content, SENDER, _IN_SHORT)
+        back = answer(second.content, SENDER, "Good night,\n\nthen it stays with your neighbour.")
+        self.tell(f"{SENDER} answers that:")
+        third = self._passed(SENDER, back.rcpt, back.content, owner, _IN_SHORT)
+        unknown = owner.partition("@")[2].encode() not in second.content.lower()
+        threads = show.values(second, "In-Reply-To") == show.values(first, "Message-ID")
+        threads = threads and show.values(third, "In-Reply-To") == [reply.message_id]
+        self.tell(
+            f"For {SENDER} its customer is {alias}{' and nobody else' if unknown else ', BUT THE MAILBOX SHOWS'}."
+        )
+        self.tell(f"Both mail programs {'show one thread' if threads else 'LOSE THE THREAD'}.\n")
+        signed = all(self.signed(copy, "alias.example") for copy in (first, second, third))
+        return unknown and threads and signed
+
+    def untouched(self) -> bool:
+        """Mail that only passes: True if the sender's signature still holds. Raises Trouble if it does not arrive."""
+        alias, mailbox = world.PLAIN_ALIAS, world.PLAIN_MAILBOX
+        self.tell(f"{SENDER} writes to {alias}, which stands for {mailbox} and only passes on:")
+        return self.signed(self._passed(SENDER, alias, sample(SENDER, [alias]), mailbox), "shop.example")
+
+    def signed(self, copy: Arrived, domain: str) -> bool:
+        """Whether a signature of this domain holds."""
+        found = show.signatures(copy.content, self.sandbox.memory.ports["dns"])
+        return any(each.domain == domain and each.verdict == "valid" for each in found)
+
+    def _passed(self, sender: str, rcpt: str, content: bytes, mailbox: str, names: Collection[str] = ()) -> Arrived:
+        """Send a message and show what arrived for the mailbox. names: as show.lines has it."""
+        sandbox = self.sandbox
+        before = {path.name for path in sandbox.places.outside.glob("*.eml")}
+        dispatch = sandbox.mailer.send(sender, [rcpt], content)
+        replies = (dispatch.sender, *dispatch.recipients, *((dispatch.data,) if dispatch.data else ()))
+        self.tell("\n".join(f"  {reply}" for reply in replies))
+        logs = f"see {sandbox.places.log} and {sandbox.postfix.maillog}"
+        if not dispatch.accepted:
+            raise Trouble(f"the message was not taken; {logs}")
+        found: list[Arrived] = []
+
+        def arrived() -> bool:
+            new = (path for path in sorted(sandbox.places.outside.glob("*.eml")) if path.name not in before)
+            found[:] = [message for message in map(show.read, new) if mailbox in message.recipients]
+            return bool(found)
+
+        began = time.monotonic()
+        try:
+            wait_until(arrived, "the message to arrive outside", _SECONDS, pause=0.02)
+        except Trouble as error:
+            raise Trouble(f"{error}; {logs}") from error
+        self.tell(f"after {time.monotonic() - began:.2f} s it")
+        signatures = show.signatures(found[0].content, sandbox.memory.ports["dns"])
+        self.tell("\n".join((*show.lines(found[0], signatures, names), "")))
+        return found[0]

@@ -106,7 +106,16 @@ def test_invitations_are_unfolded_and_folded_again() -> None:
     ) in body
     assert max(map(len, body.split(b"\r\n"))) <= 75 and not done.leaks
     assert scrubbed(multipart(leaf(INVITATION, calendar)), mode="off").leaks == (Leak(Place.CALENDAR, "text/calendar"),)
-    assert scrubbed(multipart(leaf(INVITATION, b"application/ics"))).leaks == (Leak(Place.CALENDAR, "application/ics"),)
+
+
+@pytest.mark.parametrize("kind", [b"application/ics", b"text/x-vcalendar"])
+def test_row_200_attached_invitations_are_edited_like_others(kind: bytes) -> None:
+    attached = b'Content-Disposition: attachment; filename="invite.ics"\r\n'
+    done = scrubbed(multipart(leaf(b"x"), leaf(INVITATION, kind, attached)))
+    assert b"real" not in done.message.content and b"mailto:a1@alias.example\r\n" in done.message.content
+    assert b"ORGANIZER;CN=Desk:mailto:help@shop.example\r\n" in done.message.content and not done.leaks
+    opaque = multipart(leaf(b"ATTENDEE:mailto:" + OPAQUE.encode(), kind))
+    assert [str(one) for one in opaque_mentioned(split(opaque), "alias.example")] == [OPAQUE]
 
 
 def test_cards_change_only_if_everything_does() -> None:

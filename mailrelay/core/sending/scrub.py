@@ -97,13 +97,18 @@ def opaque_mentioned(message: Message, domain: str) -> tuple[Address, ...]:
     parts = tree(message)
     found: dict[str, None] = {}
     for leaf in parts.leaves(embedded=True):
-        if not leaf.type.startswith(b"text/"):
+        if not _is_text(leaf):
             continue
         text = text_of(message.content, leaf)
         if text is not None and b"r-" in text.octets.lower():
             said = read(text.view(), content_lines=leaf.type in leaks.CALENDARS).text
             found |= dict.fromkeys(one.decode("ascii").lower() for one in _OPAQUE.findall(said))
     return tuple(Address(local, domain) for local in list(found)[:_MOST_OPAQUE])
+
+
+def _is_text(entity: Entity) -> bool:
+    """Whether a leaf is to be edited: also an invitation that goes as a file, which is text all the same."""
+    return entity.type.startswith(b"text/") or entity.type in leaks.CALENDARS
 
 
 def _changed(message: Message, splices: list[Splice]) -> Message:
@@ -183,7 +188,7 @@ class _Walk:
         if entity.type in leaks.SIGNED_DATA and not around.embedded and not enveloped:
             self.leaks.append(Leak(Place.CERTIFICATE, leaks.ascii_text(entity.type)))
             return
-        text = text_of(self._content, entity) if entity.type.startswith(b"text/") else None
+        text = text_of(self._content, entity) if _is_text(entity) else None
         if text is None or not self._read(entity, text, around):
             self.leaks += leaks.in_part(self._content, entity, self._hidden)
 

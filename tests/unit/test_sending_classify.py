@@ -153,7 +153,7 @@ def test_opaque_reverse_addresses_mean_what_is_stored() -> None:
         (b"Precedence: auto_reply\r\n", {"automatic": True}),
         (b"X-Autoreply: yes\r\n", {"automatic": True}),
         (b"Auto-Submitted: no\r\n", {}),
-        (b"Content-Type: multipart/report; report-type=delivery-status\r\n", {"report": True}),
+        (b"Content-Type: multipart/report; report-type=delivery-status\r\n", {"automatic": True, "report": True}),
     ],
 )
 def test_what_the_header_tells(header: bytes, expected: dict[str, bool]) -> None:

@@ -200,6 +200,15 @@ async def test_12_4_122_an_auto_reply_ends_here(office: Office) -> None:
     assert office.outcomes() == [(REVERSE, "discarded", "auto_reply")]
 
 
+async def test_12_4_122_a_read_receipt_ends_here(office: Office) -> None:
+    receipt = HEAD.replace(b"text/plain", b"Multipart/Report; report-type=disposition-notification; boundary=b")
+    assert await send(office, head=receipt) == [OK]
+    office.store.update("account", 1, relay_auto_replies=True)
+    assert await send(office, head=receipt, queue_id="4Reply2") == [OK]
+    assert office.outside.copies == []
+    assert set(office.outcomes()) == {(REVERSE, "discarded", "auto_reply")}
+
+
 async def test_12_4_124_a_limit_is_a_limit(office: Office) -> None:
     office.rules.sending_limits = replace(office.rules.sending_limits, per_day=1, per_hour=0)
     assert await send(office) == [OK]

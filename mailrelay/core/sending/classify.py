@@ -42,9 +42,9 @@ class Evidence:
     """What a message tells of who wrote it; the same for all its recipients.
 
     author: of the From field; sender: of the envelope, '' is the null sender; route: as in the ingress header;
-    findings: None if nobody checked. automatic: nobody wrote it by hand; report: it is a bounce, receipt or complaint.
-    threaded: it answers something. named: To or Cc has the recipient. ambiguous: fields that there may be one of are
-    there twice, or From is not one plain mailbox.
+    findings: None if nobody checked. automatic: nobody wrote it by hand; report: it is a bounce, receipt or complaint,
+    which is automatic whatever its envelope says. threaded: it answers something. named: To or Cc has the recipient.
+    ambiguous: fields that there may be one of are there twice, or From is not one plain mailbox.
     """
 
     author: Address | None
@@ -109,7 +109,7 @@ def evidence_of(
         sender,
         route,
         findings,
-        automatic=is_automatic(message, sender),
+        automatic=is_automatic(message, sender) or is_report(message),
         report=is_report(message),
         threaded=any(value.strip() for name in _THREADS for value in message.values(name)),
         named=_names(message, rcpt),

@@ -118,6 +118,28 @@ def test_row_200_attached_invitations_are_edited_like_others(kind: bytes) -> Non
     assert [str(one) for one in opaque_mentioned(split(opaque), "alias.example")] == [OPAQUE]
 
 
+RECEIPT = (
+    b"Reporting-UA: desk.inbox.example; Outlook\r\n 16\r\nReporting-MTA: dns; mx.inbox.example\r\n\r\n"
+    b"Final-Recipient: rfc822;real@inbox.example\r\nOriginal-Recipient: rfc822; a1+help=shop.example@alias.example\r\n"
+    b"X-Display-Name: Real\r\nDiagnostic-Code: smtp; 550 real=40inbox.example\r\nAction: failed\r\n"
+)
+
+
+@pytest.mark.parametrize("kind", [b"message/disposition-notification", b"message/delivery-status"])
+@pytest.mark.parametrize("outer", [b"report", b"mixed"])
+def test_row_200_receipts_within_other_mail_name_the_alias_and_no_host(kind: bytes, outer: bytes) -> None:
+    done = scrubbed(multipart(leaf(b"x"), leaf(RECEIPT, kind), kind=outer))
+    wanted = (
+        b"\r\nFinal-Recipient: rfc822;a1@alias.example\r\nOriginal-Recipient: rfc822; help@shop.example\r\n"
+        b"Action: failed\r\n"
+    )
+    assert done.message.content == multipart(leaf(b"x"), leaf(wanted, kind), kind=outer) and not done.leaks
+    [leak] = scrubbed(multipart(leaf(RECEIPT, kind)), mode="off").leaks
+    assert leak.detail == kind.decode()
+    hidden = b"Diagnostic-Code: x; " + b64encode(b"for real@inbox.example")
+    assert scrubbed(multipart(leaf(hidden, kind))).leaks == (Leak(Place.ATTACHMENT, kind.decode()),)
+
+
 def test_cards_change_only_if_everything_does() -> None:
     card = leaf(b"BEGIN:VCARD\r\nEMAIL:real@inbox.ex\r\n ample\r\nEND:VCARD\r\n", b"text/vcard")
     assert scrubbed(multipart(card)).leaks == (Leak(Place.CARD, "text/vcard"),)

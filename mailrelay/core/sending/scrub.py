@@ -13,10 +13,11 @@ from mailrelay.core.frozen import frozen
 from mailrelay.core.header import Field, Message, fold, split
 from mailrelay.core.mime import Entity, Tree, tree
 from mailrelay.core.phrase import decoded
-from mailrelay.core.sending import leaks, openpgp
+from mailrelay.core.sending import leaks, openpgp, statuses
 from mailrelay.core.sending.facts import ReplyScrub
 from mailrelay.core.sending.hidden import Hidden
 from mailrelay.core.sending.leaks import Leak, Place
+from mailrelay.core.sending.naming import Naming
 from mailrelay.core.sending.openpgp import EMBEDDED, Removal
 from mailrelay.core.sending.parts import Text, text_of, written
 from mailrelay.core.sending.passages import Editor, Scope
@@ -28,7 +29,6 @@ _SEALED = frozenset(
     {"multipart/encrypted", "multipart/encrypted of another protocol", "S/MIME encrypted", "PGP message"}
 )
 _HTML = frozenset({b"text/html", b"text/x-amp-html"})
-_HEADERS = b"text/rfc822-headers"
 # Fields that other places of a message refer to.
 _REFERRED = frozenset({b"content-id", b"content-transfer-encoding"})
 _OPAQUE = re.compile(rb"r-[a-z2-7]{16}(?=@)", re.IGNORECASE)
@@ -43,7 +43,8 @@ class Scrubbing:
     alias: without extension, lower case. hidden: every recipient of the account, and who the message says its author
     is. contacts: by folded opaque reverse address, see `opaque_mentioned`. names: of contacts that have one, by folded
     address. mode: where real addresses are replaced. link_host: of our signed links, `app.relay.example`.
-    remove_attachments: takes them out of a message (spec section 5.6), None for a message that has none.
+    remove_attachments: takes them out of a message (spec section 5.6), None for a message that has none. key: of the
+    HMAC that makes names anew.
     """
 
     alias: Address
@@ -54,6 +55,7 @@ class Scrubbing:
     mode: ReplyScrub = "quoted"
     removal: Removal = _ALL
     remove_attachments: Callable[[Tree], Message | None] | None = None
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def opaque_mentioned(message: Message, domain: str) -> tuple[Address, ...]:
 
 
 def _is_text(entity: Entity) -> bool:
-    """Whether a leaf is to be edited: also an invitation that goes as a file, which is text all the same."""
-    return entity.type.startswith(b"text/") or entity.type in leaks.CALENDARS
+    """Whether a leaf is to be edited: also an invitation that goes as a file, or what a receipt tells programs."""
+    return entity.type.startswith(b"text/") or entity.type in leaks.CALENDARS | statuses.STATUSES | statuses.HEADERS
 
 
 def _changed(message: Message, splices: list[Splice]) -> Message:
@@ -142,6 +144,7 @@ class _Walk:
         self._hidden = how.hidden
         self._scope = Scope(how.mode)
         self._unsigns = how.removal.signatures
+        self._naming = Naming(how.alias, how.hidden, how.key)
         finder = Finder(how.alias, how.hidden, how.contacts)
         self._editor = Editor(how.alias, finder, how.names, how.link_host.lower().encode("utf-8"))
         self.splices: list[Splice] = []
@@ -198,7 +201,7 @@ class _Walk:
             return None
         if entity.type in leaks.CARDS or (entity.is_attachment and entity.type not in leaks.CALENDARS):
             return Scope.ALL if self._scope is Scope.ALL else None
-        is_history = around.embedded or entity.type == _HEADERS or entity.type in leaks.CALENDARS
+        is_history = around.embedded or entity.type in leaks.CALENDARS | statuses.STATUSES | statuses.HEADERS
         return Scope.ALL if is_history and self._scope is Scope.QUOTED else self._scope
 
     def _read(self, entity: Entity, text: Text, around: _Around) -> bool:
@@ -214,6 +217,10 @@ class _Walk:
             octets, left = self._editor.text(octets, text.codec, scope, html=entity.type in _HTML)
             if around.embedded or entity.is_attachment:
                 left = [Place.HISTORY if around.embedded else Place.ATTACHMENT] * min(len(left), 1)
+        if entity.type in statuses.STATUSES and scope is not None:
+            octets = statuses.without(octets, self._is_telltale)
+            if not left and self._hidden.shows(octets):
+                left = [Place.ATTACHMENT]
         if leaks.in_armor(octets, self._hidden):
             left.append(Place.KEY)
         if scope is not None and octets != text.octets:
@@ -223,6 +230,12 @@ class _Walk:
             self.splices += splices
         self.leaks += [Leak(place, leaks.ascii_text(entity.type)) for place in left]
         return True
+
+    def _is_telltale(self, name: bytes, raw: bytes) -> bool:
+        """Whether a field of a receipt or bounce names what the owner runs or where."""
+        if name in statuses.TELLTALE or name.startswith(b"x-"):
+            return True
+        return not self._is_off and self._naming.tells_domain(raw)
 
     def _header(self, entity: Entity, around: _Around, scope: Scope) -> None:
         """The header of a part, or of an attached message."""

@@ -138,7 +138,7 @@ async def test_rules_for_replies_are_told_of_replies() -> None:
     )
     desk.findings = replace(desk.findings, dmarc=replace(desk.findings.dmarc, domain="inbox.example"))
     content = MESSAGE.replace(b"news@shop.example", REAL.encode()).replace(
-        b"To:", b"References: <1@shop.example>\r\nTo:"
+        b"To: a1@", b"References: <1@shop.example>\r\nTo: a1+help=shop.example@"
     )
     found = await desk.explain("a1+help=shop.example@alias.example", content, REAL)
     assert about_rules(found) == [

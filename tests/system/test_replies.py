@@ -192,6 +192,16 @@ def test_12_4_106_and_106a_owner_and_stranger_hear_the_same(scenario: Scenario) 
     assert scenario.of_alias(alias, "emails_forwarded, emails_replied, emails_sent") == (0, 0, 0)
 
 
+def test_12_4_106_and_106a_a_strict_domain_speaks_for_both(scenario: Scenario) -> None:
+    person, _, to = owner(scenario)
+    forged = {"source": "127.0.0.66", "signed": False}
+    answers = [
+        scenario.refused(author.mailbox, to, mail=from_owner(author, to), **forged)
+        for author in (person, Person(0, "", "somebody.else@inbox.example"))
+    ]
+    assert answers == ["550 5.7.26 Rejected by the DMARC policy of inbox.example"] * 2
+
+
 def test_12_4_106_beside_another_recipient_it_is_kept(scenario: Scenario) -> None:
     """4.3: taken for the other one's sake, and a stranger's goes to the owner with a warning."""
     person, alias, to = owner(scenario, "besides@lax.example")
@@ -318,3 +328,13 @@ def test_12_4_118_a_reply_to_all_does_not_come_back(scenario: Scenario) -> None:
     scenario.copies(sent, CONTACT)
     scenario.becomes(sent.queue_id, [(to, "delivered", ""), (alias, "discarded", "self_copy")])
     assert scenario.of_alias(alias, "emails_replied, emails_forwarded") == (1, 0)
+
+
+@pytest.mark.parametrize("contact", ["refuse.me@shop.example", "spam.me@shop.example"])
+def test_7_5_nobody_outside_hears_that_a_contact_refuses(scenario: Scenario, contact: str) -> None:
+    person, alias, _ = owner(scenario)
+    to = reverse(alias, contact)
+    sent = written(scenario, person, to)
+    scenario.becomes(sent.queue_id, [(to, "failed", "bounce")])
+    scenario.copies(sent)
+    assert scenario.of_alias(alias, "emails_forwarded") == (0,)

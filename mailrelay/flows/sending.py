@@ -155,7 +155,8 @@ class Sending:
         outbound = await self.composer.compose(errand)
         if outbound.leaks is Verdict.REFUSE:
             kept = await self._hold(letter, envelope, kind, "held", Reason.LEAK)
-            return kept or await self.books.end(envelope, Reason.LEAK)
+            # Its author is proved, so if there is no room, Postfix may return it to him in the end.
+            return kept or self.books.wait(envelope, self.rules.replies["TEMP"], Reason.LEAK)
         if outbound.leaks is Verdict.WARN:
             log.logger().warning("recipient.leak", alias=errand.alias.id, places=_places(outbound))
         return self.books.handed(envelope, await self._dispatch(errand, envelope, outbound))

@@ -379,3 +379,10 @@ async def test_rules_are_counted_once_however_often_postfix_asks(office: Office)
     office.book = stored.book([a_rule(("subject", "x"))])
     assert [await send(office), await send(office)] == [[OK], [OK]]
     assert office.store.counted == [3]
+
+
+async def test_a_leak_that_cannot_be_kept_waits(office: Office) -> None:
+    office.store.update("account", 1, leak_policy="block")
+    office.shelf.room_octets = 10
+    assert await send(office, body=b"Write to real@inbox.example directly.\r\n") == [TEMP]
+    assert office.entries() == []

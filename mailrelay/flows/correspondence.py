@@ -1,9 +1,9 @@
 """Makes the message that a contact gets from an alias: nothing in it leads to who wrote it (spec 4.4 to 4.9)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mailrelay.core import bodyedit, dkim, ingress, loop, verp
 from mailrelay.core.address import Address, parse_address
@@ -36,6 +36,8 @@ from mailrelay.core.signer import signing_domain, usable_keys
 from mailrelay.flows.drafts import SigningKeys
 from mailrelay.flows.letter import INLINE_OCTETS, Letter
 from mailrelay.flows.rules import Rules
+
+T = TypeVar("T")
 
 
 class ReadNamed(Protocol):
@@ -127,16 +129,15 @@ class Correspondence:
         author = letter.author
         hidden = Hidden.of([one.address for one in sending.mailboxes], author, errand.address)
         who, ids = named(letter.message), cited(letter.message)
-        mentioned = scrub.opaque_mentioned(letter.message, errand.address.domain)
+        mentioned = await _apart(letter, lambda: scrub.opaque_mentioned(letter.message, errand.address.domain))
         known = await self._known(errand, who, ids, mentioned)
-        edited = await self._edited(errand, hidden, known)
+        edited, body_hash = await self._edited(errand, hidden, known)
         our_id = minted(
             ids.own or letter.key.hex(), errand.alias.uuid, errand.address.domain, self.rules.around.keys.loop[0]
         )
         said = self._said(errand, hidden, who, ids, known, edited, our_id)
         identity, key = self.rules.identity, self.rules.around.keys.loop[0]
         header = outgoing(letter.message, said, House(identity.header_prefix, identity.hostname, key))
-        same = edited.message is letter.message
         contact = sending.contact or str(errand.contact)
         sent = Sent(errand.allowed.kind, contact, not sending.contact_known, errand.allowed.automatic, our_id, ids.own)
         return Outbound(
@@ -145,7 +146,7 @@ class Correspondence:
             errand,
             header,
             edited,
-            letter.body_hash if same else dkim.body_hash(edited.message.body),
+            body_hash,
             sent,
             verdict((*edited.leaks, *in_fields(header.fields, hidden)), sending.manner.leak_policy),
         )
@@ -195,8 +196,8 @@ class Correspondence:
             automatic=errand.allowed.automatic,
         )
 
-    async def _edited(self, errand: Errand, hidden: Hidden, known: NamedFacts) -> Edited:
-        """The body. Large ones are edited in a thread, so that other mail goes on meanwhile."""
+    async def _edited(self, errand: Errand, hidden: Hidden, known: NamedFacts) -> tuple[Edited, bytes]:
+        """The body and its hash."""
         sending, mailbox = errand.sending, errand.allowed.mailbox
         how = Scrubbing(
             alias=errand.address,
@@ -207,11 +208,23 @@ class Correspondence:
             mode=sending.manner.reply_scrub,
             removal=Removal(mailbox.remove_pgp_keys, mailbox.remove_pgp_signatures),
             remove_attachments=_without_attachments if errand.effects.remove_attachments else None,
+            key=self.rules.around.keys.loop[0],
         )
-        message = errand.letter.message
-        if len(message.content) <= INLINE_OCTETS:
-            return _sendable(scrub.edit(message, how))
-        return await asyncio.to_thread(lambda: _sendable(scrub.edit(message, how)))
+        return await _apart(errand.letter, lambda: _finished(errand.letter, how))
+
+
+async def _apart(letter: Letter, work: Callable[[], T]) -> T:
+    """Large messages are worked on in a thread, so that other mail goes on meanwhile."""
+    if len(letter.message.content) <= INLINE_OCTETS:
+        return work()
+    return await asyncio.to_thread(work)
+
+
+def _finished(letter: Letter, how: Scrubbing) -> tuple[Edited, bytes]:
+    """The body as it goes out, and the hash of it that DKIM signs."""
+    edited = _sendable(scrub.edit(letter.message, how))
+    same = edited.message is letter.message
+    return edited, letter.body_hash if same else dkim.body_hash(edited.message.body)
 
 
 def _sendable(edited: Edited) -> Edited:

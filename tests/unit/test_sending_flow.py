@@ -1,13 +1,14 @@
 """Replies and sends from the queue to the contact, and what becomes of those that may not go out."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mailrelay.core import ingress
+from mailrelay.core import dkim, ingress
 from mailrelay.core.address import Address
 from mailrelay.core.dkim import SigningKey
 from mailrelay.core.errors import Conflict
@@ -16,7 +17,9 @@ from mailrelay.core.held import HeldId
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.rules import stored
 from mailrelay.core.rules.model import RuleId, StoredRule
+from mailrelay.core.sending import scrub
 from mailrelay.core.verp import VerpId, decode
+from mailrelay.flows import correspondence
 from mailrelay.flows.handover import Destination, Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
@@ -386,3 +389,24 @@ async def test_a_leak_that_cannot_be_kept_waits(office: Office) -> None:
     office.shelf.room_octets = 10
     assert await send(office, body=b"Write to real@inbox.example directly.\r\n") == [TEMP]
     assert office.entries() == []
+
+
+async def test_other_mail_goes_on_while_a_large_body_is_worked_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec section 3.11: what takes long is done in a thread, the hash of a changed body as well."""
+    main = threading.get_ident()
+    seen: dict[str, bool] = {}
+
+    def told(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def telling(*args: Any) -> Any:
+            seen[name] = threading.get_ident() != main
+            return work(*args)
+
+        return telling
+
+    for module, name in ((scrub, "opaque_mentioned"), (scrub, "edit"), (dkim, "body_hash")):
+        monkeypatch.setattr(module, name, told(name, getattr(module, name)))
+    monkeypatch.setattr(correspondence, "INLINE_OCTETS", 50_000)
+    assert await send(office, body=BODY + b"x\r\n" * 20_000) == [OK]
+    assert seen == {"opaque_mentioned": True, "edit": True, "body_hash": True}

@@ -31,7 +31,14 @@ _SEALED = frozenset(
 _HTML = frozenset({b"text/html", b"text/x-amp-html"})
 # Fields that other places of a message refer to.
 _REFERRED = frozenset({b"content-id", b"content-transfer-encoding"})
-_OPAQUE = re.compile(rb"r-[a-z2-7]{16}(?=@)", re.IGNORECASE)
+_OPAQUE = re.compile(rb"r-[a-z2-7]{16}(?=@)")
+# Where one may stand in lower case, folded or with places to break it; and how far it can go on behind that.
+_LIKE_OPAQUE = re.compile(
+    rb"r-(?=[a-z2-7<&\r\n])"
+    rb"(?:[a-z2-7]|<wbr\s*+/?+>|&(?:shy|zwn?j|zerowidthspace|#(?:173|820[345]|xad|x200[bcd]));|\r?\n[ \t]){16,60}+"
+    rb"(?=[@%&])"
+)
+_BEHIND_OCTETS = 60
 _MOST_OPAQUE = 100
 _ALL = Removal()
 
@@ -102,9 +109,15 @@ def opaque_mentioned(message: Message, domain: str) -> tuple[Address, ...]:
         if not _is_text(leaf):
             continue
         text = text_of(message.content, leaf)
-        if text is not None and b"r-" in text.octets.lower():
-            said = read(text.view(), content_lines=leaf.type in leaks.CALENDARS).text
-            found |= dict.fromkeys(one.decode("ascii").lower() for one in _OPAQUE.findall(said))
+        if text is None:
+            continue
+        seen = text.view().lower()
+        for place in _LIKE_OPAQUE.finditer(seen):
+            near = seen[place.start() : place.end() + _BEHIND_OCTETS]
+            said = read(near, content_lines=leaf.type in leaks.CALENDARS).text
+            found |= dict.fromkeys(one.decode("ascii") for one in _OPAQUE.findall(said))
+            if len(found) >= _MOST_OPAQUE:
+                break
     return tuple(Address(local, domain) for local in list(found)[:_MOST_OPAQUE])
 
 

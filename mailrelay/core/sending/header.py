@@ -21,6 +21,7 @@ from mailrelay.core.sending.addressees import Addressees
 from mailrelay.core.sending.dates import in_utc
 from mailrelay.core.sending.hidden import Hidden
 from mailrelay.core.sending.ids import Thread
+from mailrelay.core.sending.partheader import ABOUT_CONTENT
 from mailrelay.core.subject import changed
 from mailrelay.core.verp import EmailType
 
@@ -156,12 +157,15 @@ def _is_hint(field: Field, hidden: Hidden) -> bool:
 
 
 def _content(fields: Iterable[Field], said: Outgoing) -> list[Field]:
-    """MIME-Version and what describes the body: as it came, or as the body's editor says."""
+    """MIME-Version and what describes the body: as it came, or as the body's editor says.
+
+    Of Content-* only those that readers need (partheader.py): others name places and programs.
+    """
     mime: dict[bytes, Field | None] = {b"mime-version": None}
     for field in fields:
         if field.name == b"mime-version" and mime[b"mime-version"] is None:
             mime[field.name] = field
-        elif field.name.startswith(b"content-"):
+        elif field.name in ABOUT_CONTENT:
             mime.setdefault(field.name, field)
     mime |= {name: field for name, field in said.body_fields.items() if name != b"subject"}
     found = [field for field in mime.values() if field is not None]

@@ -13,7 +13,7 @@ from mailrelay.core.frozen import frozen
 from mailrelay.core.header import Field, Message, fold, split
 from mailrelay.core.mime import Entity, Tree, tree
 from mailrelay.core.phrase import decoded
-from mailrelay.core.sending import leaks, openpgp, statuses
+from mailrelay.core.sending import leaks, openpgp, partheader, statuses
 from mailrelay.core.sending.facts import ReplyScrub
 from mailrelay.core.sending.hidden import Hidden
 from mailrelay.core.sending.leaks import Leak, Place
@@ -254,16 +254,20 @@ class _Walk:
         """The header of a part, or of an attached message."""
         place = Place.HEADER if around.embedded else Place.PART
         structural = entity.type.startswith((b"multipart/", b"text/", b"message/"))
+        shown = self._hidden.shows(self._content[entity.start : entity.header_end])
         for one in field_places(entity):
-            raw = one.field.raw
-            if b"@" not in raw and b"%40" not in raw and b"=?" not in raw:
+            name, raw = one.field.name, one.field.raw
+            if not (around.signed or around.embedded or partheader.belongs_to_part(name)):
+                self.splices.append(Splice(one.start, one.end, b""))
                 continue
-            fixed = around.signed or one.field.name in _REFERRED or (one.field.name == b"content-type" and structural)
+            if not shown and b"@" not in raw and b"%40" not in raw and b"=?" not in raw:
+                continue
+            fixed = around.signed or name in _REFERRED or (name == b"content-type" and structural)
             new, left = self._field(one.field, Scope.OFF if fixed else scope)
             if new != raw and not fixed:
                 self.splices.append(Splice(one.start, one.end, new))
-            if left:
-                self.leaks.append(Leak(place, leaks.ascii_text(one.field.name)))
+            if left or (shown and any(leaks.in_fields([Field(name, raw if fixed else new)], self._hidden))):
+                self.leaks.append(Leak(place, leaks.ascii_text(name)))
 
     def _field(self, field: Field, scope: Scope) -> tuple[bytes, int]:
         """A field changed, and how many real addresses are left in it."""

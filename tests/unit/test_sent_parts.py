@@ -36,3 +36,41 @@ def test_what_is_signed_keeps_its_fields() -> None:
     signed = multipart(part, signature, kind=b"signed", params=b"; protocol=application/pgp-signature")
     done = scrubbed(signed, removal=KEEP)
     assert part in done.message.content and done.leaks == (Leak(Place.PART, "x-sender"),)
+
+
+TRACE = (
+    b"Received: from mx.inbox.example (mx.inbox.example [192.0.2.1]) by y\r\n\tfor <real@inbox.example>; x\r\n",
+    b"Received: from a.shop.example by b.shop.example; x\r\n",
+    b"Return-Path: <x@shop.example>\r\n",
+    b"Delivered-To: real@inbox.example\r\n",
+    b"X-Original-To: x@shop.example\r\n",
+    b"Authentication-Results: mx.inbox.example; dmarc=pass\r\n",
+    b"ARC-Seal: i=1; d=provider.example\r\n",
+    b"X-Originating-IP: 192.0.2.77\r\n",
+    b"X-MS-Exchange-Whatever: real=40inbox.example\r\n",
+    b"X-Whatever: cmVhbEBpbmJveC5leGFtcGxl\r\n",
+    b"DKIM-Signature: v=1; d=inbox.example; b=x\r\n",
+    b"From real@inbox.example Tue Jan  6 12:00:00 2026\r\n",
+)
+ATTACHED = b"Subject: x\r\nX-Mailer: y\r\nFrom: R <a1@alias.example>\r\n" + leaf(b"hello")
+
+
+@pytest.mark.parametrize("mode", ["quoted", "all", "off"])
+@pytest.mark.parametrize("field", TRACE)
+def test_row_200_attached_messages_do_not_tell_their_way(field: bytes, mode: str) -> None:
+    done = scrubbed(multipart(leaf(b"x"), leaf(field + ATTACHED, b"message/rfc822")), mode=mode)
+    assert done.message.content == multipart(leaf(b"x"), leaf(ATTACHED, b"message/rfc822")) and done.leaks == ()
+
+
+@pytest.mark.parametrize("field", [one for one in TRACE if b"hatever" not in one and b"From " not in one])
+def test_row_200_nor_do_the_headers_that_bounces_return(field: bytes) -> None:
+    header = b"Subject: x\r\nFrom: R <real@inbox.example>\r\n"
+    done = scrubbed(multipart(leaf(field + header, b"text/rfc822-headers")))
+    wanted = header.replace(b"real@inbox.example", b"a1@alias.example")
+    assert done.message.content == multipart(leaf(wanted, b"text/rfc822-headers")) and done.leaks == ()
+
+
+def test_parts_of_attached_messages_keep_what_does_not_tell() -> None:
+    inner = multipart(leaf(b"x", more=b"X-Part: 1\r\nX-Url: part1@mail.inbox.example\r\n"), boundary=b"b2")
+    done = scrubbed(multipart(leaf(inner, b"message/rfc822")))
+    assert b"X-Part: 1\r\n\r\nx" in done.message.content and done.leaks == ()

@@ -230,8 +230,9 @@ class _Walk:
             octets, left = self._editor.text(octets, text.codec, scope, html=entity.type in _HTML)
             if around.embedded or entity.is_attachment:
                 left = [Place.HISTORY if around.embedded else Place.ATTACHMENT] * min(len(left), 1)
-        if entity.type in statuses.STATUSES and scope is not None:
-            octets = statuses.without(octets, self._is_telltale)
+        if entity.type in statuses.STATUSES | statuses.HEADERS and scope is not None:
+            goes = self._is_telltale if entity.type in statuses.STATUSES else self._is_trace
+            octets = statuses.without(octets, goes)
             if not left and self._hidden.shows(octets):
                 left = [Place.ATTACHMENT]
         if leaks.in_armor(octets, self._hidden):
@@ -250,6 +251,10 @@ class _Walk:
             return True
         return not self._is_off and self._naming.tells_domain(raw)
 
+    def _is_trace(self, name: bytes, raw: bytes) -> bool:
+        """Whether a field of a header that a bounce returns tells of its way."""
+        return not partheader.belongs_to_attached(name, tells=self._naming.tells_domain(raw))
+
     def _header(self, entity: Entity, around: _Around, scope: Scope) -> None:
         """The header of a part, or of an attached message."""
         place = Place.HEADER if around.embedded else Place.PART
@@ -257,7 +262,7 @@ class _Walk:
         shown = self._hidden.shows(self._content[entity.start : entity.header_end])
         for one in field_places(entity):
             name, raw = one.field.name, one.field.raw
-            if not (around.signed or around.embedded or partheader.belongs_to_part(name)):
+            if not around.signed and not self._belongs(one.field, around, shown=shown):
                 self.splices.append(Splice(one.start, one.end, b""))
                 continue
             if not shown and b"@" not in raw and b"%40" not in raw and b"=?" not in raw:
@@ -268,6 +273,13 @@ class _Walk:
                 self.splices.append(Splice(one.start, one.end, new))
             if left or (shown and any(leaks.in_fields([Field(name, raw if fixed else new)], self._hidden))):
                 self.leaks.append(Leak(place, leaks.ascii_text(name)))
+
+    def _belongs(self, field: Field, around: _Around, *, shown: bool) -> bool:
+        """Whether a field may stay in its header. shown: somewhere in there is an address."""
+        if not around.embedded:
+            return partheader.belongs_to_part(field.name)
+        tells = self._naming.tells_domain(field.raw) or (shown and self._hidden.shows(field.raw))
+        return partheader.belongs_to_attached(field.name, tells=tells)
 
     def _field(self, field: Field, scope: Scope) -> tuple[bytes, int]:
         """A field changed, and how many real addresses are left in it."""

@@ -1,9 +1,15 @@
 """What the headers of parts and attached messages keep, and what stands around parts (spec sections 4.4 and 4.8)."""
 
+from collections.abc import Callable
+
 import pytest
 
+from mailrelay.core.header import split
+from mailrelay.core.mime import tree
 from mailrelay.core.sending.leaks import Leak, Place
-from tests.unit.sent import KEEP, leaf, multipart, scrubbed
+from mailrelay.core.sending.naming import Naming
+from mailrelay.core.sending.scrub import Scrubbing, edit
+from tests.unit.sent import ALIAS, HIDDEN, KEEP, leaf, multipart, scrubbed
 
 ABOUT_HOSTS = (
     b"Content-Location: http://mail.inbox.example/x\r\n",
@@ -74,3 +80,52 @@ def test_parts_of_attached_messages_keep_what_does_not_tell() -> None:
     inner = multipart(leaf(b"x", more=b"X-Part: 1\r\nX-Url: part1@mail.inbox.example\r\n"), boundary=b"b2")
     done = scrubbed(multipart(leaf(inner, b"message/rfc822")))
     assert b"X-Part: 1\r\n\r\nx" in done.message.content and done.leaks == ()
+
+
+IMAGE = b"image/png"
+NAMES = Naming(ALIAS, HIDDEN, b"k")
+
+
+def renamed(name: bytes) -> bytes:
+    return str(NAMES.renamed(name)).encode()
+
+
+def related(root: bytes, image: bytes, escaped: bytes, start: bytes) -> bytes:
+    html = b"<img src=\"cid:%b\"><a style='x:url(CID:%b)'>[cid:%b]" % (escaped, image, image)
+    parts = (
+        leaf(html, b"text/html", b"Content-ID: <%b>\r\n" % root),
+        leaf(b"x", IMAGE, b"content-id:\t<%b>\r\n" % image),
+    )
+    return multipart(*parts, kind=b"related", params=b"; type=text/html; start=" + start)
+
+
+@pytest.mark.parametrize("mode", ["quoted", "off"])
+@pytest.mark.parametrize(
+    "wrap", [lambda content: content, lambda content: multipart(leaf(b"x"), content, boundary=b"o")]
+)
+def test_row_200_names_of_parts_do_not_tell_the_host(wrap: Callable[[bytes], bytes], mode: str) -> None:
+    root, image = b"r@inbox.example", b"part1.AB.CD@Desk.inbox.example"
+    done = scrubbed(wrap(related(root, image, image.replace(b"@", b"%40"), b'"<%b>"' % root)), mode=mode, key=b"k")
+    new = renamed(image)
+    wanted = related(renamed(root), new, new.replace(b"@", b"%40"), b'"<%b>"' % renamed(root))
+    assert done.message.content == wrap(wanted) and done.leaks == ()
+
+
+def test_names_of_other_peoples_parts_stay() -> None:
+    message = split(related(b"r@shop.example", b"1@myinbox.example", b"1%40myinbox.example", b"r@shop.example"))
+    assert edit(message, Scrubbing(ALIAS, HIDDEN, "app.relay.example")).message is message
+
+
+def test_a_start_that_stands_there_in_an_odd_way_is_written_anew() -> None:
+    content = related(b"r@inbox.example", b"1", b"1", b'x; start*0="<r@inb"; start*1=ox.example>; x="a\\"b"')
+    content = content.replace(b"start=x; ", b"")
+    changed = scrubbed(content, key=b"k").message
+    assert tree(changed).root.params[b"start"] == b"<%b>" % renamed(b"r@inbox.example")
+    assert tree(changed).root.params[b"x"] == b'a"b' and b"inb" not in changed.content
+
+
+def test_row_200_ids_of_attached_messages_do_not_tell_the_host() -> None:
+    ids = b"Message-ID: <%b>\r\nReferences: <1@shop.example>\r\n <%b>\r\nIn-Reply-To: <1@shop.example>\r\n"
+    old = leaf(ids % (b"1@inbox.example", b"2@mx.inbox.example") + leaf(b"x"), b"message/rfc822")
+    new = leaf(ids % (renamed(b"1@inbox.example"), renamed(b"2@mx.inbox.example")) + leaf(b"x"), b"message/rfc822")
+    assert scrubbed(multipart(old), key=b"k").message.content == multipart(new)

@@ -9,6 +9,9 @@ from mailrelay.core.address import Address
 from mailrelay.core.sending.hidden import Hidden
 
 _DIGITS = 32
+_ID = re.compile(rb"<([^<>\s]{1,900}+)>")
+# Fields that consist of such names.
+IDS = frozenset({b"content-id", b"message-id", b"in-reply-to", b"references", b"resent-message-id"})
 
 
 class Naming:
@@ -39,7 +42,17 @@ class Naming:
 
         identifier: without angle brackets.
         """
-        return Address(self.token(identifier), self._alias.domain) if self.tells(identifier) else None
+        if not self.tells_domain(identifier):
+            return None
+        return Address(self.token(identifier), self._alias.domain)
+
+    def field(self, raw: bytes) -> bytes:
+        """A field of IDS with new names where they tell too much."""
+        return _ID.sub(self._in_field, raw)
+
+    def _in_field(self, found: re.Match[bytes]) -> bytes:
+        new = self.renamed(found[1])
+        return found[0] if new is None else b"<%b>" % str(new).encode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=256)

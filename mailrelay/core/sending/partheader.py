@@ -4,6 +4,12 @@ Only fields about content mean anything in a part (RFC 2046 section 5.1); what e
 wrote it.
 """
 
+import re
+from collections.abc import Mapping
+
+from mailrelay.core.contenttype import content_type
+from mailrelay.core.header import unfold
+
 # Others name places (Content-Location, Content-Base) or are wrong once a body has changed (Content-MD5).
 ABOUT_CONTENT = frozenset(
     b"content-" + name for name in (b"type", b"transfer-encoding", b"disposition", b"id", b"description", b"language")
@@ -20,6 +26,8 @@ _SEEN = _IN_PARTS.union(
     b"from sender reply-to to cc bcc subject date message-id in-reply-to references comments keywords"
     b" resent-from resent-sender resent-to resent-cc resent-date resent-message-id".split()
 )
+_ESCAPED = re.compile(rb'(["\\])')
+_UNPRINTABLE = re.compile(rb"[^\t -~]")
 
 
 def belongs_to_part(name: bytes) -> bool:
@@ -34,3 +42,17 @@ def belongs_to_attached(name: bytes, *, tells: bool) -> bool:
     if not name or name in _TRACE or name.startswith(b"arc-"):
         return False
     return not tells or name in _SEEN
+
+
+def with_parameters(raw: bytes, changes: Mapping[bytes, bytes]) -> bytes:
+    """A Content-Type field with other values of parameters that it has; written anew only if it must."""
+    name, _, value = raw.partition(b":")
+    old = content_type(unfold(value))
+    wanted = {**old.params, **changes}
+    for parameter, text in changes.items():
+        if value.count(old.params[parameter]) == 1:
+            value = value.replace(old.params[parameter], text)
+    if content_type(unfold(value)).params == wanted:
+        return name + b":" + value
+    said = [b'%b="%b"' % (one, _ESCAPED.sub(rb"\\\1", _UNPRINTABLE.sub(b"?", text))) for one, text in wanted.items()]
+    return b"%b: %b\r\n" % (name, b";\r\n\t".join([old.word, *said]))

@@ -17,7 +17,7 @@ from mailrelay.core.sending import leaks, openpgp, partheader, statuses
 from mailrelay.core.sending.facts import ReplyScrub
 from mailrelay.core.sending.hidden import Hidden
 from mailrelay.core.sending.leaks import Leak, Place
-from mailrelay.core.sending.naming import Naming
+from mailrelay.core.sending.naming import IDS, Naming
 from mailrelay.core.sending.openpgp import EMBEDDED, Removal
 from mailrelay.core.sending.parts import Text, text_of, written
 from mailrelay.core.sending.passages import Editor, Scope
@@ -29,8 +29,8 @@ _SEALED = frozenset(
     {"multipart/encrypted", "multipart/encrypted of another protocol", "S/MIME encrypted", "PGP message"}
 )
 _HTML = frozenset({b"text/html", b"text/x-amp-html"})
-# Fields that other places of a message refer to.
-_REFERRED = frozenset({b"content-id", b"content-transfer-encoding"})
+# Fields with names in them that programs make up.
+_NAMING = IDS | {b"content-type"}
 _OPAQUE = re.compile(rb"r-[a-z2-7]{16}(?=@)")
 # Where one may stand in lower case, folded or with places to break it; and how far it can go on behind that.
 _LIKE_OPAQUE = re.compile(
@@ -96,7 +96,7 @@ def edit(message: Message, how: Scrubbing) -> Edited:
         if leaks.holds(parts.message.body, how.hidden):
             walk.leaks.append(Leak(Place.ATTACHMENT, parts.excess))
     elif frozen(parts).why not in _SEALED:
-        walk.entity(parts.root, _Around())
+        walk.message(parts.root)
     changed = _changed(parts.message, walk.splices)
     return Edited(changed, _differences(message, changed), leaks.distinct(walk.leaks))
 
@@ -158,10 +158,17 @@ class _Walk:
         self._scope = Scope(how.mode)
         self._unsigns = how.removal.signatures
         self._naming = Naming(how.alias, how.hidden, how.key)
-        finder = Finder(how.alias, how.hidden, how.contacts)
+        finder = Finder(how.alias, how.hidden, how.contacts, self._naming)
         self._editor = Editor(how.alias, finder, how.names, how.link_host.lower().encode("utf-8"))
         self.splices: list[Splice] = []
         self.leaks: list[Leak] = []
+
+    def message(self, root: Entity) -> None:
+        """Look through a whole message. What else its header says is of no matter here (header.py)."""
+        for one in field_places(root):
+            if one.field.name == b"content-type" and (new := self._type(root, one.field)) != one.field.raw:
+                self.splices.append(Splice(one.start, one.end, new))
+        self.entity(root, _Around())
 
     def entity(self, entity: Entity, around: _Around) -> None:
         """Look through a part and its parts. around: the root stands in nothing."""
@@ -231,8 +238,7 @@ class _Walk:
             if around.embedded or entity.is_attachment:
                 left = [Place.HISTORY if around.embedded else Place.ATTACHMENT] * min(len(left), 1)
         if entity.type in statuses.STATUSES | statuses.HEADERS and scope is not None:
-            goes = self._is_telltale if entity.type in statuses.STATUSES else self._is_trace
-            octets = statuses.without(octets, goes)
+            octets = statuses.changed(octets, self._in_status if entity.type in statuses.STATUSES else self._in_headers)
             if not left and self._hidden.shows(octets):
                 left = [Place.ATTACHMENT]
         if leaks.in_armor(octets, self._hidden):
@@ -245,34 +251,51 @@ class _Walk:
         self.leaks += [Leak(place, leaks.ascii_text(entity.type)) for place in left]
         return True
 
-    def _is_telltale(self, name: bytes, raw: bytes) -> bool:
-        """Whether a field of a receipt or bounce names what the owner runs or where."""
-        if name in statuses.TELLTALE or name.startswith(b"x-"):
-            return True
-        return not self._is_off and self._naming.tells_domain(raw)
+    def _in_status(self, name: bytes, raw: bytes) -> bytes:
+        """A field of a receipt or bounce, nothing if it names what the owner runs or where."""
+        goes = name in statuses.TELLTALE or name.startswith(b"x-")
+        return b"" if goes or (not self._is_off and self._naming.tells_domain(raw)) else raw
 
-    def _is_trace(self, name: bytes, raw: bytes) -> bool:
-        """Whether a field of a header that a bounce returns tells of its way."""
-        return not partheader.belongs_to_attached(name, tells=self._naming.tells_domain(raw))
+    def _in_headers(self, name: bytes, raw: bytes) -> bytes:
+        """A field of a header that a bounce returns, nothing if it tells of its way."""
+        raw = self._naming.field(raw) if name in IDS else raw
+        return raw if partheader.belongs_to_attached(name, tells=self._naming.tells_domain(raw)) else b""
 
     def _header(self, entity: Entity, around: _Around, scope: Scope) -> None:
         """The header of a part, or of an attached message."""
         place = Place.HEADER if around.embedded else Place.PART
-        structural = entity.type.startswith((b"multipart/", b"text/", b"message/"))
         shown = self._hidden.shows(self._content[entity.start : entity.header_end])
         for one in field_places(entity):
             name, raw = one.field.name, one.field.raw
             if not around.signed and not self._belongs(one.field, around, shown=shown):
                 self.splices.append(Splice(one.start, one.end, b""))
                 continue
-            if not shown and b"@" not in raw and b"%40" not in raw and b"=?" not in raw:
+            if not (shown or name in _NAMING or b"@" in raw or b"%40" in raw or b"=?" in raw):
                 continue
-            fixed = around.signed or name in _REFERRED or (name == b"content-type" and structural)
-            new, left = self._field(one.field, Scope.OFF if fixed else scope)
-            if new != raw and not fixed:
+            new, left = self._in_header(one.field, entity, around, scope)
+            if new != raw:
                 self.splices.append(Splice(one.start, one.end, new))
-            if left or (shown and any(leaks.in_fields([Field(name, raw if fixed else new)], self._hidden))):
+            if left or (shown and any(leaks.in_fields([Field(name, new)], self._hidden))):
                 self.leaks.append(Leak(place, leaks.ascii_text(name)))
+
+    def _in_header(self, field: Field, entity: Entity, around: _Around, scope: Scope) -> tuple[bytes, int]:
+        """A field changed, and how many real addresses are left in it."""
+        if not around.signed and field.name in IDS:
+            return self._naming.field(field.raw), 0
+        if not around.signed and field.name == b"content-type" and entity.is_multipart:
+            return self._type(entity, field), 0
+        structural = field.name == b"content-type" and entity.type.startswith((b"multipart/", b"text/", b"message/"))
+        if around.signed or structural or field.name == b"content-transfer-encoding":
+            return field.raw, self._field(field, Scope.OFF)[1]
+        return self._field(field, scope)
+
+    def _type(self, entity: Entity, field: Field) -> bytes:
+        """The type of a multipart, whose parameters are made up by programs: `start` names its first part."""
+        start = entity.params.get(b"start", b"") if entity.is_multipart else b""
+        new = self._naming.renamed(start.strip(b"<> \t"))
+        if new is None:
+            return field.raw
+        return partheader.with_parameters(field.raw, {b"start": b"<%b>" % str(new).encode("utf-8", "surrogateescape")})
 
     def _belongs(self, field: Field, around: _Around, *, shown: bool) -> bool:
         """Whether a field may stay in its header. shown: somewhere in there is an address."""

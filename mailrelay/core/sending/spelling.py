@@ -6,7 +6,7 @@ on: `surreal@inbox.example` is not `real@inbox.example`, `'real@inbox.example'` 
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +18,7 @@ from mailrelay.core.address import MAX_ADDRESS_OCTETS, Address, Reverse, classif
 from mailrelay.core.context import Contact
 from mailrelay.core.mailbox import address_of
 from mailrelay.core.sending.hidden import Hidden
+from mailrelay.core.sending.naming import Naming
 
 # Of links within links a percent sign is written %25, and so on. Entities that end a text anyhow need no undoing.
 _PERCENT = rb"%(?:25)*([0-9A-Fa-f]{2})"
@@ -52,6 +53,8 @@ _OUTSIDE = bytes(0x61 if octet in _ATEXT else 0x20 for octet in range(256))
 # around addresses; there perhaps a little later.
 _BEGIN = re.compile(rb"(?:\A|(?<=[!#$%&'*/=?^`{|}~])|(?<=\.\.))([._+-]*+)")
 _MOST_BEGINS = 24
+# What begins a name must not: `acid:`. Programs escape what else there can be in one.
+_CID = re.compile(rb"(?<![A-Za-z0-9])cid:([^\s\"'<>()\[\]{}|\\^`&;,]{1,300}+)", re.IGNORECASE)
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PERCENT_SIGN = re.compile(rb"%(?:25)*(?=[0-9A-Fa-f]{2})")
 _PERCENT_AT = re.compile(rb"%(?:25)*40")
@@ -80,7 +83,9 @@ class Reading:
 
 
 class Mention(NamedTuple):
-    """An address in a text, by its place in the source. contact: a reverse address stands for it; None: it is own."""
+    """An address in a text, by its place in the source. contact: a reverse address stands for it, or it is the new name
+    of a part that the text refers to; None: the address is own.
+    """
 
     start: int
     end: int
@@ -140,12 +145,12 @@ def _character(number: int) -> bytes | None:
 class Finder:
     """Finds what is mentioned of one account and alias.
 
-    alias: without extension, lower case. contacts: by folded opaque reverse address. Reverse addresses of other aliases
-    are none of its business.
+    alias: without extension, lower case. contacts: by folded opaque reverse address. naming: of parts. Reverse
+    addresses of other aliases are none of its business.
     """
 
-    def __init__(self, alias: Address, hidden: Hidden, contacts: Mapping[str, Contact]) -> None:
-        self._alias, self._hidden, self._contacts = alias, hidden, contacts
+    def __init__(self, alias: Address, hidden: Hidden, contacts: Mapping[str, Contact], naming: Naming) -> None:
+        self._alias, self._hidden, self._contacts, self._naming = alias, hidden, contacts, naming
         self._domains: dict[str | None, dict[bytes, str]] = {}
         bases = [one.local.partition("+")[0].lower() for one in hidden.addresses]
         self._bases = {*bases, *(base.replace(".", "") for base in bases)}
@@ -160,7 +165,25 @@ class Finder:
         lowered = text.lower()
         if not any(domain in lowered for domain in domains):
             return []
-        found: list[Mention] = []
+        parts = list(self._parts(reading, lowered))
+        addresses = self._addresses(reading, lowered, codec)
+        if not parts:
+            return list(addresses)
+        behind = [one.start for one in parts]
+        outside = [one for one in addresses if not _within(one, parts, bisect_right(behind, one.start) - 1)]
+        return sorted([*parts, *outside], key=lambda one: one.start)
+
+    def _parts(self, reading: Reading, lowered: bytes) -> Iterator[Mention]:
+        """References to parts by names that tell too much (RFC 2392)."""
+        if b"cid:" not in lowered:
+            return
+        for place in _CID.finditer(reading.text):
+            new = self._naming.renamed(place[1])
+            if new is not None:
+                yield Mention(reading.begin(place.start(1)), reading.end(place.end(1)), new, new)
+
+    def _addresses(self, reading: Reading, lowered: bytes, codec: str | None) -> Iterator[Mention]:
+        text, domains = reading.text, self._spelt(codec)
         for place in _AT_DOMAIN.finditer(lowered):
             domain, length = _known(place[1], domains)
             if domain is None:
@@ -171,8 +194,7 @@ class Finder:
             if mention is not None:
                 size, own, contact = mention
                 start, end = reading.begin(place.start() - size), reading.end(place.start(1) + length)
-                found.append(Mention(start, end, own, contact))
-        return found
+                yield Mention(start, end, own, contact)
 
     def _spelt(self, codec: str | None) -> dict[bytes, str]:
         """The domains as a text may have them, in lower case."""
@@ -222,6 +244,11 @@ class Finder:
             address = Address(local, domain)
             return (address, None) if self._hidden.owns(address) else None
         return None
+
+
+def _within(one: Mention, parts: Sequence[Mention], nearest: int) -> bool:
+    """Whether it lies in the part's name before it. nearest: the last of `parts` that begins not behind it, or -1."""
+    return nearest >= 0 and one.start < parts[nearest].end
 
 
 def _known(run: bytes, domains: Mapping[bytes, str]) -> tuple[str | None, int]:

@@ -24,9 +24,9 @@ TELLTALE = frozenset({b"reporting-ua", b"user-agent", b"final-log-id", b"mdn-gat
 _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+\n?+(?:[ \t][^\n]*+\n?+)*+", re.MULTILINE)
 
 
-def without(text: bytes, goes: Callable[[bytes, bytes], bool]) -> bytes:
-    """The text without some of its fields; all other octets stay.
+def changed(text: bytes, change: Callable[[bytes, bytes], bytes]) -> bytes:
+    """The text with other fields; all other octets stay.
 
-    goes: gets the name in lower case and the field with its line ends.
+    change: gets the name in lower case and the field with its line ends, and tells what stands there instead.
     """
-    return _FIELD.sub(lambda found: b"" if goes(found[1].lower(), found[0]) else found[0], text)
+    return _FIELD.sub(lambda found: change(found[1].lower(), found[0]), text)

@@ -33,6 +33,11 @@ class Cleared:
     decision: Allowed | Refusal | None
 
     @property
+    def is_login(self) -> bool:
+        """Whether whoever writes has signed in as a recipient of the account."""
+        return isinstance(self.who, Owner) and self.who.by_login
+
+    @property
     def contact(self) -> Address:
         """Whom an allowed message is for."""
         assert self.aim.contact is not None  # authorise has seen to it

@@ -22,10 +22,11 @@ from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
 from mailrelay.core.mailbox import FromProblem, from_problem
 from mailrelay.core.reply import Reply
 from mailrelay.core.rules.model import RuleId
+from mailrelay.core.sending.submitted import is_in_our_name
 from mailrelay.core.spam import read_score
 from mailrelay.flows.authenticate import Client
 from mailrelay.flows.ports import Clock, LedgerPort
-from mailrelay.flows.recipients import Arrival, Known, Recipients
+from mailrelay.flows.recipients import Arrival, Known, Outsider, Recipients
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import CountRules
 
@@ -40,11 +41,12 @@ class Changes:
     """What the milter does to a message that is accepted.
 
     remove: (name, number among the fields of that name from 1), in this order. add: (name, value folded with CRLF), to
-    be put on top one after the other.
+    be put on top one after the other. redirect: (recipient as the client wrote it, who gets it instead).
     """
 
     remove: tuple[tuple[str, int], ...]
     add: tuple[tuple[str, bytes], ...]
+    redirect: tuple[tuple[str, str], ...] = ()
 
 
 Examined = Changes | Reply
@@ -75,7 +77,9 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was found out about a message. fates: of the recipients of ours; reply: None if somebody takes it."""
+    """What was found out about a message. known, fates: of the recipients of ours, and of those elsewhere that are
+    reached through an alias; reply: None if somebody takes it. redirect: as in Changes.
+    """
 
     message: Message
     content: Content
@@ -83,11 +87,15 @@ class Inspected:
     known: Sequence[Known]
     fates: Sequence[Fate]
     reply: Reply | None
+    redirect: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
 class Examination:
-    """Examines messages that have a recipient of ours. Mutable, as a reload changes whom it trusts."""
+    """Examines messages that have a recipient of ours, or that a login writes in our name.
+
+    Mutable, as a reload changes whom it trusts.
+    """
 
     rules: Rules
     trusted: Trusted
@@ -103,6 +111,11 @@ class Examination:
     def is_ours(self, rcpt: str) -> bool:
         """True for addresses at domains served here. May be called from any thread."""
         return self.rules.around.realm.locate_text(rcpt.rpartition("@")[2]) is not None
+
+    def is_in_our_name(self, sender: str, header: Sequence[tuple[str, bytes]]) -> bool:
+        """True if only the owner of an alias may say who it is from. May be called from any thread."""
+        authors = [value.partition(b"\0")[0] for value in values(header, "from")]
+        return is_in_our_name(sender, authors, self.rules.around.realm)
 
     async def __call__(self, arrival: Arrival) -> Examined:
         """What to do. Trouble of our own is a temporary refusal, a bug an exception."""
@@ -132,12 +145,14 @@ class Examination:
         message = split(arrival.content)
         content, author = self._first_look(arrival, message)
         ours = list({rcpt.lower(): rcpt for rcpt in arrival.rcpts if self.is_ours(rcpt)}.values())
+        outsiders = self._outsiders(arrival) if arrival.login else []
         structural = eom.refuse_structure(content, self.rules.message_octets, self.rules.replies)
         finding = self._findings(arrival, message, content, author) if structural is None else _nothing()
         checks = asyncio.create_task(finding)
         try:
             asked = (self.recipients.known(arrival, message, author, rcpt, checks) for rcpt in ours)
             known = await asyncio.gather(*asked)
+            sent = await self.recipients.submitted(arrival, message, author, outsiders, checks)
             findings = await checks
         finally:
             checks.cancel()
@@ -145,8 +160,21 @@ class Examination:
         if eom.needs_preferences(content):
             known = await self._with_preferences(known)
         fates = [self._fate(content, one, author, arrival.sender) for one in known]
-        others: list[Fate] = [] if len(ours) == len({rcpt.lower() for rcpt in arrival.rcpts}) else [eom.Pass()]
-        return Inspected(message, content, author, known, fates, eom.unanimous([*fates, *others]))
+        left = len(arrival.rcpts) - len(outsiders) - sum(map(self.is_ours, arrival.rcpts))
+        sent_fates = [_stricter(self._fate(content, one, author, arrival.sender), one) for one in sent]
+        others: list[Fate] = [eom.Pass()] * left
+        reply = _of_sent(sent_fates) or eom.unanimous([*fates, *sent_fates, *others])
+        redirect = tuple((old.command, new.text) for old, new in zip(outsiders, sent, strict=True))
+        if reply is None and not all(self.is_ours(new) for _, new in redirect):
+            raise RuntimeError("a recipient elsewhere that is not reached through its alias")
+        return Inspected(message, content, author, [*known, *sent], [*fates, *sent_fates], reply, redirect)
+
+    def _outsiders(self, arrival: Arrival) -> list[Outsider]:
+        """The recipients that an alias' owner writes to elsewhere; none if the login writes in its own name."""
+        if not self.is_in_our_name(arrival.sender, arrival.header):
+            return []
+        pairs = zip(arrival.rcpts, arrival.commands or arrival.rcpts, strict=True)
+        return [Outsider(rcpt, command) for rcpt, command in pairs if not self.is_ours(rcpt)]
 
     # --- what is known ---------------------------------------------------------------------------------------------
 
@@ -236,6 +264,7 @@ class Examination:
                 (authres.NAME, authres.field(results).partition(b": ")[2].removesuffix(b"\r\n")),
                 (f"{prefix}Ingress", signed),
             ),
+            redirect=found.redirect,
         )
 
     def _tell(self, arrival: Arrival, content: Content, reply: Reply | None, fates: Sequence[Fate]) -> None:
@@ -288,6 +317,20 @@ class Examination:
         """Wait until every refusal is written."""
         if self._notes:
             await asyncio.wait(self._notes, timeout=_DRAIN_SECONDS)
+
+
+def _stricter(fate: Fate, one: Known) -> Fate:
+    """What is left to delivery elsewhere, such as a loop, is no reason to let somebody write as an alias."""
+    return one.rcpt.refusal if one.rcpt.refusal is not None and not isinstance(fate, Refuse) else fate
+
+
+def _of_sent(fates: Sequence[Fate]) -> Reply | None:
+    """The reply for the whole message if one who is elsewhere cannot get it: its author is there to hear of it.
+
+    But for copies to the author itself, which just do not go out: many mail programs add one.
+    """
+    refusals = [fate for fate in fates if isinstance(fate, Refuse) and fate.reason is not Reason.OWN_CONTACT]
+    return next((one.reply for one in refusals if one.reply.temporary), refusals[0].reply) if refusals else None
 
 
 async def _nothing() -> Findings:

@@ -1,6 +1,7 @@
 """What there is to say about each recipient at the end of a message, before its content is judged."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mailrelay import log, metrics
@@ -27,8 +28,10 @@ from mailrelay.core.screen import (
     question,
     screen,
 )
+from mailrelay.core.sending import authorise as sending
 from mailrelay.core.sending.classify import Owner, evidence_of
 from mailrelay.core.sending.fate import in_session
+from mailrelay.core.sending.submitted import alias_of, way
 from mailrelay.flows.clearance import Clearance, is_reverse
 from mailrelay.flows.ports import Clock, ReadFacts
 from mailrelay.flows.rules import Rules
@@ -42,7 +45,8 @@ class Arrival:
     """One message as a milter sees it.
 
     client: its address, '' if unknown; sender: '' for the null sender; rcpts: those that were accepted, also of other
-    domains; login: name of the authenticated client, ''; is_local: it came by the sendmail command.
+    domains; commands: the same as the client wrote them, () if there is no difference; login: name of the authenticated
+    client, ''; is_local: it came by the sendmail command.
     header: name and value of each field, lines ending with LF; content: with CRLF line ends, cut behind the limit;
     size_octets: before that. spam_macro: what the filter's macro says.
     """
@@ -58,11 +62,20 @@ class Arrival:
     content: bytes
     size_octets: int
     spam_macro: str = ""
+    commands: tuple[str, ...] = ()
 
     @property
     def route(self) -> str:
         """How it came, in the words of the ingress header."""
         return f"login:{self.login}" if self.login else "local" if self.is_local else "smtp"
+
+
+@dataclass(frozen=True, slots=True)
+class Outsider:
+    """A recipient at no domain of ours. text: as Postfix understands it, folded; command: as the client wrote it."""
+
+    text: str
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +102,15 @@ class Recipients:
         self, arrival: Arrival, message: Message, author: Address | None, text: str, checks: Checks
     ) -> Known:
         """One recipient, judged anew: Postfix may not have asked at RCPT, and now there is an author as well."""
-        around, now = self.rules.around, self.clock()
         request = RcptRequest(arrival.sender, text, arrival.client, "", authenticated=arrival.route != "smtp")
-        screened = screen(request, around, now)
+        screened = screen(request, self.rules.around, self.clock())
         if isinstance(screened, Refusal):
-            reply = self.rules.replies[screened.reply]
-            if screened.ban is not None and screened.reply == "BANNED":
-                reply = self.rules.replies.banned(screened.ban.id)
-            ban_id = screened.ban.id if screened.ban is not None else None
-            return Known(text, Rcpt("person", refusal=Refuse(reply, screened.reason, ban_id=ban_id)))
+            return Known(text, Rcpt("person", refusal=self._screened_out(screened)))
         if not isinstance(screened, AskAlias | AskReverse):
             return Known(text, Rcpt(_technical_kind(screened, text, self.rules)))
-        ban = around.bans.mailbox(str(author), "sender", now) if author is not None else None
-        if ban is not None:
-            refusal = Refuse(self.rules.replies.banned(ban.id), Reason.BANNED, ban_id=ban.id)
-            return Known(text, Rcpt("person", refusal=refusal))
+        banned = self._banned(author)
+        if banned is not None:
+            return Known(text, Rcpt("person", refusal=banned))
         try:
             rcpt = parse_address(text)
             if is_reverse(rcpt):
@@ -114,6 +121,74 @@ class Recipients:
             log.logger().warning("message.facts_away", problem=str(error))
             metrics.DATABASE_ERRORS.inc()
             return Known(text, Rcpt("person", preferences=None))
+
+    async def submitted(
+        self, arrival: Arrival, message: Message, author: Address | None, rcpts: Sequence[Outsider], checks: Checks
+    ) -> list[Known]:
+        """Recipients elsewhere of what a login writes in the name of an alias, in their order. Raises Unavailable.
+
+        The text of each is the reverse address by which it is reached; of one that is refused it may be its own.
+        """
+        if not rcpts:
+            return []
+        refused = self._banned(author) or self._too_many(rcpts)
+        alias = alias_of(author, self.rules.around.realm)
+        if alias is None:
+            refused = Refuse(self.rules.replies["NOTALIAS"], Reason.NOT_AUTHENTICATED)
+        if alias is None or refused is not None:
+            return [Known(one.text, Rcpt("person", refusal=refused)) for one in rcpts]
+        together = len(rcpts) + sum(map(_looks_reverse, arrival.rcpts))
+        findings = await checks
+        asked = (self._outsider(arrival, message, author, findings, alias, one, together) for one in rcpts)
+        return await asyncio.gather(*asked)
+
+    async def _outsider(
+        self,
+        arrival: Arrival,
+        message: Message,
+        author: Address | None,
+        findings: Findings,
+        alias: Address,
+        one: Outsider,
+        together: int,
+    ) -> Known:
+        around, replies = self.rules.around, self.rules.replies
+        rcpt = way(alias, one.text, one.command)
+        if rcpt is None:
+            return Known(one.text, Rcpt("person", refusal=Refuse(replies["BADCONTACT"], Reason.BAD_CONTACT)))
+        request = RcptRequest(arrival.sender, str(rcpt), arrival.client, "", authenticated=True)
+        screened = screen(request, around, self.clock())
+        if isinstance(screened, Refusal) and screened.ban is not None:
+            return Known(str(rcpt), Rcpt("person", refusal=self._screened_out(screened)))
+        evidence = evidence_of(message, rcpt, author, arrival.sender, arrival.route, findings)
+        cleared = await self.clearance(rcpt, _place(rcpt, around), evidence, arrival.client, together=together)
+        if cleared is None or cleared.facts.alias is None or not cleared.is_login:
+            # Whose alias it is, and whether there is one, is nobody's business.
+            return Known(one.text, Rcpt("person", refusal=Refuse(replies["NOTALIAS"], Reason.NOT_AUTHENTICATED)))
+        refused = in_session(evidence, cleared.who, cleared.decision)
+        refusal = self._not_cleared(refused) if refused is not None else None
+        return Known(str(rcpt), Rcpt("person", refusal=refusal), cleared.facts)
+
+    def _too_many(self, rcpts: Sequence[Outsider]) -> Refuse | None:
+        """However long one waits."""
+        limits = self.rules.sending_limits
+        if any(limit and len(rcpts) > limit for limit in (limits.per_day, limits.per_hour)):
+            return Refuse(self.rules.replies["SENDLIMIT"], Reason.SENDING_LIMIT)
+        return None
+
+    def _screened_out(self, screened: Refusal) -> Refuse:
+        reply, ban = self.rules.replies[screened.reply], screened.ban
+        if ban is not None and screened.reply == "BANNED":
+            reply = self.rules.replies.banned(ban.id)
+        return Refuse(reply, screened.reason, ban_id=ban.id if ban is not None else None)
+
+    def _banned(self, author: Address | None) -> Refuse | None:
+        ban = self.rules.around.bans.mailbox(str(author), "sender", self.clock()) if author is not None else None
+        return None if ban is None else Refuse(self.rules.replies.banned(ban.id), Reason.BANNED, ban_id=ban.id)
+
+    def _not_cleared(self, refusal: sending.Refusal) -> Refuse:
+        reply = refusal.answer(self.rules.replies) or self.rules.replies["TEMP"]
+        return Refuse(reply, refusal.reason, ban_id=refusal.ban_id)
 
     async def _judged(self, arrival: Arrival, message: Message, text: str, meant: Address, facts: Facts) -> Known:
         """Mail to an alias. text: as in the envelope; meant: the alias."""
@@ -139,9 +214,7 @@ class Recipients:
             return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
         refusal = in_session(evidence, cleared.who, cleared.decision)
         if refusal is not None:
-            reply = refusal.answer(self.rules.replies) or self.rules.replies["TEMP"]
-            refused = Refuse(reply, refusal.reason, ban_id=refusal.ban_id)
-            return Known(text, Rcpt("person", refusal=refused), cleared.facts)
+            return Known(text, Rcpt("person", refusal=self._not_cleared(refusal)), cleared.facts)
         if isinstance(cleared.who, Owner):
             return Known(text, Rcpt("person"), cleared.facts)
         meant = cleared.aim.alias if is_opaque_reverse(rcpt.local) else rcpt

@@ -20,7 +20,7 @@ Ask = Callable[[Arrival], Examined]
 
 _NAME = "mailrelay"  # for libmilter's own words in the system log
 _TEMPORARY = ("451", "4.3.0", "Temporary failure, try again")
-_ACTIONS = milter.ADDHDRS | milter.CHGHDRS
+_ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.ADDRCPT | milter.DELRCPT
 # Only DATA and the end of a message get a reply, all else comes in one go. Header values come as they are, with the
 # space that signatures cover. The end of the header has to be announced: without it libmilter overhears the rest of a
 # message that has no field at all, and Postfix waits for minutes.
@@ -43,11 +43,13 @@ _MACROS = (
 
 @dataclass(slots=True)
 class _Transaction:
-    """A message so far."""
+    """A message so far. commands: the recipients as the client wrote them. is_foreign: it is none of our business."""
 
     sender: str
     login: str
     rcpts: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    is_foreign: bool = False
     header: list[tuple[str, bytes]] = field(default_factory=list)
     body: list[bytes] = field(default_factory=list)
     octets: int = 2  # of the empty line
@@ -79,15 +81,22 @@ def listen(address: str, backlog: int) -> None:
 class MilterServer:
     """What libmilter calls. There can be one in a process.
 
-    is_ours: whether an address is at a domain served here; limit_octets: of one message, asked for each.
-    spam_macro: where a filter leaves its score, '' if nowhere.
+    is_ours: whether an address is at a domain served here; is_in_our_name: whether sender or header name one that only
+    the owner of an alias may use. limit_octets: of one message, asked for each. spam_macro: where a filter leaves its
+    score, '' if nowhere.
     """
 
     def __init__(
-        self, ask: Ask, is_ours: Callable[[str], bool], limit_octets: Callable[[], int], spam_macro: str = ""
+        self,
+        ask: Ask,
+        is_ours: Callable[[str], bool],
+        is_in_our_name: Callable[[str, Sequence[tuple[str, bytes]]], bool],
+        limit_octets: Callable[[], int],
+        spam_macro: str = "",
     ) -> None:
         self._ask = ask
         self._is_ours = is_ours
+        self._is_in_our_name = is_in_our_name
         self._limit_octets = limit_octets
         self._spam_macro = spam_macro
         self._asking: set[int] = set()
@@ -104,7 +113,7 @@ class MilterServer:
         milter.set_envfrom_callback(self._mail)
         milter.set_envrcpt_callback(self._rcpt)
         milter.set_header_callback(self._header)
-        milter.set_eoh_callback(lambda ctx: _QUIET)
+        milter.set_eoh_callback(self._end_of_header)
         milter.set_body_callback(self._body)
         milter.set_eom_callback(self._end)
         milter.set_abort_callback(self._abort)
@@ -155,14 +164,16 @@ class MilterServer:
         transaction = _session(ctx).transaction
         if transaction is not None:
             # Who is meant by `a1%alias.example` or a source route, Postfix knows; delivery will see it, too.
-            transaction.rcpts.append(_macro(ctx, "{rcpt_addr}") or _mailbox(rcpt))
+            command = _mailbox(rcpt)
+            transaction.rcpts.append(_macro(ctx, "{rcpt_addr}") or command)
+            transaction.commands.append(command)
         return _QUIET
 
     def _data(self, ctx: "milter.milterContext") -> int:
-        """The recipients are known: what is for others only is none of our business."""
+        """The recipients are known: what is for others only is none of our business, if it is not in our name."""
         transaction = _session(ctx).transaction
         try:
-            if transaction is not None and any(map(self._is_ours, transaction.rcpts)):
+            if transaction is not None and (transaction.login or any(map(self._is_ours, transaction.rcpts))):
                 return milter.CONTINUE
         except Exception:
             log.logger().exception("message.failed")
@@ -180,9 +191,19 @@ class MilterServer:
                 transaction.header.append((name, value))  # one too many is enough to refuse it
         return _QUIET
 
+    def _end_of_header(self, ctx: "milter.milterContext") -> int:
+        """The author is known as well. There is no reply to this, but the body need not be kept."""
+        transaction = _session(ctx).transaction
+        try:
+            if transaction is not None and transaction.login and not any(map(self._is_ours, transaction.rcpts)):
+                transaction.is_foreign = not self._is_in_our_name(transaction.sender, transaction.header)
+        except Exception:
+            log.logger().exception("message.failed")  # whoever is asked at the end will stumble as well
+        return _QUIET
+
     def _body(self, ctx: "milter.milterContext", chunk: bytes) -> int:
         transaction = _session(ctx).transaction
-        if transaction is not None:
+        if transaction is not None and not transaction.is_foreign:
             transaction.octets += len(chunk)
             if transaction.octets <= self._limit_octets():
                 transaction.body.append(chunk)
@@ -193,6 +214,9 @@ class MilterServer:
     def _end(self, ctx: "milter.milterContext") -> int:
         session = _session(ctx)
         transaction, session.transaction = session.transaction, None
+        if transaction is not None and transaction.is_foreign:
+            metrics.MILTER_FOREIGN.inc()
+            return milter.ACCEPT
         self._asking.add(id(session))
         try:
             if transaction is None:
@@ -221,6 +245,7 @@ class MilterServer:
             content=_content(transaction.header, transaction.body),
             size_octets=transaction.octets,
             spam_macro=_macro(ctx, self._spam_macro) if self._spam_macro else "",
+            commands=tuple(transaction.commands),
         )
 
     def _abort(self, ctx: "milter.milterContext") -> int:
@@ -267,13 +292,16 @@ def _carry_out(ctx: "milter.milterContext", examined: Examined) -> int:
             # libmilter takes the text for a format.
             ctx.setreply(str(examined.code), examined.enhanced, examined.text.replace("%", "%%"))
             return milter.TEMPFAIL if examined.temporary else milter.REJECT
-        case Changes(remove, add):
+        case Changes(remove, add, redirect):
             for name, number in remove:
                 ctx.chgheader(name, number, None)
             for name, value in add:
                 # Below Postfix' own Received field, which it does not show (spec section 11.2). Having asked for
                 # leading space, we have to bring our own.
                 ctx.addheader(name, " " + value.replace(b"\r\n", b"\n").decode("ascii"), _BELOW_RECEIVED)
+            for old, new in redirect:
+                ctx.delrcpt(f"<{old}>")
+                ctx.addrcpt(f"<{new}>")
             return milter.CONTINUE
         case _:
             assert_never(examined)

@@ -175,6 +175,7 @@ class _Worker:
         self.server = MilterServer(
             self._ask,
             self._examination.is_ours,
+            self._examination.is_in_our_name,
             lambda: self._runtime.rules.message_octets,
             config.milter.spam.macro,
         )

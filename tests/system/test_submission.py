@@ -16,10 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from mailrelay.core.header import split
 from tests.system.letters import from_owner, names, reverse
 from tests.system.scenario import Person
 from tests.system.test_delivery import header
-from tests.system.world import World
+from tests.system.world import Mail, World
 from tools.sandbox import dovecot, ports
 from tools.sandbox.places import CHECKOUT
 from tools.sandbox.process import wait_until
@@ -129,6 +130,7 @@ def _serving(sandbox: Sandbox) -> Iterator[tuple[dovecot.Instance, int]]:
 def submission(session_world: World) -> Iterator[Submission]:
     world, sandbox = session_world, session_world.sandbox
     sandbox.query((CHECKOUT / "sql" / "dovecot.sql").read_text())
+    world.publish("friends 60 IN MX 10 mx.relay.example.\n")
     world.cli("account", "add", "submitter", "--recipient", ME, "--verified")
     world.cli("recipient", "add", MUTE, "--account", "submitter", "--verified")
     sandbox.query(f"update recipient set can_reply_send = false where address = '{MUTE}'")
@@ -243,13 +245,158 @@ def test_nobody_logs_in_without_the_database_and_everybody_after_it(submission: 
     wait_until(lambda: submission.try_login(ME, submission.password) == 235, "Dovecot to ask the database again", 60)
 
 
-def test_mail_from_an_alias_leaves(submission: Submission, world: World) -> None:
-    mail = world.message(sender=ALIAS)
+def _mail(world: World, author: str, *more: str, subject: str = "hello") -> Mail:
+    """As mail programs write it, telling more than their user knows."""
+    mail = world.message(subject, sender=f'"Real Name" <{author}>')
+    head = ["User-Agent: Mail 1.0", "X-Originating-IP: [192.0.2.77]", f"Reply-To: {ME}", f"Bcc: {ME}", *more]
+    return Mail("".join(f"{line}\r\n" for line in head).encode() + mail.content, mail.message_id)
+
+
+def _send(submission: Submission, mail: Mail, *rcpts: str, sender: str = ALIAS, login: str = ME) -> str:
+    """What the end of the message hears."""
+    with submission.client() as client:
+        client.login(login, submission.password)
+        assert client.mail(sender)[0] == 250
+        for rcpt in rcpts:
+            assert client.rcpt(rcpt)[0] == 250
+        code, text = client.data(mail.content)
+        return f"{code} {text.decode()}"
+
+
+def test_mail_from_an_alias_leaves_without_a_trace_of_its_owner(submission: Submission, world: World) -> None:
+    rcpt = "Trace@friends.example"
+    mail = _mail(world, ALIAS)
+    assert _send(submission, mail, rcpt).startswith("250 ")
+    (arrived,) = world.arrived(to=rcpt)
+    copy = split(arrived.content)
+    assert arrived.sender.endswith("@alias.example") and arrived.sender != ALIAS
+    assert copy.first(b"from") == ALIAS.encode()
+    assert set(world.signatures(arrived).values()) == {"valid"}
+    assert {name.partition("/")[0] for name in world.signatures(arrived)} == {"alias.example"}
+    own = b"\r\n".join([field.raw for field in copy.fields if field.name != b"received"]) + copy.body
+    for trace in (b"inbox.example", b"real name", b"mail 1.0", b"192.0.2.77", b"laptop", b"bcc:", b"x-mailrelay"):
+        assert trace not in own.lower()
+    # Received fields of the way out are those of this host, which every copy has.
+    received = b"".join([field.raw for field in copy.fields if field.name == b"received"]).lower()
+    for trace in (ME.encode(), b"laptop", b"authenticated", b"esmtpsa"):
+        assert trace not in received
+    assert mail.message_id not in arrived.content
+    [[kind, contact]] = world.rows(f"select email_type, destination from outbound where destination = '{rcpt}'")
+    assert (kind, contact) == ("S", rcpt)
+
+
+def test_answers_come_back_through_the_alias(submission: Submission, world: World) -> None:
+    rcpt, mail = "pal@friends.example", _mail(world, ALIAS)
+    assert _send(submission, mail, rcpt).startswith("250 ")
+    (arrived,) = world.arrived(to=rcpt)
+    thread = mail_id(arrived.content).decode()
+    answer = world.message(sender=rcpt)
+    content = f"In-Reply-To: {thread}\r\n".encode() + answer.content
+    world.send(rcpt, ALIAS, content=content)
+    (forward,) = world.arrived(to=ME, containing=answer.message_id)
+    # As the copy shows the owner's own message: by the name that he knows.
+    assert split(forward.content).first(b"in-reply-to") == mail.message_id
+    # And the owner's next answer, from the alias again, is one of the thread.
+    reply = _mail(world, ALIAS, f"In-Reply-To: {answer.message_id.decode()}", f"References: {mail.message_id.decode()}")
+    assert _send(submission, reply, rcpt).startswith("250 ")
+    _, second = world.arrived(2, to=rcpt)
+    assert split(second.content).first(b"in-reply-to") == answer.message_id
+    assert split(second.content).first(b"references") == thread.encode()
+    assert world.rows(f"select email_type from outbound where destination = '{rcpt}' order by email_type") == [
+        ["R"],
+        ["S"],
+    ]
+
+
+def test_each_recipient_gets_a_copy_and_nobody_sees_the_hidden_ones(submission: Submission, world: World) -> None:
+    first, second = "one@friends.example", "two@friends.example"
+    reverse = "sub.mine+three=friends.example@alias.example"
+    mail = _mail(world, ALIAS, f"Cc: {first}")
+    assert _send(submission, mail, first, second, reverse, STRANGERS).startswith("250 ")
+    for rcpt in (first, second, "three@friends.example"):
+        (arrived,) = world.arrived(to=rcpt)
+        assert arrived.recipients == (rcpt,)
+        assert b"two@" not in arrived.content.partition(b"\r\n\r\n")[0].partition(b"From:")[2]
+        assert b"inbox.example" not in arrived.content.partition(b"From:")[2]
+    assert len(world.arrived(to="stranger@inbox.example")) == 1
+    world.settle()
+
+
+@pytest.mark.parametrize(
+    ("command", "contact"),
+    [
+        ("<Folded.One@FRIENDS.example>", "Folded.One@friends.example"),
+        ('<"quoted.one"@friends.example>', "quoted.one@friends.example"),
+        ("<dot.one@friends.example.>", "dot.one@friends.example"),
+        ("<bang!one@friends.example>", "bang!one@friends.example"),
+        ("<percent%one@friends.example>", "percent%one@friends.example"),
+        (f"<{'x' * 64}@friends.example>", f"{'x' * 64}@friends.example"),
+        ("<dsn@friends.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@friends.example", "dsn@friends.example"),
+        ("<@third.example:route.one@friends.example>", None),
+        ('<"needs quotes"@friends.example>', None),
+    ],
+)
+def test_however_a_recipient_is_written_nothing_goes_around_the_alias(
+    submission: Submission, world: World, command: str, contact: str | None
+) -> None:
+    mail = _mail(world, ALIAS, subject=f"to {contact} as {len(command)}")
     with submission.client() as client:
         client.login(ME, submission.password)
-        assert client.sendmail(ALIAS, [OUTSIDE], mail.content) == {}
-    (arrived,) = world.arrived(to=OUTSIDE, containing=mail.message_id)
-    assert arrived.sender == ALIAS
+        client.mail(ALIAS)
+        assert client.docmd(f"RCPT TO:{command}")[0] == 250
+        assert client.data(mail.content)[0] == (250 if contact else 550)
+    world.settle()
+    found = world.arrivals(containing=f"to {contact} as {len(command)}".encode())
+    assert [one.recipients for one in found] == ([(contact,)] if contact else [])
+    assert not any(b"Mail 1.0" in one.content or mail.message_id in one.content for one in found)
+
+
+def test_from_must_be_an_alias_of_the_login(submission: Submission, world: World) -> None:
+    for author in (STRANGERS, "nobody@alias.example", ME, "friend@friends.example"):
+        heard = _send(submission, _mail(world, author), "never@friends.example")
+        assert heard == "550 5.7.1 From is no alias that this login may send with", author
+    heard = _send(submission, _mail(world, ALIAS), "never@friends.example", sender=MUTE, login=MUTE)
+    assert heard == "550 5.7.1 Replying from this address is switched off"
+    world.settle()
+    assert world.arrivals(to="never@friends.example") == []
+
+
+def test_the_alias_in_from_is_enough(submission: Submission, world: World) -> None:
+    rcpt = "header@friends.example"
+    assert _send(submission, _mail(world, ALIAS), rcpt, sender=ME).startswith("250 ")
+    (arrived,) = world.arrived(to=rcpt)
+    assert ME.encode() not in arrived.content and arrived.sender.endswith("@alias.example")
+
+
+def test_mail_in_ones_own_name_leaves_as_it_was_written(submission: Submission, world: World) -> None:
+    rcpt = "open@friends.example"
+    mail = _mail(world, ME)
+    assert _send(submission, mail, rcpt, sender=ME).startswith("250 ")
+    (arrived,) = world.arrived(to=rcpt, containing=mail.message_id)
+    assert arrived.sender == ME
+    assert b"User-Agent: Mail 1.0" in arrived.content
+    assert b"X-Mailrelay" not in arrived.content
+
+
+def test_limits_hold(submission: Submission, world: World) -> None:
+    rcpts = [f"many{number}@friends.example" for number in range(31)]  # one more than there may be in an hour
+    assert _send(submission, _mail(world, ALIAS), *rcpts) == "550 5.7.1 Sending limit reached"
+    world.settle()
+    assert world.arrivals(to=rcpts[0]) == []
+
+
+def test_it_waits_while_the_milter_cannot_ask(submission: Submission, world: World) -> None:
+    mail = _mail(world, ALIAS)
+    with submission.client() as client:
+        client.login(ME, submission.password)
+        client.mail(ALIAS)
+        assert client.rcpt("later@friends.example")[0] == 250
+        with world.without_database():
+            assert client.data(mail.content)[0] == 451
+
+
+def mail_id(content: bytes) -> bytes:
+    return split(content).first(b"message-id") or b""
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Context:
         self.macros.update(macros)
         self.asked_for: dict[int, str] = {}
         self.reply: tuple[str, ...] | None = None
+        self.rcpts: list[str] = []
         self.header: list[tuple[str, bytes]] = []
         self.body: list[bytes] = []
         self._mine: object = None
@@ -55,6 +56,12 @@ class Context:
         places = [at for at, (found, _) in enumerate(self.header) if found.lower() == name.lower()]
         del self.header[places[number - 1]]
 
+    def delrcpt(self, rcpt: str) -> None:
+        self.rcpts.append(f"-{rcpt}")
+
+    def addrcpt(self, rcpt: str, params: str | None = None) -> None:
+        self.rcpts.append(f"+{rcpt}")
+
     def addheader(self, name: str, value: str, at: int = -1) -> None:
         # Postfix counts its own Received field, which it does not show.
         self.header.insert(at - 1, (name, value.encode()))
@@ -67,19 +74,26 @@ class Desk:
         self.arrivals: list[Arrival] = []
         self.answer: Callable[[Arrival], Examined] = lambda arrival: Changes((), ())
         self.busy: list[bool] = []
+        self.named: list[tuple[str, Sequence[tuple[str, bytes]]]] = []
         self.hooks: dict[str, Callable[..., int]] = {}
         for name in ("connect", "helo", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort", "close"):
             monkeypatch.setattr(milter, f"set_{name}_callback", lambda hook, name=name: self.hooks.update({name: hook}))
         monkeypatch.setattr(milter, "register", lambda name, **hooks: self.hooks.update(hooks))
         self.flags: list[int] = []
         monkeypatch.setattr(milter, "set_flags", self.flags.append)
-        self.server = MilterServer(self._ask, lambda rcpt: rcpt.endswith("@alias.example"), lambda: LIMIT, spam_macro)
+        self.server = MilterServer(
+            self._ask, lambda rcpt: rcpt.endswith("@alias.example"), self._in_our_name, lambda: LIMIT, spam_macro
+        )
         self.server.register()
 
     def _ask(self, arrival: Arrival) -> Examined:
         self.arrivals.append(arrival)
         self.busy.append(self.server.busy)
         return self.answer(arrival)
+
+    def _in_our_name(self, sender: str, header: Sequence[tuple[str, bytes]]) -> bool:
+        self.named.append((sender, tuple(header)))
+        return any(b"@alias.example" in value for _, value in (("", sender.encode()), *header))
 
     def connect(self, context: Context, name: str = "unknown", helo: str | None = "mail.shop.example") -> list[int]:
         options = [ACTIONS, PROTOCOL, 0, 0]
@@ -118,7 +132,8 @@ HEADER = [("From", b" a\n\t<news@shop.example>"), ("Subject", b"tight"), ("X-Odd
 def test_only_what_is_needed_is_negotiated(desk: Desk) -> None:
     context = Context()
     actions, protocol, *rest = desk.connect(context)
-    assert actions == milter.ADDHDRS | milter.CHGHDRS | milter.SETSYMLIST == desk.flags[0]
+    changes = milter.ADDHDRS | milter.CHGHDRS | milter.ADDRCPT | milter.DELRCPT
+    assert actions == changes | milter.SETSYMLIST == desk.flags[0]
     assert protocol & milter.P_HDR_LEADSPC
     # Silence is promised wherever silence is kept, else the two would wait for each other.
     assert protocol & milter.P_NR_HDR
@@ -177,6 +192,52 @@ def test_mail_to_others_is_let_go_before_its_header(desk: Desk) -> None:
     assert desk.begin(context) == milter.CONTINUE  # the next one of the same connection
     assert desk.end(context) == milter.CONTINUE
     assert len(desk.arrivals) == 1
+
+
+LOGIN = {"{auth_authen}": "real@inbox.example"}
+
+
+def test_what_a_login_writes_elsewhere_in_its_own_name_is_let_go(desk: Desk) -> None:
+    context = Context(**LOGIN)
+    desk.connect(context)
+    assert desk.begin(context, b"<x@elsewhere.example>", sender=b"<real@inbox.example>") == milter.CONTINUE
+    assert desk.end(context, HEADER, [b"x" * 100]) == milter.ACCEPT
+    assert desk.named == [("real@inbox.example", tuple(HEADER))]
+    assert desk.arrivals == []
+    assert not desk.server.busy
+
+
+@pytest.mark.parametrize(
+    ("sender", "author"),
+    [(b"<a1@alias.example>", b" <a1@alias.example>"), (b"<real@inbox.example>", b" <a1@alias.example>")],
+)
+def test_what_it_writes_in_our_name_is_looked_at(desk: Desk, sender: bytes, author: bytes) -> None:
+    context = Context(**LOGIN)
+    desk.connect(context)
+    assert desk.begin(context, b"<Friend@elsewhere.example>", sender=sender) == milter.CONTINUE
+    desk.answer = lambda arrival: Changes((), (), ((arrival.commands[0], "a1+x=y.example@alias.example"),))
+    assert desk.end(context, [("From", author)], [b"Hi\r\n"]) == milter.CONTINUE
+    assert desk.arrivals[0].content.endswith(b"\r\n\r\nHi\r\n")
+    assert context.rcpts == ["-<Friend@elsewhere.example>", "+<a1+x=y.example@alias.example>"]
+
+
+def test_without_a_login_nobody_asks_whose_name_it_is(desk: Desk) -> None:
+    context = Context()
+    desk.connect(context)
+    assert desk.begin(context, b"<x@elsewhere.example>", sender=b"<a1@alias.example>") == milter.ACCEPT
+    assert desk.named == []
+
+
+def test_trouble_with_the_name_is_temporary(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*named: object) -> bool:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(desk.server, "_is_in_our_name", fail)
+    desk.answer = fail  # type: ignore[assignment]
+    context = Context(**LOGIN)
+    desk.connect(context)
+    desk.begin(context, b"<x@elsewhere.example>")
+    assert desk.end(context, HEADER) == milter.TEMPFAIL
 
 
 @pytest.mark.parametrize(

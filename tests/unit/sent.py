@@ -37,7 +37,7 @@ def leaf(text: bytes, kind: bytes = b"text/plain; charset=utf-8", more: bytes = 
 def multipart(*parts: bytes, kind: bytes = b"mixed", boundary: bytes = b"b1", params: bytes = b"") -> bytes:
     lines = b"".join(b"--%b\r\n%b\r\n" % (boundary, part) for part in parts)
     head = b"Content-Type: multipart/%b; boundary=%b%b\r\n\r\n" % (kind, boundary, params)
-    return head + b"preamble\r\n%b--%b--\r\nepilogue\r\n" % (lines, boundary)
+    return head + lines + b"--%b--\r\n" % boundary
 
 
 def said(text: bytes, kind: bytes = b"text/plain; charset=utf-8", **settings: Any) -> bytes:

@@ -70,11 +70,15 @@ def test_files_are_looked_through() -> None:
 
 
 def test_what_few_programs_show_is_looked_through() -> None:
-    content = multipart(leaf(b"x")).replace(b"epilogue", b"real@inbox.example")
-    assert scrubbed(content, mode="all").leaks == (Leak(Place.PART, "multipart/mixed"),)
     wrong = leaf(b"!" + b64encode(b"real@inbox.example"), more=b"Content-Transfer-Encoding: base64\r\n")
     done = scrubbed(wrong, mode="all")
     assert done.message.content == wrong and done.leaks[0].place is Place.ATTACHMENT
+    inner = leaf(
+        b64encode(b"From: real@inbox.example\r\n\r\n") + b"\r\n", more=b"Content-Transfer-Encoding: base64\r\n"
+    )
+    for broken in (leaf(inner, b"multipart/mixed"), leaf(inner, b"message/partial; id=x")):
+        done = scrubbed(broken)
+        assert done.message.content == broken and done.leaks[0].place is Place.ATTACHMENT
 
 
 def test_attached_messages_are_history() -> None:

@@ -348,13 +348,15 @@ async def test_lines_that_no_host_takes_are_encoded(office: Office) -> None:
     assert read(copy).first(b"content-transfer-encoding") == b"quoted-printable"
 
 
-async def test_a_boundary_that_names_the_owner_is_a_leak(office: Office) -> None:
+async def test_a_boundary_that_names_the_owner_is_made_anew_or_is_a_leak(office: Office) -> None:
     office.store.update("account", 1, leak_policy="block")
     head = HEAD.replace(b"text/plain; charset=utf-8", b'multipart/mixed; boundary="real@inbox.example"')
     body = b"--real@inbox.example\r\nContent-Type: text/plain\r\n\r\nhi\r\n--real@inbox.example--\r\n"
     assert await send(office, head=head + ANSWERS, body=body) == [OK]
-    assert office.outside.copies == []
-    assert office.outcomes() == [(REVERSE, "held", "leak")]
+    [copy] = office.outside.copies
+    assert b"inbox.example" not in b"".join(copy.content)
+    assert await send(office, head=head + ANSWERS, body=b"no parts\r\n", queue_id="4Reply2") == [OK]
+    assert len(office.outside.copies) == 1 and (REVERSE, "held", "leak") in office.outcomes()
 
 
 SIGNED = {"dmarc": {"result": "pass", "published": "reject", "policy": "reject", "spf_aligned": False}}

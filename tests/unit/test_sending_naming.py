@@ -27,7 +27,14 @@ def test_domains_and_hosts_below_them_tell(text: bytes, tells: bool) -> None:
 def test_the_alias_own_domain_tells_nothing() -> None:
     hidden = Hidden.of([parse_address("real@alias.example")], None, ALIAS)
     naming = Naming(ALIAS, hidden, b"key")
-    assert not naming.tells_domain(b"x@alias.example") and naming.tells(b"real@alias.example")
+    assert not naming.tells_domain(b"x@alias.example") and naming.renamed(b"x@alias.example") is None
+    assert naming.boundary(b"alias.example") == b"alias.example"
+    assert naming.boundary(b"_real=alias.example") != b"_real=alias.example"
+
+
+@pytest.mark.parametrize("old", [b"real@inbox.example-1", b"=_real=inbox.example_1", b"Apple-Mail-Inbox.example"])
+def test_boundaries_tell_however_they_are_joined(old: bytes) -> None:
+    assert NAMING.boundary(old) == NAMING.token(old).encode() and NAMING.boundary(b"b1") == b"b1"
 
 
 def test_new_names_are_equal_for_one_alias_and_key_only() -> None:

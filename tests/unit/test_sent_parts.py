@@ -129,3 +129,61 @@ def test_row_200_ids_of_attached_messages_do_not_tell_the_host() -> None:
     old = leaf(ids % (b"1@inbox.example", b"2@mx.inbox.example") + leaf(b"x"), b"message/rfc822")
     new = leaf(ids % (renamed(b"1@inbox.example"), renamed(b"2@mx.inbox.example")) + leaf(b"x"), b"message/rfc822")
     assert scrubbed(multipart(old), key=b"k").message.content == multipart(new)
+
+
+# -- Around parts ---------------------------------------------------------------------------------------------------
+
+PARTS = multipart(leaf(b"one"), leaf(b"two"))
+BEHIND = b"--b1--\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PARTS.replace(b"\r\n\r\n--b1", b"\r\n\r\nThis is a multi-part message of real=40inbox.example\r\n--b1", 1),
+        PARTS + b"\r\nreal=40inbox.example\r\n",
+        PARTS + b"\r\n--b1\r\nContent-Transfer-Encoding: base64\r\n\r\nVXM5IHJlYWxAaW5ib3guZXhhbXBsZQ==\r\n--b1--\r\n",
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda content: content, lambda content: multipart(content, boundary=b"o")])
+def test_row_200_nothing_stands_around_the_parts(content: bytes, wrap: Callable[[bytes], bytes]) -> None:
+    done = scrubbed(wrap(content), mode="off")
+    assert done.leaks == () and done.message.content == wrap(PARTS)
+
+
+def test_empty_lines_and_missing_ends_stay() -> None:
+    for content in (PARTS + b"\r\n \r\n", PARTS.removesuffix(BEHIND), PARTS.replace(b"\r\n\r\n--", b"\r\n\r\n\r\n--")):
+        assert scrubbed(content).message.content == content
+
+
+def test_what_is_signed_may_have_something_around_its_parts() -> None:
+    around = PARTS + b"real@inbox.example\r\n"
+    signature = leaf(b"x", b"application/pgp-signature")
+    signed = multipart(around, signature, kind=b"signed", boundary=b"s", params=b"; protocol=application/pgp-signature")
+    done = scrubbed(signed + b"real@inbox.example", removal=KEEP)
+    assert done.message.content == signed and done.leaks == (Leak(Place.PART, "multipart/mixed"),)
+
+
+@pytest.mark.parametrize("old", [b"real@inbox.example-1", b"=_real=inbox.example_1", b"Apple-Mail-inbox.example"])
+@pytest.mark.parametrize(
+    "wrap", [lambda content: content, lambda content: multipart(leaf(b"x"), content, boundary=b"o")]
+)
+def test_row_200_boundaries_do_not_tell(old: bytes, wrap: Callable[[bytes], bytes]) -> None:
+    content = multipart(leaf(b"one"), leaf(b""), leaf(b"> real@inbox.example"), boundary=b'"%b"' % old)
+    content = content.replace(b'--"%b"' % old, b"--" + old)
+    done = scrubbed(wrap(content), mode="all", key=b"k")
+    new = NAMES.token(old).encode()
+    wanted = content.replace(old, new).replace(b"real@inbox.example", b"a1@alias.example")
+    assert done.message.content == wrap(wanted) and done.leaks == ()
+    last = scrubbed(wrap(content.removesuffix(b"--%b--\r\n" % old)), mode="all", key=b"k").message
+    assert old not in last.content and new in last.content
+
+
+def test_row_200_encrypted_parts_have_nothing_around_them() -> None:
+    parts = leaf(b"Version: 1\r\n", b"application/pgp-encrypted"), leaf(b"x", b"application/octet-stream")
+    old = b"inbox.example"
+    wanted = multipart(*parts, kind=b"encrypted", boundary=NAMES.token(old).encode(), params=b"; protocol=x")
+    told = tuple(part.replace(b"\r\n", b"\r\nX-Host: a.inbox.example\r\n", 1) for part in parts)
+    content = multipart(*told, kind=b"encrypted", boundary=old, params=b"; protocol=x")
+    done = scrubbed(content + b"epilogue", key=b"k")
+    assert done.message.content == wanted and done.leaks == ()

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+from mailrelay.core.contenttype import content_type
 from mailrelay.core.header import Field
 from mailrelay.core.mime import Entity
 from mailrelay.core.phrase import decoded
@@ -61,12 +62,15 @@ def verdict(leaks: Collection[Leak], policy: LeakPolicy) -> Verdict:
 
 
 def in_fields(fields: Iterable[Field], hidden: Hidden) -> Iterator[Leak]:
-    """Fields of a finished header that show an address, in whatever encoding."""
+    """Fields of a finished header that show an address, in whatever encoding. In a boundary anything may stand around
+    it.
+    """
     found = list(fields)
     if hidden.shows(b"".join([one.raw for one in found])):
         for one in found:
             text = decoded(one.value)
-            if hidden.shows(one.raw) and hidden.cleaned(text, "") != text:
+            boundary = content_type(one.value).params.get(b"boundary", b"") if one.name == b"content-type" else b""
+            if hidden.shows(boundary) or (hidden.shows(one.raw) and hidden.cleaned(text, "") != text):
                 yield Leak(Place.HEADER, ascii_text(one.name))
 
 
@@ -76,7 +80,7 @@ def in_part(content: bytes, entity: Entity, hidden: Hidden) -> Iterator[Leak]:
     place = _place(entity)
     if in_armor(text, hidden):
         yield Leak(Place.KEY, ascii_text(entity.type))
-    elif holds(text, hidden):
+    elif holds(text, hidden) or (entity.type.startswith((b"multipart/", b"message/")) and hidden.shows(text)):
         yield Leak(place, ascii_text(entity.type))
 
 

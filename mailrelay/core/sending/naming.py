@@ -24,10 +24,6 @@ class Naming:
         self._alias, self._hidden, self._key = alias, hidden, key
         self._domains = _pattern(hidden.domains - {alias.domain})
 
-    def tells(self, octets: bytes) -> bool:
-        """Whether a domain of the owner's is named, or a host below one, or an address shown in any encoding."""
-        return self.tells_domain(octets) or self._hidden.shows(octets)
-
     def tells_domain(self, octets: bytes) -> bool:
         """Whether a domain of the owner's is named, or a host below one, unless it is the alias' own."""
         return self._domains is not None and self._domains.search(octets) is not None
@@ -45,6 +41,14 @@ class Naming:
         if not self.tells_domain(identifier):
             return None
         return Address(self.token(identifier), self._alias.domain)
+
+    def boundary(self, old: bytes) -> bytes:
+        """What a boundary becomes, the same if it may stay. These are made of anything, joined by anything."""
+        lowered = old.lower()
+        hidden = self._hidden.domains - {self._alias.domain}
+        if any(one.encode("ascii", "replace") in lowered for one in hidden) or self._hidden.shows(old):
+            return self.token(old).encode("ascii")
+        return old
 
     def field(self, raw: bytes) -> bytes:
         """A field of IDS with new names where they tell too much."""

@@ -13,7 +13,7 @@ from mailrelay.core.frozen import frozen
 from mailrelay.core.header import Field, Message, fold, split
 from mailrelay.core.mime import Entity, Tree, tree
 from mailrelay.core.phrase import decoded
-from mailrelay.core.sending import leaks, openpgp, partheader, statuses
+from mailrelay.core.sending import frame, leaks, openpgp, partheader, statuses
 from mailrelay.core.sending.facts import ReplyScrub
 from mailrelay.core.sending.hidden import Hidden
 from mailrelay.core.sending.leaks import Leak, Place
@@ -95,7 +95,7 @@ def edit(message: Message, how: Scrubbing) -> Edited:
     if parts.excess:
         if leaks.holds(parts.message.body, how.hidden):
             walk.leaks.append(Leak(Place.ATTACHMENT, parts.excess))
-    elif frozen(parts).why not in _SEALED:
+    elif frozen(parts).why not in _SEALED or parts.root.type == b"multipart/encrypted":
         walk.message(parts.root)
     changed = _changed(parts.message, walk.splices)
     return Edited(changed, _differences(message, changed), leaks.distinct(walk.leaks))
@@ -172,33 +172,42 @@ class _Walk:
 
     def entity(self, entity: Entity, around: _Around) -> None:
         """Look through a part and its parts. around: the root stands in nothing."""
-        if entity.type == b"multipart/encrypted":
-            return
+        if entity.is_multipart and entity.children:
+            boundary = self._frame(entity, around)
+            around = replace(around, boundaries=(*around.boundaries, boundary))
         if entity.type == b"multipart/signed":
             self._certificate(entity, around)
             around = replace(around, signed=True)
-        if not entity.children:
+        if not entity.children and entity.type != b"multipart/encrypted":
             self._leaf(entity, around)
-        elif leaks.holds(self._between(entity), self._hidden):
-            self.leaks.append(Leak(Place.PART, leaks.ascii_text(entity.type)))
-        boundary = entity.params.get(b"boundary", b"").rstrip(b" \t")
-        inside = replace(around, boundaries=(*around.boundaries, boundary)) if entity.is_multipart else around
         for child in entity.children:
             if entity.type in EMBEDDED:
-                self._header(child, replace(inside, embedded=True), Scope.OFF if self._is_off else Scope.ALL)
-                self.entity(child, replace(inside, embedded=True))
-            else:
-                self._header(child, inside, Scope.ALL if self._scope is Scope.ALL else Scope.OFF)
+                inside = replace(around, embedded=True)
+                self._header(child, inside, Scope.OFF if self._is_off else Scope.ALL)
                 self.entity(child, inside)
+            else:
+                self._header(child, around, Scope.ALL if self._scope is Scope.ALL else Scope.OFF)
+                if entity.type != b"multipart/encrypted":
+                    self.entity(child, around)
 
     @property
     def _is_off(self) -> bool:
         return self._scope is Scope.OFF
 
-    def _between(self, entity: Entity) -> bytes:
-        """What stands in a multipart before its first part and behind its last one."""
-        first, last = entity.children[0], entity.children[-1]
-        return self._content[entity.body_start : first.start] + self._content[last.body_end : entity.body_end]
+    def _frame(self, entity: Entity, around: _Around) -> bytes:
+        """What stands between parts; the boundary from now on."""
+        new = frame.boundary(entity) if around.signed else self._boundary(entity)
+        if not around.signed:
+            self.splices += frame.bared(self._content, entity, new)
+        elif self._hidden.shows(frame.between(self._content, entity)):
+            self.leaks.append(Leak(Place.PART, leaks.ascii_text(entity.type)))
+        return new
+
+    def _boundary(self, entity: Entity) -> bytes:
+        """The boundary of a multipart, or if that tells too much, another that nothing in the message looks like."""
+        old = frame.boundary(entity)
+        new = self._naming.boundary(old) if entity.children else old
+        return old if new in self._content else new
 
     def _certificate(self, entity: Entity, around: _Around) -> None:
         """S/MIME: the certificate of who signs is in the signature. In an attached message it may be of others."""
@@ -290,12 +299,16 @@ class _Walk:
         return self._field(field, scope)
 
     def _type(self, entity: Entity, field: Field) -> bytes:
-        """The type of a multipart, whose parameters are made up by programs: `start` names its first part."""
-        start = entity.params.get(b"start", b"") if entity.is_multipart else b""
-        new = self._naming.renamed(start.strip(b"<> \t"))
-        if new is None:
-            return field.raw
-        return partheader.with_parameters(field.raw, {b"start": b"<%b>" % str(new).encode("utf-8", "surrogateescape")})
+        """The type of a part; of a multipart it has parameters that are made up by programs."""
+        changes: dict[bytes, bytes] = {}
+        if entity.is_multipart:
+            new = self._naming.renamed(entity.params.get(b"start", b"").strip(b"<> \t"))
+            if new is not None:
+                changes[b"start"] = b"<%b>" % str(new).encode("utf-8", "surrogateescape")
+            boundary = self._boundary(entity)
+            if boundary != frame.boundary(entity):
+                changes[b"boundary"] = boundary
+        return partheader.with_parameters(field.raw, changes) if changes else field.raw
 
     def _belongs(self, field: Field, around: _Around, *, shown: bool) -> bool:
         """Whether a field may stay in its header. shown: somewhere in there is an address."""

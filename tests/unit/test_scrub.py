@@ -151,12 +151,34 @@ def test_cards_change_only_if_everything_does() -> None:
     assert b"EMAIL:a1@alias.example\r\n" in done.message.content and not done.leaks
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_row_200_files_are_looked_through_in_wide_characters(codec: str) -> None:
+    """As in winmail.dat and what office programs write."""
+    wide = b64encode(b"x" + "yy Real@inbox.example zz".encode(codec))
+    for kind in (b"application/ms-tnef", b"text/plain"):
+        file = leaf(wide, kind, b"Content-Transfer-Encoding: base64\r\n")
+        done = scrubbed(multipart(leaf(b"x"), file), mode="all")
+        assert done.leaks == (Leak(Place.ATTACHMENT, kind.decode()),)
+        assert done.message.content == multipart(leaf(b"x"), file)
+
+
+@pytest.mark.parametrize("text", [b"> real+AEA-inbox.example +ATM-", b"> real@inbox.example +ATM-"])
+def test_row_200_utf_7_becomes_utf_8(text: bytes) -> None:
+    done = scrubbed(leaf(text, b"text/plain; charset=UTF-7"))
+    assert transfer.decode(done.message.body, b"quoted-printable") == "> a1@alias.example ĳ".encode()
+    assert done.message.first(b"content-type") == b"text/plain; charset=utf-8" and done.leaks == ()
+    wrong = leaf(b"> real@inbox.example +2AA-", b"text/plain; charset=utf-7")
+    assert scrubbed(wrong).message.content == wrong and scrubbed(wrong).leaks[0].place is Place.ATTACHMENT
+
+
 def test_a_message_beyond_the_limits_stays_and_is_told() -> None:
-    content = leaf(b"real@inbox.example")
+    deep = leaf(b"x")
     for number in range(40):
-        content = multipart(content, boundary=b"n%d" % number)
-    done = scrubbed(content, mode="all")
-    assert done.message.content == content and done.leaks[0].place is Place.ATTACHMENT
+        deep = multipart(deep, boundary=b"n%d" % number)
+    base64 = leaf(b64encode(b"hello real@inbox.example"), more=b"Content-Transfer-Encoding: base64\r\n")
+    for content in (deep, multipart(*[base64] * 501)):
+        done = scrubbed(content, mode="all")
+        assert done.message.content == content and [one.place for one in done.leaks] == [Place.ATTACHMENT]
 
 
 def test_attachments_are_taken_out_before_their_notes_are_read() -> None:

@@ -19,6 +19,7 @@ CALENDARS = frozenset({b"text/calendar", b"application/ics", b"text/x-vcalendar"
 CARDS = frozenset({b"text/vcard", b"text/x-vcard", b"text/directory"})
 
 _ARMOR = b"-----BEGIN PGP "
+_WIDE = ("utf-16-le", "utf-16-be")
 
 
 class Place(StrEnum):
@@ -90,11 +91,22 @@ def in_armor(text: bytes, hidden: Hidden) -> bool:
 
 
 def holds(octets: bytes, hidden: Hidden) -> bool:
-    """Whether an address is in there as it is, in either case: as in keys, certificates and files."""
+    """Whether an address is in there as it is or in UTF-16, in either case: as in keys, certificates and files."""
     if b"@" not in octets:
         return False
     lowered = octets.lower()
-    return any(one.folded.encode("utf-8", "surrogateescape") in lowered for one in hidden.addresses)
+    if any(one.folded.encode("utf-8", "surrogateescape") in lowered for one in hidden.addresses):
+        return True
+    return holds_wide(octets, hidden)
+
+
+def holds_wide(octets: bytes, hidden: Hidden) -> bool:
+    """Whether an address is in there in UTF-16, in either order of octets and either case."""
+    if b"@\0" not in octets:
+        return False
+    lowered = octets.lower()
+    needles = (one.folded.encode(codec, "surrogatepass") for one in hidden.addresses for codec in _WIDE)
+    return any(needle in lowered for needle in needles)
 
 
 def distinct(leaks: Iterable[Leak]) -> tuple[Leak, ...]:

@@ -10,6 +10,8 @@ from mailrelay.core.mime import Entity, has_delimiter
 from mailrelay.core.sending.splice import Splice, field_places
 
 _ENCODING = b"content-transfer-encoding"
+# RFC 2152: an `@` may be anything there.
+_UTF_7 = frozenset({b"utf-7", b"utf7", b"unicode-1-1-utf-7", b"x-unicode-1-1-utf-7", b"csunicode11utf7"})
 # Characters whose second octet may look like ASCII, and even like an `@`.
 _TWO_OCTETS = re.compile(rb"[\x81-\xfe][\x40-\xfe]")
 _ESCAPE = re.compile(rb"\x1b\([BJ]")
@@ -22,7 +24,7 @@ _CHARACTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What a part says. codec: of the octets, None for an unknown one. converted: the part itself is UTF-16 or -32."""
+    """What a part says. codec: of the octets, None for an unknown one. converted: the part is UTF-7, -16 or -32."""
 
     octets: bytes
     codec: str | None
@@ -49,11 +51,21 @@ def text_of(content: bytes, entity: Entity) -> Text | None:
     """The text of a leaf; None if its encoding does not tell. What is broken otherwise is read as it stands there."""
     raw = content[entity.body_start : entity.body_end]
     octets = raw if entity.broken else transfer.decode(raw, entity.encoding)
-    codec = charset.codec(entity.params.get(b"charset", b""))
+    name = entity.params.get(b"charset", b"")
+    codec = charset.codec(name)
+    if octets is not None and codec is None and name.strip(b" \t'").lower() in _UTF_7:
+        return _from_utf_7(octets)
     if octets is None or codec is None or not charset.is_wide(codec):
         return None if octets is None else Text(octets, codec, False)
     narrowed = None if entity.broken else charset.narrow(octets, codec)
     return None if narrowed is None else Text(narrowed, "utf-8", True)
+
+
+def _from_utf_7(octets: bytes) -> Text | None:
+    try:
+        return Text(octets.decode("utf-7").encode("utf-8"), "utf-8", True)
+    except UnicodeError:
+        return None
 
 
 def written(content: bytes, entity: Entity, text: Text, new: bytes, boundaries: Sequence[bytes]) -> list[Splice] | None:

@@ -83,7 +83,7 @@ def edit(message: Message, how: Scrubbing) -> Edited:
     """Everything of spec section 4.8, and of 4.9 what needs no key. Any octets will do; the time is linear.
 
     Encrypted content stays as it is, so decrypt before; what is signed and stays so is not changed either, but looked
-    through. Beyond the limits of MIME (spec section 3.11) nothing changes, and every address in there is a leak.
+    through. Beyond the limits of MIME (spec section 3.11) nothing changes, which is a leak by itself.
     """
     parts = tree(message)
     kept = _changed(message, openpgp.removed(parts, how.removal))
@@ -93,8 +93,7 @@ def edit(message: Message, how: Scrubbing) -> Edited:
         parts = parts if without is None else tree(without)
     walk = _Walk(parts.message.content, how)
     if parts.excess:
-        if leaks.holds(parts.message.body, how.hidden):
-            walk.leaks.append(Leak(Place.ATTACHMENT, parts.excess))
+        walk.leaks.append(Leak(Place.ATTACHMENT, parts.excess))
     elif frozen(parts).why not in _SEALED or parts.root.type == b"multipart/encrypted":
         walk.message(parts.root)
     changed = _changed(parts.message, walk.splices)
@@ -252,6 +251,8 @@ class _Walk:
                 left = [Place.ATTACHMENT]
         if leaks.in_armor(octets, self._hidden):
             left.append(Place.KEY)
+        if leaks.holds_wide(octets, self._hidden):
+            left.append(Place.ATTACHMENT)
         if scope is not None and octets != text.octets:
             splices = written(self._content, entity, text, octets, around.boundaries)
             if splices is None:

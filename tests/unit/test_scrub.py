@@ -236,11 +236,17 @@ SLOW = {
     "names": b"'a at b.example' " * 5800,
     "armor": b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" * 2600,
     "signed": b"-----BEGIN PGP SIGNED MESSAGE-----\n\n" * 2700,
+    "parts": b"cid:x@inbox.example ",
+    "broken": b"real@<b>inbox</b>.example,",
+    "open": b"re<b>al@inbox.example",
+    "header": b"A: x@inbox.example\n b\n",
     "hosts": b"//app.relay.example/u/," * 4300,
 }
 
 
-@pytest.mark.parametrize("kind", [b"text/plain", b"text/html", b"text/calendar"])
+@pytest.mark.parametrize(
+    "kind", [b"text/plain", b"text/html", b"text/calendar", b"text/rfc822-headers", b"message/delivery-status"]
+)
 @pytest.mark.parametrize("name", SLOW)
 def test_time_is_linear(name: str, kind: bytes) -> None:
     """50 ms are allowed; the machine that runs the tests may be busy. Quadratic time would be seconds."""

@@ -6,6 +6,7 @@ from mailrelay.core import transfer
 from mailrelay.core.address import Address, parse_address
 from mailrelay.core.header import split
 from mailrelay.core.sending.hidden import Hidden
+from mailrelay.core.sending.leaks import Leak, Place
 from mailrelay.core.sending.scrub import Scrubbing, edit
 from tests.unit.sent import ALIAS, OPAQUE, leaf, said, scrubbed, stored
 
@@ -64,6 +65,37 @@ def test_row_112_what_counts_as_the_address(source: bytes, expected: bytes | Non
 )
 def test_addresses_in_html(source: bytes, expected: bytes) -> None:
     assert said(b"<p>" + source + b"</p>", b"text/html", mode="all") == b"<p>" + expected + b"</p>"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (b'real@<span class="il">inbox</span>.example', b"a1@alias.example"),
+        (b'real@<a href="http://inbox.example/%41">inbox.example</a>', b"a1@alias.example"),
+        (b"<b>real</b>@inbox.example", b"<b>a1@alias.example</b>"),
+        (b"<b>real@</b><i title='x@y'>inbox.example</i>,", b"<b>a1@alias.example</b><i title='x@y'></i>,"),
+        (b"re<!-- x -->al@<wbr>inbox.exa<u>mple</u>", b"a1@alias.example"),
+        (b"x<b>real@inbox.example</b>", b"x<b>a1@alias.example</b>"),
+        (
+            b'<a href="mailto:real@inbox.example">re<b>al@inbox.example</b></a>',
+            b'<a href="mailto:a1@alias.example">a1@alias.example</a>',
+        ),
+        (b"a1+help=<b>shop</b>.example@alias.example", b"help@shop.example"),
+        (b"real@</p><p>inbox.example",) * 2,
+        (b"sur<b>real@<i>inbox</i>.example",) * 2,
+        (b"real@<b>inbox</b>.example.org",) * 2,
+        (b"'real@<b>inbox.example</b> real@inbox<i>.example", b"'a1@alias.example a1@alias.example<i>"),
+    ],
+)
+def test_row_111_addresses_broken_by_markup(source: bytes, expected: bytes) -> None:
+    """As search results are marked in what people quote."""
+    quote = b"<blockquote>%b</blockquote>"
+    assert said(quote % source, b"text/html") == quote % expected
+
+
+def test_row_112_an_address_broken_by_markup_in_prose_is_told() -> None:
+    done = scrubbed(leaf(b"<p>real@<span>inbox</span>.example</p>", b"text/html"))
+    assert b"<span>" in done.message.body and done.leaks == (Leak(Place.PROSE, "text/html"),)
 
 
 def test_an_opaque_address_of_another_alias_is_not_this_ones_business() -> None:

@@ -40,6 +40,20 @@ def tags(html: bytes) -> Iterator[Tag]:
         yield Tag(start, end, name[0][1:].lower() if name else b"!")
 
 
+def unclosed(html: bytes) -> bytes:
+    """The tags in a piece of a line if some begin or end outside of it; b"" if they can go with what is in them."""
+    if b"<" not in html:
+        return b""
+    found = [tag for tag in tags(html) if tag.name not in (b"!", b"wbr")]
+    names: list[bytes] = []
+    for tag in found:
+        if names and tag.name == b"/" + names[-1]:
+            names.pop()
+        else:
+            names.append(tag.name)
+    return b"".join([html[tag.start : tag.end] for tag in found]) if names else b""
+
+
 def href(html: bytes, tag: Tag) -> bytes:
     """Where a link leads, as it is written; b"" if nowhere."""
     found = _HREF.search(html, tag.start, tag.end)

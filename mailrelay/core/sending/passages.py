@@ -8,7 +8,7 @@ from html import escape
 
 from mailrelay.core import charset
 from mailrelay.core.address import Address
-from mailrelay.core.sending import banners, contentlines, history
+from mailrelay.core.sending import banners, contentlines, history, markup
 from mailrelay.core.sending.leaks import Place
 from mailrelay.core.sending.parts import view
 from mailrelay.core.sending.spelling import Finder, Mention, Reading, read, spelt
@@ -60,10 +60,14 @@ class Editor:
         seen = view(octets, codec)
         reading = read(seen)
         mentions = self.finder.mentions(reading, codec)
+        if html:
+            mentions = self.finder.broken(seen, mentions, codec)
         known = self._known(mentions)
         if not mentions and not known:
             return octets, []
         splices, left = self._replaced(seen, mentions, codec, scope, html=html)
+        if html:
+            splices = [Splice(start, end, new + markup.unclosed(octets[start:end])) for start, end, new in splices]
         splices += self._names(seen, reading, codec, known, html=html)
         return spliced(octets, splices), left
 
@@ -106,7 +110,10 @@ class Editor:
         return splices, left
 
     def _instead(self, source: bytes, mention: Mention, codec: str | None, *, html: bool) -> bytes:
-        text = spelt(mention.contact or self.alias, source[mention.start : mention.end], markup=html)
+        replaced = source[mention.start : mention.end]
+        if html and b"<" in replaced:
+            replaced = read(replaced, markup=True).text  # attributes are no part of how it is spelt
+        text = spelt(mention.contact or self.alias, replaced, markup=html)
         return charset.encode(text, codec or "utf-8", markup=html)
 
     def _known(self, mentions: Sequence[Mention]) -> Collection[bytes]:

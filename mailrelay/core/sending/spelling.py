@@ -24,6 +24,13 @@ from mailrelay.core.sending.naming import Naming
 _PERCENT = rb"%(?:25)*([0-9A-Fa-f]{2})"
 _ENTITY = rb"&(?!lt;|gt;|quot;)(?:#0*+([0-9]{1,7});?+|#[xX]0*+([0-9A-Fa-f]{1,6});?+|([A-Za-z]{2,14});)"
 _IN_TEXT = re.compile(rb"%b|%b|<wbr\s*+/?>" % (_PERCENT, _ENTITY), re.IGNORECASE)
+# Elements within a line, which may begin and end in the middle of a word.
+_INLINE = (
+    rb"a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|o:p|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var"
+)
+_IN_MARKUP = re.compile(
+    rb"%b|%b|<wbr\s*+/?>|<(?:/?(?:%b)(?=[\s/>])[^<>]*+|!--[^<>]*+)>" % (_PERCENT, _ENTITY, _INLINE), re.IGNORECASE
+)
 # RFC 5545 section 3.1 and 3.3.11, RFC 6350 sections 3.2 and 3.4: folds, and the escapes of text.
 _IN_CONTENT_LINES = re.compile(rb"%b|%b|\r?\n[ \t]|\\([nN,;\\])" % (_PERCENT, _ENTITY), re.IGNORECASE)
 _ESCAPES = (b"%", b"&", b"<wbr", b"<WBR")
@@ -93,18 +100,20 @@ class Mention(NamedTuple):
     contact: Address | None
 
 
-def read(text: bytes, *, content_lines: bool = False) -> Reading:
-    """Undo percent escapes and HTML entities. content_lines: folds and backslashes of iCalendar and vCard, too.
+def read(text: bytes, *, content_lines: bool = False, markup: bool = False) -> Reading:
+    """Undo percent escapes and HTML entities. content_lines: folds and backslashes of iCalendar and vCard, too. markup:
+    leave out the tags within lines, and with them what stands in their attributes.
 
     text: ASCII octets mean themselves. The time is linear.
     """
-    if not content_lines and not any(mark in text for mark in _ESCAPES):
+    if not content_lines and not markup and not any(mark in text for mark in _ESCAPES):
         return Reading(text)
     pieces: list[bytes] = []
     ends: list[int] = []
     sources: list[int] = []
     at = size = 0
-    for found in (_IN_CONTENT_LINES if content_lines else _IN_TEXT).finditer(text):
+    pattern = _IN_CONTENT_LINES if content_lines else _IN_MARKUP if markup else _IN_TEXT
+    for found in pattern.finditer(text):
         said = _said(found)
         if said is None:
             continue
@@ -172,6 +181,23 @@ class Finder:
         behind = [one.start for one in parts]
         outside = [one for one in addresses if not _within(one, parts, bisect_right(behind, one.start) - 1)]
         return sorted([*parts, *outside], key=lambda one: one.start)
+
+    def broken(self, seen: bytes, found: Sequence[Mention], codec: str | None) -> list[Mention]:
+        """All in HTML in their order, with those that tags within lines break: `real@<b>inbox</b>.example`.
+
+        found: those that are in one piece.
+        """
+        if b"<" not in seen:
+            return list(found)
+        starts = [one.start for one in found]
+        more: list[Mention] = []
+        for one in self.mentions(read(seen, markup=True), codec):
+            before = bisect_right(starts, one.start) - 1
+            behind = bisect_left(starts, one.start)
+            apart = not _within(one, found, before) and (behind == len(found) or one.end <= starts[behind])
+            if apart and b"<" in seen[one.start : one.end]:
+                more.append(one)
+        return sorted([*found, *more], key=lambda one: one.start) if more else list(found)
 
     def _parts(self, reading: Reading, lowered: bytes) -> Iterator[Mention]:
         """References to parts by names that tell too much (RFC 2392)."""
@@ -246,9 +272,9 @@ class Finder:
         return None
 
 
-def _within(one: Mention, parts: Sequence[Mention], nearest: int) -> bool:
-    """Whether it lies in the part's name before it. nearest: the last of `parts` that begins not behind it, or -1."""
-    return nearest >= 0 and one.start < parts[nearest].end
+def _within(one: Mention, others: Sequence[Mention], nearest: int) -> bool:
+    """Whether it begins within another. nearest: the last of the others that begins not behind it, or -1."""
+    return nearest >= 0 and one.start < others[nearest].end
 
 
 def _known(run: bytes, domains: Mapping[bytes, str]) -> tuple[str | None, int]:

@@ -63,16 +63,22 @@ def verdict(leaks: Collection[Leak], policy: LeakPolicy) -> Verdict:
 
 
 def in_fields(fields: Iterable[Field], hidden: Hidden) -> Iterator[Leak]:
-    """Fields of a finished header that show an address, in whatever encoding. In a boundary anything may stand around
-    it.
-    """
+    """Fields of a finished header that show an address, in whatever encoding."""
     found = list(fields)
     if hidden.shows(b"".join([one.raw for one in found])):
         for one in found:
-            text = decoded(one.value)
-            boundary = content_type(one.value).params.get(b"boundary", b"") if one.name == b"content-type" else b""
-            if hidden.shows(boundary) or (hidden.shows(one.raw) and hidden.cleaned(text, "") != text):
+            if in_field(one, hidden):
                 yield Leak(Place.HEADER, ascii_text(one.name))
+
+
+def in_field(field: Field, hidden: Hidden) -> bool:
+    """Whether one field shows an address. In a boundary anything may stand around it."""
+    if not hidden.shows(field.raw):
+        return False
+    if field.name == b"content-type" and hidden.shows(content_type(field.value).params.get(b"boundary", b"")):
+        return True
+    text = decoded(field.value)
+    return hidden.cleaned(text, "") != text
 
 
 def in_part(content: bytes, entity: Entity, hidden: Hidden) -> Iterator[Leak]:

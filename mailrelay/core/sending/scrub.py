@@ -4,7 +4,7 @@ Parts change by their offsets; one without a hit stays octet for octet. What can
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from mailrelay.core.address import Address
@@ -159,6 +159,7 @@ class _Walk:
         self._naming = Naming(how.alias, how.hidden, how.key)
         finder = Finder(how.alias, how.hidden, how.contacts, self._naming)
         self._editor = Editor(how.alias, finder, how.names, how.link_host.lower().encode("utf-8"))
+        self._shown = False  # an address somewhere in the header of a part
         self.splices: list[Splice] = []
         self.leaks: list[Leak] = []
 
@@ -167,7 +168,13 @@ class _Walk:
         for one in field_places(root):
             if one.field.name == b"content-type" and (new := self._type(root, one.field)) != one.field.raw:
                 self.splices.append(Splice(one.start, one.end, new))
+        self._shown = self._hidden.shows(b"\n".join(self._headers(root)))
         self.entity(root, _Around())
+
+    def _headers(self, entity: Entity) -> Iterator[bytes]:
+        for child in entity.children:
+            yield self._content[child.start : child.header_end]
+            yield from self._headers(child)
 
     def entity(self, entity: Entity, around: _Around) -> None:
         """Look through a part and its parts. around: the root stands in nothing."""
@@ -274,7 +281,7 @@ class _Walk:
     def _header(self, entity: Entity, around: _Around, scope: Scope) -> None:
         """The header of a part, or of an attached message."""
         place = Place.HEADER if around.embedded else Place.PART
-        shown = self._hidden.shows(self._content[entity.start : entity.header_end])
+        shown = self._shown and self._hidden.shows(self._content[entity.start : entity.header_end])
         for one in field_places(entity):
             name, raw = one.field.name, one.field.raw
             if not around.signed and not self._belongs(one.field, around, shown=shown):
@@ -285,7 +292,7 @@ class _Walk:
             new, left = self._in_header(one.field, entity, around, scope)
             if new != raw:
                 self.splices.append(Splice(one.start, one.end, new))
-            if left or (shown and any(leaks.in_fields([Field(name, new)], self._hidden))):
+            if left or (shown and leaks.in_field(Field(name, new), self._hidden)):
                 self.leaks.append(Leak(place, leaks.ascii_text(name)))
 
     def _in_header(self, field: Field, entity: Entity, around: _Around, scope: Scope) -> tuple[bytes, int]:
@@ -315,6 +322,8 @@ class _Walk:
         """Whether a field may stay in its header. shown: somewhere in there is an address."""
         if not around.embedded:
             return partheader.belongs_to_part(field.name)
+        if partheader.belongs_to_attached(field.name, tells=True):
+            return True
         tells = self._naming.tells_domain(field.raw) or (shown and self._hidden.shows(field.raw))
         return partheader.belongs_to_attached(field.name, tells=tells)
 

@@ -202,6 +202,75 @@ def test_nothing_raises(content: bytes) -> None:
     unsigned(content)
 
 
+BOUNDARIES = st.sampled_from(["b", "-", "--", "x--", "real=inbox.example", "inbox.example--", "=_mx.inbox.example_1"])
+TOLD = st.sampled_from(
+    [
+        *(
+            "Content-ID: <1@mx.inbox.example>\r\n",
+            "X-Host: inbox.example\r\n",
+            "Content-Base: http://inbox.example/\r\n",
+        ),
+        *(
+            "Received: from inbox.example\r\n",
+            "From real@inbox.example\r\n",
+            "Content-Description: x\r\n",
+            "bad line\r\n",
+        ),
+    ]
+)
+
+
+@st.composite
+def framed(draw: st.DrawFn, depth: int = 3) -> str:
+    told = "".join(draw(st.lists(TOLD, max_size=3)))
+    if not depth or draw(st.booleans()):
+        kind = draw(st.sampled_from(["text/plain", "application/x", "message/rfc822\r\n\r\nSubject: x"]))
+        return f"{told}Content-Type: {kind}\r\n\r\nhello"
+    boundary, start = draw(BOUNDARIES), draw(st.sampled_from(["", ';start="<1@mx.inbox.example>"']))
+    parts = draw(st.lists(framed(depth - 1), max_size=3))
+    lines = "".join(f"--{boundary}{draw(st.sampled_from(['', '  ']))}\r\n{part}\r\n" for part in parts)
+    end = draw(st.sampled_from([f"--{boundary}--", f"--{boundary}--\r\n", f"--{boundary}--\r\ninbox.example\r\n", ""]))
+    begin = draw(st.sampled_from(["", "\r\n", "inbox.example\r\n", f"x--{boundary}\r\n"]))
+    return f'{told}Content-Type: multipart/x; boundary="{boundary}"{start}\r\n\r\n{begin}{lines}{end}'
+
+
+def shape(entity: Entity) -> tuple[object, ...]:
+    return (entity.type, *(shape(child) for child in entity.children))
+
+
+def childless(entity: Entity) -> Iterator[bool]:
+    """For every multipart whether nobody finds parts in it."""
+    if entity.is_multipart:
+        yield not entity.children
+    for child in entity.children:
+        yield from childless(child)
+
+
+@settings(max_examples=400, deadline=None)
+@given(framed())
+def test_the_parts_stay_and_nothing_around_them_tells(text: str) -> None:
+    """12.7-200"""
+    before = tree(split(text.encode()))
+    done = scrubbed(text.encode(), "quoted")
+    after = tree(done.message)
+    assert shape(after.root) == shape(before.root)
+    again = scrubbed(done.message.content, "quoted")
+    assert again.message.content == done.message.content
+    if "bad line" not in text and "From " not in text and not any(childless(before.root)):
+        assert b"inbox.example" not in b"".join([*split_parts(after.root, done.message.content)])
+
+
+def split_parts(entity: Entity, content: bytes) -> Iterator[bytes]:
+    """What is in a multipart and in no leaf, and the headers of its parts."""
+    at = entity.body_start
+    for child in entity.children:
+        yield content[at : child.body_start]
+        yield from split_parts(child, content)
+        at = child.body_end
+    if entity.children:
+        yield content[at : entity.body_end]
+
+
 @given(st.lists(SPELT | MARKS | st.text(max_size=5), max_size=30), st.booleans())
 def test_places_lead_back_to_the_source(pieces: list[str], content_lines: bool) -> None:
     text = "".join(pieces).encode("utf-8", "replace")

@@ -36,6 +36,12 @@ def test_row_109_a_part_keeps_fields_about_its_content_only(field: bytes) -> Non
     assert done.message.content == multipart(part) and done.leaks == ()
 
 
+def test_a_header_without_its_empty_line_does_not_go_on_in_the_body() -> None:
+    part = b"X-Host: inbox.example\r\nFrom the first line on\r\nContent-Type: text/html\r\n\r\nhello"
+    wanted = part.replace(b"X-Host: inbox.example", b"Content-Description:")
+    assert scrubbed(multipart(part)).message.content == multipart(wanted)
+
+
 def test_what_is_signed_keeps_its_fields() -> None:
     signature = leaf(b"x", b"application/pgp-signature")
     part = leaf(b"hello", more=ABOUT_HOSTS[5] + ABOUT_HOSTS[6])

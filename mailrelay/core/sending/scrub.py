@@ -39,6 +39,7 @@ _LIKE_OPAQUE = re.compile(
     rb"(?=[@%&])"
 )
 _BEHIND_OCTETS = 60
+_NOTHING = b"Content-Description:\r\n"
 _MOST_OPAQUE = 100
 _ALL = Removal()
 
@@ -281,11 +282,13 @@ class _Walk:
     def _header(self, entity: Entity, around: _Around, scope: Scope) -> None:
         """The header of a part, or of an attached message."""
         place = Place.HEADER if around.embedded else Place.PART
+        # A body that follows without an empty line must not become part of the header.
+        gone = b"" if entity.header_end < entity.body_start or entity.header_end == entity.body_end else _NOTHING
         shown = self._shown and self._hidden.shows(self._content[entity.start : entity.header_end])
         for one in field_places(entity):
             name, raw = one.field.name, one.field.raw
             if not around.signed and not self._belongs(one.field, around, shown=shown):
-                self.splices.append(Splice(one.start, one.end, b""))
+                self.splices.append(Splice(one.start, one.end, gone))
                 continue
             if not (shown or name in _NAMING or b"@" in raw or b"%40" in raw or b"=?" in raw):
                 continue

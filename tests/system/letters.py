@@ -19,6 +19,7 @@ from tests.system.world import Mail
 from tools.sandbox.show import Arrived
 
 DATE = "Tue, 06 Jan 2026 13:15:00 -0500"
+_MARK = "{mark}"  # where the mark is to stand, else at the end
 _numbers = itertools.count(1)
 
 
@@ -40,7 +41,8 @@ def from_owner(
     head.append(f"Message-ID: {make_msgid(domain=person.mailbox.rpartition('@')[2])}")
     head += [f"To: {', '.join(to)}"] if to else []
     head += [f"In-Reply-To: {answers}"] if answers else []
-    return Mail("\r\n".join([*head, *fields, "", body, mark, ""]).encode(), mark.encode())
+    text = body.replace(_MARK, mark) if _MARK in body else f"{body}\r\n{mark}"
+    return Mail("\r\n".join([*head, *fields, "", text, ""]).encode(), mark.encode())
 
 
 @dataclass(frozen=True, slots=True)

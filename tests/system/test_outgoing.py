@@ -83,7 +83,7 @@ def test_12_4_114_an_attached_key_goes(scenario: Scenario) -> None:
     key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\r\n\r\nmQGiBA==\r\n-----END PGP PUBLIC KEY BLOCK-----\r\n"
     name = f"publickey - {person.mailbox}.asc"
     body = (
-        "--b\r\nContent-Type: text/plain\r\n\r\nHello.\r\n"
+        "--b\r\nContent-Type: text/plain\r\n\r\nHello {mark}\r\n"
         f'--b\r\nContent-Type: application/pgp-keys; name="{name}"\r\n'
         f'Content-Disposition: attachment; filename="{name}"\r\n\r\n{key}'
         "--b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERg==\r\n--b--"

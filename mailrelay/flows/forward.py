@@ -9,14 +9,13 @@ from mailrelay.core.address import Address, split_extension
 from mailrelay.core.author import speaker
 from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
-from mailrelay.core.facts import REASON_TEXTS, AccountId, AliasId, Reason, Target
-from mailrelay.core.held import Held, Hold, storable
+from mailrelay.core.facts import AccountId, AliasId, Reason, Target
 from mailrelay.core.judge import NOT_READY_FOR, Deliver
-from mailrelay.core.reply import ACCEPTED
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
 from mailrelay.flows.books import Books, Done, is_settled_now
 from mailrelay.flows.evidence import content_of, is_bare, stopped
 from mailrelay.flows.handover import Destination, Dispatcher, Draft
+from mailrelay.flows.keeping import KeepMail, held
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Case, Order
 from mailrelay.flows.ports import ReadBackground
@@ -24,12 +23,6 @@ from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling, styled
 
 _WAIT_SECONDS = NOT_READY_FOR.total_seconds()
-
-
-class KeepMail(Protocol):
-    """Keeps a message for its owner's decision; repeated, it does nothing. Raises Unavailable."""
-
-    async def __call__(self, hold: Hold) -> Held: ...
 
 
 class UnmakeAlias(Protocol):
@@ -140,23 +133,16 @@ class Forwarding:
 
     async def _quarantine(self, case: Case, reason: Reason) -> Done | None:
         """None: the account's room is full, so that the mail goes on, with its warning (spec section 3.14)."""
-        letter, identity = case.letter, self.rules.identity
-        name = f"{identity.header_prefix}ingress".lower().encode("ascii")
-        hold = Hold(
+        return await held(
+            self.keep,
+            self.rules.identity,
+            case.letter,
             case.envelope,
             "quarantined",
             reason,
-            REASON_TEXTS[reason],
-            identity.hostname,
-            str(letter.author) if letter.author is not None else "",
-            case.org,
-            storable(letter.message, identity.header_prefix),
-            evidence=letter.message.first(name) or b"",
+            org=case.org,
             bounce_type="rule" if reason is Reason.RULE_QUARANTINE else "spam",
         )
-        if (await self.keep(hold)).no_room:
-            return None
-        return Done(ACCEPTED, "held", reason, case.envelope.account_id, case.envelope.alias_id)
 
     async def _send(
         self,

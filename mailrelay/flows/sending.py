@@ -3,19 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 from weakref import WeakValueDictionary
 
 from mailrelay import log
 from mailrelay.core.address import Address, is_opaque_reverse, split_extension
 from mailrelay.core.errors import Conflict, Unavailable
 from mailrelay.core.facts import REASON_TEXTS, Facts, Reason
-from mailrelay.core.held import HeldKind, Hold, storable
+from mailrelay.core.held import HeldKind
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Envelope
 from mailrelay.core.realm import Place
-from mailrelay.core.reply import ACCEPTED
 from mailrelay.core.rules.model import Flow
 from mailrelay.core.sending.authorise import Allowed
 from mailrelay.core.sending.classify import Evidence, Owner, evidence_of
@@ -26,8 +25,9 @@ from mailrelay.flows.books import Books, Done, is_settled_now
 from mailrelay.flows.clearance import Clearance, Cleared
 from mailrelay.flows.correspondence import Errand, Outbound
 from mailrelay.flows.evidence import stopped
-from mailrelay.flows.forward import KeepMail, UnmakeAlias
+from mailrelay.flows.forward import UnmakeAlias
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
+from mailrelay.flows.keeping import KeepMail, held
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.ports import MakeAlias
 from mailrelay.flows.rules import Rules
@@ -177,27 +177,12 @@ class Sending:
         return await self.clearance.read_facts(inquiry)
 
     async def _hold(
-        self, letter: Letter, envelope: Envelope, kind: EmailType, held: HeldKind, reason: Reason
+        self, letter: Letter, envelope: Envelope, kind: EmailType, how: HeldKind, reason: Reason
     ) -> Done | None:
         """None: there is no room."""
+        bounce_type: Literal["rule"] | None = "rule" if reason is Reason.RULE_QUARANTINE else None
         identity = self.rules.identity
-        name = f"{identity.header_prefix}ingress".lower().encode("ascii")
-        hold = Hold(
-            envelope,
-            held,
-            reason,
-            REASON_TEXTS[reason],
-            identity.hostname,
-            str(letter.author) if letter.author is not None else "",
-            "",
-            storable(letter.message, identity.header_prefix),
-            evidence=letter.message.first(name) or b"",
-            type=kind,
-            bounce_type="rule" if reason is Reason.RULE_QUARANTINE else None,
-        )
-        if (await self.keep(hold)).no_room:
-            return None
-        return Done(ACCEPTED, "held", reason, envelope.account_id, envelope.alias_id)
+        return await held(self.keep, identity, letter, envelope, how, reason, type=kind, bounce_type=bounce_type)
 
     @staticmethod
     def _envelope(letter: Letter, rcpt: Address, facts: Facts) -> Envelope:

@@ -7,10 +7,15 @@ from mailrelay.batch import Batcher
 from mailrelay.config import Config
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.context import Context, ContextInquiry
+from mailrelay.flows.books import Books
+from mailrelay.flows.clearance import unasked
 from mailrelay.flows.correspondence import Correspondence
 from mailrelay.flows.drafts import Composer
+from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.keeping import KeepMail
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.revision import MakeReverse, Reviser
+from mailrelay.flows.sending import Sending
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
@@ -18,6 +23,7 @@ from mailrelay.store.contacts import Contacts
 from mailrelay.store.context import ContextReader
 from mailrelay.store.database import Database
 from mailrelay.store.named import NamedReader
+from mailrelay.store.newalias import AliasMaker
 from mailrelay.wiring.runtime import Runtime
 
 
@@ -31,6 +37,22 @@ def correspondence(config: Config, runtime: Runtime, signing_keys: DkimKeys) -> 
     """Prepares replies and sends."""
     link_host = urlsplit(config.api.url).hostname or ""
     return Correspondence(runtime.rules, NamedReader(runtime.database).read, signing_keys, link_host)
+
+
+def sending(runtime: Runtime, correspondence: Correspondence, dispatcher: Dispatcher, keep: KeepMail) -> Sending:
+    """The story of replies and sends, with what makes them."""
+    alias_maker = AliasMaker(runtime.database)
+    return Sending(
+        runtime.rules,
+        Books(runtime.rules, runtime.ledger),
+        runtime.clearance(unasked),
+        alias_maker,
+        alias_maker.unmake,
+        keep,
+        correspondence,
+        dispatcher,
+        runtime.ruling,
+    )
 
 
 def composer(

@@ -8,17 +8,13 @@ from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
 from mailrelay.core.held import HeldId
 from mailrelay.core.sealed import vault
-from mailrelay.flows.books import Books
-from mailrelay.flows.clearance import unasked
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
-from mailrelay.flows.sending import Sending
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.database import Database
 from mailrelay.store.held import HeldStore
-from mailrelay.store.newalias import AliasMaker
 from mailrelay.wiring import copies
 from mailrelay.wiring.runtime import Runtime, utc_now
 
@@ -58,18 +54,8 @@ async def release(config: Config, held_id: HeldId, actor: str) -> Released:
         await runtime.memory.reload()
         read_background = copies.background_reader(runtime.database)
         shelf = held_store(config, database)
-        alias_maker = AliasMaker(runtime.database)
-        sending = Sending(
-            runtime.rules,
-            Books(runtime.rules, runtime.ledger),
-            runtime.clearance(unasked),
-            alias_maker,
-            alias_maker.unmake,
-            shelf.hold,
-            copies.correspondence(config, runtime, keys),
-            dispatcher,
-            runtime.ruling,
-        )
+        correspondence = copies.correspondence(config, runtime, keys)
+        sending = copies.sending(runtime, correspondence, dispatcher, shelf.hold)
         story = Release(
             runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, sending, resend, utc_now
         )

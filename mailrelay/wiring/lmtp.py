@@ -12,12 +12,12 @@ from mailrelay.config import Config
 from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
 from mailrelay.flows.books import Books
-from mailrelay.flows.clearance import unasked
 from mailrelay.flows.deliver import Delivery
+from mailrelay.flows.drafts import Composer
 from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.secondtry import SecondTry
-from mailrelay.flows.sending import Sending
 from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.flows.technical import TechnicalMail
 from mailrelay.servers.lmtp import LmtpServer
@@ -53,6 +53,46 @@ class LmtpRole:
         self._dispatcher = Dispatcher(runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64))
         runtime.on_restored.append(self._dispatcher.catch_up)
         self._archive = archive(config)
+        self._server = LmtpServer(
+            self._delivery(config, runtime),
+            hostname=config.service.hostname,
+            message_octets=config.limits.message_octets,
+            sessions=config.lmtp.sessions,
+            timeout_seconds=_IDLE_SECONDS,
+        )
+
+    def _delivery(self, config: Config, runtime: Runtime) -> Delivery:
+        books, alias_maker = Books(runtime.rules, runtime.ledger), AliasMaker(runtime.database)
+        read_background = copies.background_reader(runtime.database)
+        composer = copies.composer(config, runtime, self._dkim)
+        correspondence = copies.correspondence(config, runtime, self._dkim)
+        keep = held_store(config, self._archive).hold
+        forwarding = Forwarding(
+            runtime.rules,
+            books,
+            read_background,
+            keep,
+            composer,
+            self._dispatcher,
+            runtime.ruling,
+            alias_maker.unmake,
+            correspondence.answers_contact,
+        )
+        return Delivery(
+            runtime.rules,
+            books,
+            runtime.read_facts,
+            alias_maker,
+            self._technical(runtime, books, read_background, composer),
+            copies.sending(runtime, correspondence, self._dispatcher, keep),
+            forwarding,
+            utc_now,
+            config.lmtp.timeout_seconds,
+        )
+
+    def _technical(
+        self, runtime: Runtime, books: Books, read_background: ReadBackground, composer: Composer
+    ) -> TechnicalMail:
         srs_bounces = SrsBounces(
             runtime.rules,
             runtime.ledger,
@@ -64,8 +104,6 @@ class LmtpRole:
             self._dispatcher,
             secrets.token_bytes,
         )
-        read_background = copies.background_reader(runtime.database)
-        composer = copies.composer(config, runtime, self._dkim)
         second_try = SecondTry(
             runtime.rules,
             runtime.read_facts,
@@ -76,47 +114,7 @@ class LmtpRole:
             composer,
             self._dispatcher,
         )
-        books, alias_maker = Books(runtime.rules, runtime.ledger), AliasMaker(runtime.database)
-        keep = held_store(config, self._archive).hold
-        correspondence = copies.correspondence(config, runtime, self._dkim)
-        delivery = Delivery(
-            runtime.rules,
-            books,
-            runtime.read_facts,
-            alias_maker,
-            TechnicalMail(runtime.rules, books, composer, self._dispatcher, read_report, srs_bounces, second_try),
-            Sending(
-                runtime.rules,
-                books,
-                runtime.clearance(unasked),
-                alias_maker,
-                alias_maker.unmake,
-                keep,
-                correspondence,
-                self._dispatcher,
-                runtime.ruling,
-            ),
-            Forwarding(
-                runtime.rules,
-                books,
-                read_background,
-                keep,
-                composer,
-                self._dispatcher,
-                runtime.ruling,
-                alias_maker.unmake,
-                correspondence.answers_contact,
-            ),
-            utc_now,
-            config.lmtp.timeout_seconds,
-        )
-        self._server = LmtpServer(
-            delivery,
-            hostname=config.service.hostname,
-            message_octets=config.limits.message_octets,
-            sessions=config.lmtp.sessions,
-            timeout_seconds=_IDLE_SECONDS,
-        )
+        return TechnicalMail(runtime.rules, books, composer, self._dispatcher, read_report, srs_bounces, second_try)
 
     async def start(self) -> None:
         await self._archive.open()

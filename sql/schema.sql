@@ -167,6 +167,8 @@ create table recipient (
 
     created_at             timestamptz not null default now(),
     updated_at             timestamptz not null default now(),
+    probed_at              timestamptz,     -- while failing: when it last was tried
+    quarantines_tagged_at  timestamptz,     -- its host took warned mail for spam, which is kept from it since then
 
     constraint recipient_uuid_unique unique (uuid),
     constraint recipient_account_id_unique unique (account_id, id),   -- target of composite foreign keys
@@ -665,6 +667,9 @@ create table outbound (
     bounce_status     text,
     bounce_text       text,
     bounce_count      integer not null default 0,   -- reports received, repeated ones included
+    sent_at           timestamptz,         -- its destination took it, as the mail log tells
+    remote            text,                -- what its destination, or Postfix about it, last said in the mail log
+    notice            text,                -- code of a notification
     constraint outbound_email_type_known check (email_type in ('F', 'R', 'S', 'N')),
     constraint outbound_mode_known check (mode in ('rewrite', 'transparent')),
     constraint outbound_bounce_count_positive check (bounce_count >= 0)
@@ -789,6 +794,7 @@ create table failed_delivery (
     updated_at    timestamptz not null default now(),
     -- The ledger's row that says `held`. No foreign key: a release removes that row, the copies have rows of their own.
     ledger_id     bigint,
+    subject       bytea,                   -- encrypted at rest; null: unknown, or to stay hidden
     constraint failed_delivery_uuid_unique unique (uuid),
     constraint failed_delivery_once unique (ir_dedupe_key),
     constraint failed_delivery_ledger_unique unique (ledger_id),
@@ -805,6 +811,7 @@ create index failed_delivery_account_id on failed_delivery (account_id, created_
 create index failed_delivery_alias_id on failed_delivery (alias_id) where alias_id is not null;
 create index failed_delivery_recipient_id on failed_delivery (recipient_id) where recipient_id is not null;
 create index failed_delivery_created_at on failed_delivery (created_at);
+create index failed_delivery_outbound_id on failed_delivery (outbound_id) where outbound_id is not null;
 
 -- However a record goes, by age, by its owner or with the account: what it held is held no more.
 create function failed_delivery_gone() returns trigger language plpgsql as $$
@@ -1045,7 +1052,17 @@ create index job_due on job (run_at) where finished_at is null and failed_at is 
 create unique index job_dedupe_unique on job (dedupe_key) where finished_at is null and failed_at is null;
 create index job_ended on job (coalesce(finished_at, failed_at)) where finished_at is not null or failed_at is not null;
 
--- Events for webhooks, written in the transaction that made them true; read in order of id.
+create function job_posted() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('mailrelay_job', '');
+    return null;
+end
+$$;
+-- Whoever waits for work hears of it.
+create trigger job_posted after insert on job for each statement execute function job_posted();
+
+-- Events for webhooks, written in the transaction that made them true. Read in the order of (xact, id) and only below
+-- the oldest transaction that still runs: then none comes late, between two that were read.
 create table outbox (
     id         bigint generated always as identity primary key,
     uuid       uuid not null default gen_random_uuid(),
@@ -1053,11 +1070,92 @@ create table outbox (
     event      text not null,
     payload    jsonb not null,
     created_at timestamptz not null default now(),
-    sent_at    timestamptz,
+    xact       xid8 not null default pg_current_xact_id(),
     constraint outbox_uuid_unique unique (uuid)
 );
-create index outbox_unsent on outbox (id) where sent_at is null;
+create index outbox_order on outbox (xact, id);
 create index outbox_created_at on outbox (created_at);
+
+-- Who hears of events. Each remembers how far it has come, so that it can be sent back to an earlier one.
+create table webhook (
+    id            bigint generated always as identity primary key,
+    uuid          uuid not null default gen_random_uuid(),
+    account_id    bigint,                  -- null: the installation's, hears of everybody
+    url           text not null,
+    events        text[] not null,         -- empty: all
+    secret        bytea not null,          -- of the signature; encrypted at rest
+    key_id        text not null,           -- the server key that it was encrypted with
+    active        boolean not null default true,
+    position_xact xid8 not null default pg_current_xact_id(), -- of the last event that was delivered
+    position_id   bigint not null default 0,
+    failures      integer not null default 0,  -- in a row
+    next_try_at   timestamptz not null default now(),
+    last_error    text,
+    delivered_at  timestamptz,             -- the last success
+    created_at    timestamptz not null default now(),
+    updated_at    timestamptz not null default now(),
+    constraint webhook_uuid_unique unique (uuid),
+    constraint webhook_account_fk foreign key (account_id) references account on delete cascade,
+    constraint webhook_url_octets check (octet_length(url) between 8 and 2000),
+    constraint webhook_events_known check (events <@ array[
+        'mail.forwarded', 'mail.blocked', 'mail.failed', 'alias.created', 'alias.deactivated', 'ban.hit',
+        'domain.state']),
+    constraint webhook_failures_positive check (failures >= 0)
+);
+create index webhook_account_id on webhook (account_id) where account_id is not null;
+create index webhook_due on webhook (next_try_at) where active;
+
+-- Writes an event if a webhook wants it, in the transaction that makes it true.
+create function announce(what text, account bigint, said jsonb) returns void language sql as $$
+    insert into outbox (account_id, event, payload)
+    select account, what, said
+    where exists (
+        select from webhook w
+        where w.active and (w.account_id is null or w.account_id = account)
+          and (w.events = '{}' or what = any (w.events)))
+$$;
+
+create function announce_alias() returns trigger language plpgsql as $$
+begin
+    if new.account_id is not null and new.state = 'active' and (tg_op = 'INSERT' or old.account_id is null) then
+        perform announce('alias.created', new.account_id, jsonb_build_object(
+            'alias', new.local_part || '@' || new.domain, 'alias_id', new.uuid));
+    elsif tg_op = 'UPDATE' and old.state = 'active' and new.state <> 'active' then
+        perform announce('alias.deactivated', coalesce(new.account_id, old.account_id), jsonb_build_object(
+            'alias', new.local_part || '@' || new.domain, 'alias_id', new.uuid, 'state', new.state));
+    end if;
+    return null;
+end
+$$;
+create trigger alias_announce after insert or update of state, account_id on alias
+    for each row execute function announce_alias();
+
+create function announce_failed_delivery() returns trigger language plpgsql as $$
+begin
+    perform announce('mail.failed', new.account_id, jsonb_build_object(
+        'failed_delivery_id', new.uuid, 'email_type', new.email_type, 'bounce_type', new.bounce_type,
+        'status', new.status, 'code', new.code, 'quarantined', new.quarantined,
+        'alias_id', (select uuid from alias where id = new.alias_id)));
+    return null;
+end
+$$;
+create trigger failed_delivery_announce after insert on failed_delivery
+    for each row when (new.email_type <> 'IR') execute function announce_failed_delivery();
+
+create function announce_domain() returns trigger language plpgsql as $$
+begin
+    perform announce('domain.state', new.account_id, jsonb_build_object(
+        'domain', new.name, 'domain_id', new.uuid, 'active', new.active,
+        'verified', new.verified_at is not null, 'mx_verified', new.mx_verified_at is not null,
+        'sending_verified', new.sending_verified_at is not null));
+    return null;
+end
+$$;
+create trigger domain_announce after update on domain for each row
+    when (old.active <> new.active or (old.verified_at is null) <> (new.verified_at is null)
+          or (old.mx_verified_at is null) <> (new.mx_verified_at is null)
+          or (old.sending_verified_at is null) <> (new.sending_verified_at is null))
+    execute function announce_domain();
 
 -- Who changed what. No foreign keys: it outlives everything.
 create table audit (
@@ -1180,6 +1278,8 @@ create trigger token_touch before update of
     name, automatic_renew, expires_at, revoked_at, revoked_reason
     on token for each row execute function touch_updated_at();
 create trigger dns_request_touch before update on dns_request for each row execute function touch_updated_at();
+create trigger webhook_touch before update of url, events, secret, active
+    on webhook for each row execute function touch_updated_at();
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- What caches hear, on channel mailrelay
@@ -1220,8 +1320,8 @@ create trigger recipient_notify_row after insert or delete on recipient
 -- Compared, as deliveries clear failing_since whether it was set or not.
 create trigger recipient_notify after update on recipient for each row
     when (old.verified_at is distinct from new.verified_at or old.pending <> new.pending
-          or old.failing_since is distinct from new.failing_since or old.address <> new.address
-          or old.account_id <> new.account_id)
+          or old.failing_since is distinct from new.failing_since or old.probed_at is distinct from new.probed_at
+          or old.address <> new.address or old.account_id <> new.account_id)
     execute function notify_change('account', 'account_id');
 create trigger username_notify after insert or update or delete on username
     for each row execute function notify_change('username', 'id');

@@ -1,4 +1,4 @@
-"""What mail at a return path turns out to be: bounces, news, complaints, automatic answers (spec sections 7.2 to 7.4)."""
+"""What mail at a return path turns out to be: bounces, news, complaints, answers (spec sections 7.2 to 7.4)."""
 
 from dataclasses import dataclass
 from enum import StrEnum

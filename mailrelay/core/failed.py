@@ -1,0 +1,161 @@
+"""Failed deliveries: why something did not arrive, as its owner and both APIs read it (spec section 7.6)."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+from uuid import UUID
+
+from mailrelay.core.facts import AccountId, AliasId
+from mailrelay.core.ledger import IngressKey, OutboundId
+
+FailedId = NewType("FailedId", int)
+
+# Record and stored message are removed then.
+KEPT_FOR = timedelta(days=7)
+
+INBOUND_REJECTION = "IR"
+
+# What addy calls its codes (addy-api.md section 2.11).
+_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "F": "Forward",
+        "R": "Reply",
+        "S": "Send",
+        "RP": "Reset Password",
+        "FDN": "Failed Delivery Notification",
+        "DMI": "Domain MX Invalid",
+        "DRU": "Default Recipient Updated",
+        "NRV": "New Recipient Verified",
+        "FLA": "Failed Login Attempt",
+        "TES": "Token Expiring Soon",
+        "IR": "Inbound Rejection",
+        "UR": "Username Reminder",
+        "VR": "Verify Recipient",
+        "VU": "Verify User",
+        "DRSA": "Disallowed Reply/Send Attempt",
+        "DUS": "Domain Unverified For Sending",
+        "GKE": "PGP Key Expired",
+        "NBL": "Near Bandwidth Limit",
+        "RSL": "Reached Reply/Send Limit",
+        "SRSA": "Spam Reply/Send Attempt",
+        "AIF": "Aliases Import Finished",
+        "ADLN": "Alias Deleted by One-Click Unsubscribe",
+        "ADUN": "Alias Deactivated by One-Click Unsubscribe",
+    }
+)
+
+
+class FailedType(StrEnum):
+    """What a record is derived to be; lists can be had of one of them."""
+
+    INBOUND = "inbound"
+    QUARANTINED = "inbound_quarantined"
+    OUTBOUND = "outbound"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRecord:
+    """One failed delivery, all fields of spec 7.6.
+
+    id: of commands; uuid: of the APIs. account: its name or implicit mailbox. alias, recipient: addresses; None if
+    there is none, or it is gone. sender: `<>` for the null sender; sender, destination, subject: '' if unknown, or if
+    the key that they were encrypted with is gone. partial: of the message only a part is stored. queue_id: of the
+    message as it came in.
+    """
+
+    id: FailedId
+    uuid: UUID
+    account_id: AccountId
+    account_uuid: UUID
+    account: str
+    alias_uuid: UUID | None
+    alias: str | None
+    recipient_uuid: UUID | None
+    recipient: str | None
+    email_type: str
+    bounce_type: str | None
+    status: str | None
+    code: str | None
+    remote_mta: str | None
+    sender: str
+    destination: str
+    subject: str
+    is_stored: bool
+    partial: bool
+    size_octets: int | None
+    quarantined: bool
+    resent: bool
+    ir_dedupe_key: str | None
+    queue_id: str | None
+    attempted_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def type(self) -> FailedType:
+        """In the order of addy-api.md section 2.11."""
+        if self.ir_dedupe_key is not None:
+            return FailedType.INBOUND
+        if self.quarantined:
+            return FailedType.QUARANTINED
+        return FailedType.INBOUND if self.email_type == INBOUND_REJECTION else FailedType.OUTBOUND
+
+    @property
+    def email_type_text(self) -> str:
+        """What the apps show for `email_type`."""
+        return _TEXTS.get(self.email_type, _TEXTS["F"])
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the record goes, and with it the message."""
+        return self.created_at + KEPT_FOR
+
+
+@dataclass(frozen=True, slots=True)
+class FailedMessage:
+    """A stored message that is to be sent again, and what is known of the copy that failed.
+
+    held: it was never sent, so that sending it is a release. alias: its address. rcpt: as addressed at its arrival,
+    '' if the ledger knows no more; sender, client: of its envelope, likewise. author: of the record, '' for none.
+    content: the message as it came in, or the copy `outbound_id` as a report returned it; never to be trusted.
+    evidence: value of the ingress header, b"" for none. attempted_at: when it was sent in vain.
+    """
+
+    id: FailedId
+    uuid: UUID
+    account_id: AccountId
+    alias_id: AliasId
+    alias: str
+    held: bool
+    outbound_id: OutboundId | None
+    destination: str
+    author: str
+    rcpt: str
+    sender: str
+    client: str
+    queue_id: str
+    message_id: str
+    content: bytes
+    partial: bool
+    evidence: bytes
+    attempted_at: datetime
+
+
+def record_uuid(kind: str, number: int) -> UUID:
+    """The UUID of the one record that there is of an event: whoever records it again finds it taken.
+
+    kind: `bounce` for numbers of copies (outbound ids), `ledger` for numbers of ledger entries.
+    """
+    return UUID(bytes=hashlib.sha256(f"{kind}\0{number}".encode()).digest()[:16], version=4)
+
+
+def resend_key(record: UUID) -> IngressKey:
+    """The ledger's key of the copies that are made when this record is resent: its very octets.
+
+    So a copy in the ledger tells whether it was a resend, and of what.
+    """
+    return IngressKey(record.bytes)

@@ -10,6 +10,7 @@ from mailrelay.core.facts import Facts
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundCopy, OutboundId, Tally
+from mailrelay.core.notices import Notice
 from mailrelay.core.sending.facts import SendingFacts, SendingInquiry
 
 
@@ -60,3 +61,9 @@ class LedgerPort(Protocol):
     async def end(self, ending: Ending) -> None: ...
     async def bounced(self, outbound_id: OutboundId, status: str, text: str) -> None: ...
     async def outbound(self, outbound_id: OutboundId) -> OutboundCopy | None: ...
+
+
+class Post(Protocol):
+    """Sees to it that somebody is told. Durable once it returns; equal notices that wait are one. Raises Unavailable."""
+
+    async def __call__(self, notice: Notice, /) -> None: ...

@@ -64,6 +64,6 @@ class LedgerPort(Protocol):
 
 
 class Post(Protocol):
-    """Sees to it that somebody is told. Durable once it returns; equal notices that wait are one. Raises Unavailable."""
+    """Tells somebody, soon: durable once it returns. Equal notices that wait are one. Raises Unavailable."""
 
     async def __call__(self, notice: Notice, /) -> None: ...

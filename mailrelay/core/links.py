@@ -14,6 +14,8 @@ from uuid import UUID
 
 ONE_CLICK_SECONDS = 30 * 86400
 BANNER_SECONDS = 365 * 86400
+PAGE_SECONDS = 30 * 86400
+FORM_SECONDS = 3600  # between looking at a page and pressing its button
 
 _MAX_QUERY_OCTETS = 4096
 _FORM_RESERVED = re.compile(rb"[^A-Za-z0-9_.~ -]")
@@ -29,12 +31,17 @@ class Purpose(StrEnum):
 
 
 class Action(StrEnum):
-    """What can be done, by its name in the path."""
+    """What can be done, by its name in the path. The id is the alias' where nothing else is said."""
 
     DEACTIVATE = "deactivate"
     DELETE = "delete"
-    BLOCK_EMAIL = "block-email"
-    BLOCK_DOMAIN = "block-domain"
+    BLOCK_EMAIL = "block-email"  # parameter: email
+    BLOCK_DOMAIN = "block-domain"  # parameter: domain
+    ACTIVATE = "activate"  # a deactivated alias
+    RESTORE = "restore"  # a deleted alias
+    UNBLOCK = "unblock"  # parameters: type (`email` or `domain`) and value
+    SEND = "send"  # a reply that was held; the id is its failed delivery's
+    VERIFY = "verify"  # the id is a recipient's
 
 
 class Invalid(Enum):
@@ -46,22 +53,41 @@ class Invalid(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes the links of one message. base: scheme and host without a slash at the end; now: seconds since 1970."""
+    """Makes the links of one message or page, of an alias or whatever else the action names by its id.
+
+    base: scheme and host without a slash at the end; now: seconds since 1970.
+    """
 
     base: str
     key: bytes
     now: int
 
-    def one_click(self, action: Action, alias: UUID, params: Mapping[str, str] = MappingProxyType({})) -> str:
-        """A link that acts when it gets a POST, for List-Unsubscribe (RFC 8058)."""
-        return self._link(action, alias, params, Purpose.POST_ACTION, self.now + ONE_CLICK_SECONDS)
+    def one_click(
+        self,
+        action: Action,
+        about: UUID,
+        params: Mapping[str, str] = MappingProxyType({}),
+        seconds: int = ONE_CLICK_SECONDS,
+    ) -> str:
+        """A link that acts when it gets a POST, for List-Unsubscribe (RFC 8058) and for the buttons of our pages."""
+        return self._link(action, about, params, Purpose.POST_ACTION, self.now + seconds)
+
+    def page(
+        self,
+        action: Action,
+        about: UUID,
+        params: Mapping[str, str] = MappingProxyType({}),
+        seconds: int = PAGE_SECONDS,
+    ) -> str:
+        """A link to the page that asks before it acts, for notifications. seconds: how long it can be opened."""
+        return self._link(action, about, params, Purpose.VIEW, self.now + seconds)
 
     def banner(self, action: Action, alias: UUID, params: Mapping[str, str] = MappingProxyType({})) -> str:
-        """A link to the page that asks before it acts."""
-        return self._link(action, alias, params, Purpose.VIEW, self.now + BANNER_SECONDS)
+        """A link to such a page for the banner of a copy."""
+        return self.page(action, alias, params, BANNER_SECONDS)
 
-    def _link(self, action: Action, alias: UUID, params: Mapping[str, str], purpose: Purpose, expires: int) -> str:
-        path = f"/u/{action}/{alias}"
+    def _link(self, action: Action, about: UUID, params: Mapping[str, str], purpose: Purpose, expires: int) -> str:
+        path = f"/u/{action}/{about}"
         return f"{self.base}{path}?{sign(path, params, purpose, expires, self.key)}"
 
 

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailrelay.core.links import BANNER_SECONDS, ONE_CLICK_SECONDS, Action, Invalid, Links, Purpose, sign, verify
+from mailrelay.core.links import (
+    BANNER_SECONDS,
+    FORM_SECONDS,
+    ONE_CLICK_SECONDS,
+    Action,
+    Invalid,
+    Links,
+    Purpose,
+    sign,
+    verify,
+)
 
 KEY = bytes(range(32))
 OLD_KEY = bytes(range(1, 33))
@@ -52,6 +62,23 @@ def test_the_link_of_a_banner_does_not_act_and_lives_a_year() -> None:
     path, _, query = LINKS.banner(Action.DEACTIVATE, ALIAS).removeprefix("https://app.relay.example").partition("?")
     assert verify(path, query, Purpose.POST_ACTION, (KEY,), EXPIRES) is Invalid.FORGED
     assert verify(path, query, Purpose.VIEW, (KEY,), LINKS.now + BANNER_SECONDS) == {}
+
+
+def test_the_link_of_a_notification_opens_a_page_for_as_long_as_it_says() -> None:
+    link = LINKS.page(Action.UNBLOCK, ALIAS, {"type": "email", "value": "news@shop.example"}, seconds=60)
+    path, _, query = link.removeprefix("https://app.relay.example").partition("?")
+    assert path == f"/u/unblock/{ALIAS}"
+    assert verify(path, query, Purpose.POST_ACTION, (KEY,), LINKS.now) is Invalid.FORGED
+    wanted = {"type": "email", "value": "news@shop.example"}
+    assert verify(path, query, Purpose.VIEW, (KEY,), LINKS.now + 60) == wanted
+    assert verify(path, query, Purpose.VIEW, (KEY,), LINKS.now + 61) is Invalid.EXPIRED
+
+
+def test_the_button_of_a_page_acts_for_an_hour() -> None:
+    link = LINKS.one_click(Action.DELETE, ALIAS, seconds=FORM_SECONDS)
+    path, _, query = link.removeprefix("https://app.relay.example").partition("?")
+    assert verify(path, query, Purpose.POST_ACTION, (KEY,), LINKS.now + 3600) == {}
+    assert verify(path, query, Purpose.POST_ACTION, (KEY,), LINKS.now + 3601) is Invalid.EXPIRED
 
 
 def test_the_order_and_the_spelling_of_escapes_do_not_matter() -> None:

@@ -59,6 +59,7 @@ _CODES: Mapping[str, tuple[int, str, str]] = {
     "NOTAUTH": (550, "5.7.1", "Sender could not be authenticated: {check}"),
     "AUTHLATER": (451, "4.7.0", "Sender could not be authenticated now, try again"),
     "SENDOFF": (550, "5.7.1", "Replying from this address is switched off"),
+    "LEAK": (550, "5.7.1", "Message would show the address that is to stay hidden"),
     "NOTALIAS": (550, "5.7.1", "From is no alias that this login may send with"),
     "SENDLIMIT": (550, "5.7.1", "Sending limit reached"),
     "SENDLIMIT_LATER": (450, "4.7.1", "Sending limit reached"),

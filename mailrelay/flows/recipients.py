@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mailrelay import log, metrics
 from mailrelay.core.address import Address, BadAddress, is_opaque_reverse, parse_address
@@ -15,6 +16,7 @@ from mailrelay.core.header import Message
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import Deliver, Verdict, block_behaviour, judge
 from mailrelay.core.loopguard import within_reach
+from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.rules.model import NO_EFFECTS, Effects
 from mailrelay.core.screen import (
@@ -29,10 +31,10 @@ from mailrelay.core.screen import (
     screen,
 )
 from mailrelay.core.sending import authorise as sending
-from mailrelay.core.sending.classify import Owner, evidence_of
+from mailrelay.core.sending.classify import Evidence, Owner, evidence_of
 from mailrelay.core.sending.fate import in_session
 from mailrelay.core.sending.submitted import alias_of, way
-from mailrelay.flows.clearance import Clearance, is_reverse
+from mailrelay.flows.clearance import Clearance, Cleared, is_reverse
 from mailrelay.flows.ports import Clock, ReadFacts
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
@@ -88,6 +90,14 @@ class Known:
     effects: Effects = NO_EFFECTS
 
 
+class FindLeak(Protocol):
+    """As LeakTest. Raises Unavailable."""
+
+    async def __call__(
+        self, mail: Mail, message: Message, rcpt: Address, place: Place, cleared: Cleared
+    ) -> Reason | None: ...
+
+
 @dataclass(slots=True)
 class Recipients:
     """Asks about recipients of ours."""
@@ -96,6 +106,7 @@ class Recipients:
     read_facts: ReadFacts
     ruling: Ruling
     clearance: Clearance
+    find_leak: FindLeak
     clock: Clock
 
     async def known(
@@ -165,8 +176,19 @@ class Recipients:
         if cleared is None or cleared.facts.alias is None or not cleared.is_login:
             # Whose alias it is, and whether there is one, is nobody's business.
             return Known(one.text, Rcpt("person", refusal=Refuse(replies["NOTALIAS"], Reason.NOT_AUTHENTICATED)))
+        return await self._of_owner(arrival, message, rcpt, evidence, cleared)
+
+    async def _of_owner(
+        self, arrival: Arrival, message: Message, rcpt: Address, evidence: Evidence, cleared: Cleared
+    ) -> Known:
+        """What the owner writes to a contact, or somebody who says so."""
         refused = in_session(evidence, cleared.who, cleared.decision)
         refusal = self._not_cleared(refused) if refused is not None else None
+        if refusal is None:
+            place = _place(rcpt, self.rules.around)
+            mail = Mail(arrival.queue_id, arrival.sender, (str(rcpt),), arrival.content, arrival.client)
+            leak = await self.find_leak(mail, message, rcpt, place, cleared)
+            refusal = Refuse(self.rules.replies["LEAK"], leak) if leak is not None else None
         return Known(str(rcpt), Rcpt("person", refusal=refusal), cleared.facts)
 
     def _too_many(self, rcpts: Sequence[Outsider]) -> Refuse | None:
@@ -212,11 +234,11 @@ class Recipients:
             return Known(text, Rcpt("person", refusal=Refuse(self.rules.replies["UNKNOWN"], Reason.RESERVED)))
         if cleared is None:
             return await self._judged(arrival, message, text, rcpt, await self._facts(arrival, author, rcpt))
+        if isinstance(cleared.who, Owner):
+            return await self._of_owner(arrival, message, rcpt, evidence, cleared)
         refusal = in_session(evidence, cleared.who, cleared.decision)
         if refusal is not None:
             return Known(text, Rcpt("person", refusal=self._not_cleared(refusal)), cleared.facts)
-        if isinstance(cleared.who, Owner):
-            return Known(text, Rcpt("person"), cleared.facts)
         meant = cleared.aim.alias if is_opaque_reverse(rcpt.local) else rcpt
         return await self._judged(arrival, message, text, meant, cleared.facts)
 

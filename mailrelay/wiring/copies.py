@@ -13,6 +13,7 @@ from mailrelay.flows.correspondence import Correspondence
 from mailrelay.flows.drafts import Composer
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.keeping import KeepMail
+from mailrelay.flows.leaking import LeakTest
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.revision import MakeReverse, Reviser
 from mailrelay.flows.sending import Sending
@@ -24,7 +25,7 @@ from mailrelay.store.context import ContextReader
 from mailrelay.store.database import Database
 from mailrelay.store.named import NamedReader
 from mailrelay.store.newalias import AliasMaker
-from mailrelay.wiring.runtime import Runtime
+from mailrelay.wiring.runtime import Runtime, utc_now
 
 
 def background_reader(database: Database) -> ReadBackground:
@@ -37,6 +38,11 @@ def correspondence(config: Config, runtime: Runtime, signing_keys: DkimKeys) -> 
     """Prepares replies and sends."""
     link_host = urlsplit(config.api.url).hostname or ""
     return Correspondence(runtime.rules, NamedReader(runtime.database).read, signing_keys, link_host)
+
+
+def leak_test(config: Config, runtime: Runtime) -> LeakTest:
+    """Looks at replies and sends before they are accepted; nothing that it makes leaves, so it needs no keys."""
+    return LeakTest(runtime.ruling, correspondence(config, runtime, DkimKeys(config.dkim)), utc_now)
 
 
 def sending(runtime: Runtime, correspondence: Correspondence, dispatcher: Dispatcher, keep: KeepMail) -> Sending:

@@ -33,6 +33,7 @@ from mailrelay.health import exposition
 from mailrelay.servers.listen import clear_the_way
 from mailrelay.servers.status import Status
 from mailrelay.store.preferences import PreferencesReader
+from mailrelay.wiring import copies
 from mailrelay.wiring.examine import trusted
 from mailrelay.wiring.prefork import Prefork
 from mailrelay.wiring.runtime import Runtime, organisational_domains, utc_now
@@ -164,6 +165,7 @@ class _Worker:
                 self._runtime.read_facts,
                 self._runtime.ruling,
                 self._runtime.clearance(self._reach),
+                copies.leak_test(config, self._runtime),
                 utc_now,
             ),
             PreferencesReader(self._runtime.database).read,

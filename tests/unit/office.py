@@ -32,6 +32,7 @@ from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.drafts import Composer, SigningKeys
 from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.leaking import LeakTest
 from mailrelay.flows.recipients import Recipients
 from mailrelay.flows.revision import Reviser
 from mailrelay.flows.rules import Checks, Identity, Rules
@@ -157,9 +158,12 @@ class Office:
         )
         self.book = NO_RULES
         self.ruling = Ruling(self._read_book, self.store.read_targets, self.store.count_rules)
-        self.recipients = Recipients(self.rules, self.store.read_facts, self.ruling, self.clearance, self.clock)
         self.correspondence = Correspondence(
             self.rules, self.rows.read_named, signing_keys, urlsplit(url).hostname or ""
+        )
+        find_leak = LeakTest(self.ruling, self.correspondence, self.clock)
+        self.recipients = Recipients(
+            self.rules, self.store.read_facts, self.ruling, self.clearance, find_leak, self.clock
         )
         self.forwarding = Forwarding(
             self.rules,

@@ -491,6 +491,26 @@ async def test_the_contact_has_to_be_there(desk: Desk) -> None:
     assert (await desk.said(REVERSE, **written_by(desk, REAL))).startswith("550 5.1.2 ")
 
 
+async def test_12_4_112_a_leak_is_refused_in_the_session(desk: Desk) -> None:
+    """Who blocks leaks hears of one while the text can still be mended; who does not sends it."""
+    prose = b"Write to real@inbox.example directly.\r\n"
+    await desk.passes(REVERSE, body=prose, **written_by(desk, REAL))
+    desk.office.store.update("account", 1, leak_policy="block")
+    await desk.passes(REVERSE, **written_by(desk, REAL))
+    said = await desk.said(REVERSE, body=prose, **written_by(desk, REAL))
+    assert said == "550 5.7.1 Message would show the address that is to stay hidden"
+    assert desk.refused() == [(REVERSE, "leak")]
+
+
+async def test_4_9_a_certificate_is_refused_in_the_session(desk: Desk) -> None:
+    more = written_by(desk, REAL)
+    kind = ("Content-Type", b"application/pkcs7-mime; smime-type=signed-data; name=smime.p7m")
+    more["header"] = (*more["header"], kind)
+    assert (await desk.said(REVERSE, **more)).startswith("550 5.7.1 ")
+    desk.office.store.update("account", 1, leak_policy="off")
+    await desk.passes(REVERSE, **more)
+
+
 async def test_an_opaque_reverse_address_that_nobody_has_does_not_exist(desk: Desk) -> None:
     rcpt = "r-" + "a" * 16 + "@alias.example"
     assert await desk.said(rcpt, **written_by(desk, REAL)) == "550 5.1.1 Address does not exist"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from mailrelay.core.contenttype import content_type
-from mailrelay.core.header import Field
+from mailrelay.core.header import Field, Message
 from mailrelay.core.mime import Entity
 from mailrelay.core.phrase import decoded
 from mailrelay.core.sending import openpgp
@@ -60,6 +60,13 @@ def verdict(leaks: Collection[Leak], policy: LeakPolicy) -> Verdict:
     if policy == "block" or any(one.place is Place.CERTIFICATE for one in leaks):
         return Verdict.REFUSE
     return Verdict.WARN
+
+
+def may_be_refused(message: Message, policy: LeakPolicy) -> bool:
+    """Whether `verdict` can be REFUSE at all: most mail need not be looked through to know."""
+    if policy == "off":
+        return False
+    return policy == "block" or b"pkcs7" in (message.first(b"content-type") or b"").lower()
 
 
 def in_fields(fields: Iterable[Field], hidden: Hidden) -> Iterator[Leak]:

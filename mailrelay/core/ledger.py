@@ -80,6 +80,7 @@ class Opening:
     """A copy that is about to be handed over.
 
     recipient_id: negative for the operator's mailboxes; who writes for replies and sends. mode: None if not forwarded.
+    notice: code of a notification, None for anything else.
     """
 
     envelope: Envelope
@@ -88,6 +89,7 @@ class Opening:
     destination: str
     type: EmailType
     mode: Mode | None
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from mailrelay.core.address import Address
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Reason
 from mailrelay.core.ledger import Closing, Envelope, Mode, Opening, OutboundId, Sent, Tally
+from mailrelay.core.notices import Code
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.letter import Letter
@@ -78,14 +79,15 @@ class Dispatcher:
         destinations: Sequence[Destination],
         org: str | None,
         sent: Sent | None = None,
+        notice: Code | None = None,
     ) -> Handover:
         """One copy for each destination. Raises Unavailable if the outcomes cannot be recorded.
 
         org: the organisational domain of the sender, '' if unknown; None: the mail was counted before. sent: of a reply
-        or send.
+        or send; notice: of a notification.
         """
-        kind = sent.type if sent is not None else EmailType.FORWARD
-        copies = (self._copy(letter, envelope, draft, destination, kind) for destination in destinations)
+        kind = EmailType.NOTIFICATION if notice else sent.type if sent is not None else EmailType.FORWARD
+        copies = (self._copy(letter, envelope, draft, destination, kind, notice) for destination in destinations)
         results = await asyncio.gather(*copies, return_exceptions=True)
         closings = [result for result in results if isinstance(result, Closing)]
         troubles = [result for result in results if isinstance(result, BaseException)]
@@ -123,7 +125,13 @@ class Dispatcher:
             await self._record(late[at : at + _CHUNK], None)
 
     async def _copy(
-        self, letter: Letter, envelope: Envelope, draft: Draft, destination: Destination, kind: EmailType
+        self,
+        letter: Letter,
+        envelope: Envelope,
+        draft: Draft,
+        destination: Destination,
+        kind: EmailType,
+        notice: Code | None,
     ) -> Closing | None:
         """None: an earlier try has settled it. Raises Unavailable when it has to be tried again."""
         opening = Opening(
@@ -133,6 +141,7 @@ class Dispatcher:
             str(destination.address),
             kind,
             draft.mode(destination.address),
+            notice.value if notice else None,
         )
         opened = await self.ledger.open(opening)
         if opened.settled:

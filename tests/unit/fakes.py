@@ -362,6 +362,7 @@ class FakeStore:
             destination=opening.destination,
             email_type=opening.type.value,
             mode=opening.mode,
+            notice=opening.notice,
         )
         return Opened(opening.outbound_id, None)
 

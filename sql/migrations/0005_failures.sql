@@ -42,6 +42,7 @@ create table outbox (
     constraint outbox_uuid_unique unique (uuid)
 );
 create index outbox_order on outbox (xact, id);
+create index outbox_account_id on outbox (account_id, xact, id) where account_id is not null;
 create index outbox_created_at on outbox (created_at);
 
 create table webhook (
@@ -53,10 +54,11 @@ create table webhook (
     secret        bytea not null,          -- of the signature; encrypted at rest
     key_id        text not null,           -- the server key that it was encrypted with
     active        boolean not null default true,
-    position_xact xid8 not null default pg_current_xact_id(), -- of the last event that was delivered
+    -- Of the last event that was delivered. A new one hears of all that is not yet known to be over.
+    position_xact xid8 not null default pg_snapshot_xmin(pg_current_snapshot()),
     position_id   bigint not null default 0,
     failures      integer not null default 0,  -- in a row
-    next_try_at   timestamptz not null default now(),
+    next_try_at   timestamptz not null default now(),  -- also how long a process has it for itself
     last_error    text,
     delivered_at  timestamptz,             -- the last success
     created_at    timestamptz not null default now(),
@@ -68,20 +70,22 @@ create table webhook (
         'mail.forwarded', 'mail.blocked', 'mail.failed', 'alias.created', 'alias.deactivated', 'ban.hit',
         'domain.state']),
     constraint webhook_failures_positive check (failures >= 0)
-);
-create index webhook_account_id on webhook (account_id) where account_id is not null;
-create index webhook_due on webhook (next_try_at) where active;
+) with (fillfactor = 50);                  -- every delivery changes the position, which no index holds
+create index webhook_account_id on webhook (account_id);
 create trigger webhook_touch before update of url, events, secret, active
     on webhook for each row execute function touch_updated_at();
 
 -- Writes an event if a webhook wants it, in the transaction that makes it true.
-create function announce(what text, account bigint, said jsonb) returns void language sql as $$
-    insert into outbox (account_id, event, payload)
-    select account, what, said
-    where exists (
+create function announce(what text, account bigint, said jsonb) returns void language plpgsql as $$
+begin
+    if exists (
         select from webhook w
-        where w.active and (w.account_id is null or w.account_id = account)
+        where (w.account_id = account or w.account_id is null) and w.active
           and (w.events = '{}' or what = any (w.events)))
+    then
+        insert into outbox (account_id, event, payload) values (account, what, said);
+    end if;
+end
 $$;
 
 create function announce_alias() returns trigger language plpgsql as $$

@@ -795,6 +795,10 @@ create table failed_delivery (
     -- The ledger's row that says `held`. No foreign key: a release removes that row, the copies have rows of their own.
     ledger_id     bigint,
     subject       bytea,                   -- encrypted at rest; null: unknown, or to stay hidden
+    -- What lists can be had of. Of columns that never change.
+    type          text not null generated always as (case
+        when ir_dedupe_key is not null then 'inbound' when quarantined then 'inbound_quarantined'
+        when email_type = 'IR' then 'inbound' else 'outbound' end) stored,
     constraint failed_delivery_uuid_unique unique (uuid),
     constraint failed_delivery_once unique (ir_dedupe_key),
     constraint failed_delivery_ledger_unique unique (ledger_id),
@@ -808,6 +812,7 @@ create table failed_delivery (
     constraint failed_delivery_dedupe_grammar check (ir_dedupe_key ~ '^[0-9a-f]{64}$')
 );
 create index failed_delivery_account_id on failed_delivery (account_id, created_at desc, id desc);
+create index failed_delivery_account_type on failed_delivery (account_id, type, created_at desc, id desc);
 create index failed_delivery_alias_id on failed_delivery (alias_id) where alias_id is not null;
 create index failed_delivery_recipient_id on failed_delivery (recipient_id) where recipient_id is not null;
 create index failed_delivery_created_at on failed_delivery (created_at);
@@ -822,6 +827,40 @@ end
 $$;
 create trigger failed_delivery_gone after delete on failed_delivery
     for each row when (old.ledger_id is not null) execute function failed_delivery_gone();
+
+-- How many failed deliveries an account has, as lists tell their total: to count a million takes too long.
+create table failed_total (
+    account_id bigint not null,
+    type       text not null,
+    total      bigint not null,
+    constraint failed_total_pkey primary key (account_id, type),
+    constraint failed_total_account_fk foreign key (account_id) references account on delete cascade
+) with (fillfactor = 50);   -- updated again and again, which touches no index (HOT)
+
+-- Once per statement, at its end: so its locks come after all others, and nobody holds them for long.
+create function count_failed_deliveries() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into failed_total (account_id, type, total)
+        select account_id, type, count(*) from changed group by account_id, type order by account_id, type
+        on conflict on constraint failed_total_pkey do update set total = failed_total.total + excluded.total;
+    else
+        update failed_total set total = failed_total.total - s.rows
+        from (
+            select t.account_id, t.type, g.rows
+            from (select account_id, type, count(*) as rows from changed group by account_id, type) g
+                 join failed_total t using (account_id, type)
+            order by t.account_id, t.type for no key update of t
+        ) s
+        where failed_total.account_id = s.account_id and failed_total.type = s.type;
+    end if;
+    return null;
+end
+$$;
+create trigger failed_delivery_added after insert on failed_delivery
+    referencing new table as changed for each statement execute function count_failed_deliveries();
+create trigger failed_delivery_removed after delete on failed_delivery
+    referencing old table as changed for each statement execute function count_failed_deliveries();
 
 -- A message kept for its owner: spooled until its copy is through, or with a failed delivery, quarantined or held.
 create table stored_message (

@@ -19,6 +19,48 @@ create trigger recipient_notify after update on recipient for each row
 alter table failed_delivery add column subject bytea;
 create index failed_delivery_outbound_id on failed_delivery (outbound_id) where outbound_id is not null;
 
+-- Lists of failed deliveries, by type, and their totals. This writes the table anew; it holds a week's failures.
+alter table failed_delivery add column type text not null generated always as (case
+    when ir_dedupe_key is not null then 'inbound' when quarantined then 'inbound_quarantined'
+    when email_type = 'IR' then 'inbound' else 'outbound' end) stored;
+create index failed_delivery_account_type on failed_delivery (account_id, type, created_at desc, id desc);
+
+create table failed_total (
+    account_id bigint not null,
+    type       text not null,
+    total      bigint not null,
+    constraint failed_total_pkey primary key (account_id, type),
+    constraint failed_total_account_fk foreign key (account_id) references account on delete cascade
+) with (fillfactor = 50);   -- updated again and again, which touches no index (HOT)
+
+-- Once per statement, at its end: so its locks come after all others, and nobody holds them for long.
+create function count_failed_deliveries() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into failed_total (account_id, type, total)
+        select account_id, type, count(*) from changed group by account_id, type order by account_id, type
+        on conflict on constraint failed_total_pkey do update set total = failed_total.total + excluded.total;
+    else
+        update failed_total set total = failed_total.total - s.rows
+        from (
+            select t.account_id, t.type, g.rows
+            from (select account_id, type, count(*) as rows from changed group by account_id, type) g
+                 join failed_total t using (account_id, type)
+            order by t.account_id, t.type for no key update of t
+        ) s
+        where failed_total.account_id = s.account_id and failed_total.type = s.type;
+    end if;
+    return null;
+end
+$$;
+create trigger failed_delivery_added after insert on failed_delivery
+    referencing new table as changed for each statement execute function count_failed_deliveries();
+create trigger failed_delivery_removed after delete on failed_delivery
+    referencing old table as changed for each statement execute function count_failed_deliveries();
+
+insert into failed_total (account_id, type, total)
+select account_id, type, count(*) from failed_delivery group by account_id, type;
+
 -- Jobs: whoever waits for work hears of it.
 create function job_posted() returns trigger language plpgsql as $$
 begin

@@ -929,13 +929,18 @@ create table notification_limit (
 );
 create index notification_limit_window_start on notification_limit (window_start);
 
--- How far the watcher has read the mail log.
+-- How far the watcher has read the mail log, and the chronicle the ledger.
 create table log_position (
-    source          text primary key,      -- host and file, or host and journal
+    source          text primary key,      -- host and file, host and journal, or `ledger`
     inode           bigint,
     position_octets bigint,
-    cursor          text,                  -- of the journal
+    cursor          text,                  -- of the journal; the id of the ledger's last entry that was read
     updated_at      timestamptz not null default now()
+);
+
+-- Entries of the ledger that the chronicle, which reads it once, found still queued: it looks at them again.
+create table ledger_open (
+    ledger_id bigint primary key           -- no foreign key: what retention has removed is not looked at any more
 );
 
 -- ---------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,11 @@ create trigger failed_delivery_removed after delete on failed_delivery
 insert into failed_total (account_id, type, total)
 select account_id, type, count(*) from failed_delivery group by account_id, type;
 
+-- Entries of the ledger that the chronicle, which reads it once, found still queued: it looks at them again.
+create table ledger_open (
+    ledger_id bigint primary key           -- no foreign key: what retention has removed is not looked at any more
+);
+
 -- Jobs: whoever waits for work hears of it.
 create function job_posted() returns trigger language plpgsql as $$
 begin

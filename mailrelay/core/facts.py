@@ -173,6 +173,7 @@ class Reason(StrEnum):
     OWN_CONTACT = "own_contact"
     CONTACT_SUPPRESSED = "contact_suppressed"
     AUTO_REPLY = "auto_reply"
+    UNSUBSCRIBE = "unsubscribe"
     WAITED_TOO_LONG = "waited_too_long"
     COMPLAINT = "complaint"
 
@@ -235,6 +236,7 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.OWN_CONTACT: "the contact is the owner, the alias itself or an address that only this service writes",
         Reason.CONTACT_SUPPRESSED: "the contact refused earlier messages",
         Reason.AUTO_REPLY: "the owner's automatic answers are not passed on",
+        Reason.UNSUBSCRIBE: "mail that asks to deactivate an alias, which its owner's mail does",
         Reason.WAITED_TOO_LONG: "it could not be delivered for four days, and nobody is known who could be told",
         Reason.COMPLAINT: "a complaint about spam, recorded on its copy",
     }

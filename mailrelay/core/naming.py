@@ -15,13 +15,14 @@ from mailrelay.core.realm import Custom, Nested, Realm, ServiceDomain, Shared, S
 from mailrelay.core.records import Ground, KnownDomain
 from mailrelay.core.screen import OPERATOR_NAMES
 from mailrelay.core.srs import looks_srs
+from mailrelay.core.unsubscribe import LABEL as UNSUBSCRIBE
 
 # Labels that mean something below a mail domain: a username of that name would take over `<name>.<shared domain>`.
 _TECHNICAL_LABELS = """
     autoconfig autodiscover bounce bounces dns ftp imap lists localhost mail mta-sts mx mx1 mx2 ns ns1 ns2 pop pop3
-    smtp srs submission unsubscribe webmail www
+    smtp srs submission webmail www
 """
-RESERVED_USERNAMES = OPERATOR_NAMES.union(_TECHNICAL_LABELS.split())
+RESERVED_USERNAMES = OPERATOR_NAMES.union(_TECHNICAL_LABELS.split(), (UNSUBSCRIBE,))
 
 _RETURN_PATH = re.compile(r"b-[a-z2-7]{34}")
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")

@@ -22,6 +22,7 @@ from mailrelay.core.facts import Reason
 from mailrelay.core.inquiry import Inquiry, OrganisationalDomain, inquire
 from mailrelay.core.judge import Question
 from mailrelay.core.realm import Custom, Nested, Place, Realm, ServiceDomain, Shared
+from mailrelay.core.unsubscribe import alias_named, is_unsubscribe
 
 # Answered by the operator of the installation, on service and shared domains (spec section 1.9, RFC 2142).
 OPERATOR_NAMES = frozenset({"postmaster", "abuse", "hostmaster", "security", "mailer-daemon", "noreply", "fbl"})
@@ -148,7 +149,7 @@ def _banned(request: RcptRequest, rcpt: Address, around: Surroundings, now: date
 def _technical(
     request: RcptRequest, rcpt: Address, place: Place, around: Surroundings, now: datetime
 ) -> Screened | None:
-    """Rows 8 to 11: return paths, SRS addresses, the operator."""
+    """Rows 8 to 11: return paths, SRS addresses, what unsubscribes, the operator."""
     path = verp.decode(rcpt.local, rcpt.domain, around.keys.verp, day_number(now))
     if isinstance(path, verp.VerpId):
         return AskOutbound(path.outbound_id)
@@ -158,6 +159,8 @@ def _technical(
         return AskReverse(rcpt)
     if rcpt.domain == around.realm.srs_domain and srs.looks_srs(rcpt.local):
         return _srs_recipient(rcpt, request.sender, around, now)
+    if is_unsubscribe(place):
+        return Accept() if alias_named(rcpt) is not None else Refusal("UNKNOWN", Reason.UNKNOWN)
     if is_operator(rcpt, place):
         return Accept()
     return None

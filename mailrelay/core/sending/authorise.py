@@ -165,7 +165,7 @@ def _failures(
     passes_on = sending.manner.relay_auto_replies and not sending.spent.auto_replied and not evidence.report
     if evidence.automatic and not passes_on:
         yield Refusal(Hurdle.AUTOMATIC, "", Reason.AUTO_REPLY)
-    doubt = None if confirmed else unproved(evidence, attempt.owner) or _other_envelope(attempt)
+    doubt = None if confirmed else doubtful(evidence, attempt.owner)
     if doubt is not None:
         yield doubt
     if not mailbox.can_reply_send:
@@ -184,9 +184,13 @@ def _failures(
         yield Refusal(Hurdle.LIMITS, reply, Reason.SENDING_LIMIT, "RSL")
 
 
-def _other_envelope(attempt: Attempt) -> Refusal | None:
+def doubtful(evidence: Evidence, owner: Owner) -> Refusal | None:
+    """Test b for an owner: why it is not sure that the owner wrote it, None if it is."""
+    return unproved(evidence, owner) or _other_envelope(evidence, owner)
+
+
+def _other_envelope(evidence: Evidence, owner: Owner) -> Refusal | None:
     """DMARC proves a domain; an owner that shares it with others may ask for more."""
-    evidence, owner = attempt.evidence, attempt.owner
     if not owner.mailbox.require_envelope_match or owner.by_login:
         return None
     author = evidence.author

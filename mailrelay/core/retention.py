@@ -7,37 +7,61 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What the worker clears away. Each is a table, but for two."""
+    """What the worker clears away. Each is a table, but for those that `table` names."""
 
     OUTBOUND = "outbound"
     RATE_WINDOW = "rate_window"
     BANDWIDTH = "bandwidth"  # windows of a month, in rate_window
+    BOUNCES = "bounces"  # of an alias, a day each, in rate_window
     MESSAGE_ID = "message_id"
     CONFIRMATION = "confirmation"
     SESSION = "session"
     STORED_MESSAGE = "stored_message"
     FAILED_DELIVERY = "failed_delivery"
     RECEIVER_MEMORY = "receiver_memory"
+    JOB_DONE = "job_done"
+    JOB_GIVEN_UP = "job_given_up"
+    OUTBOX = "outbox"
+    COMPLAINT = "complaint"
+    NOTIFICATION_LIMIT = "notification_limit"
+    API_LOG = "api_log"
+    AUDIT = "audit"
     QUEUED = "queued"  # ledger rows still queued: they are not removed, but end as failed
     LEDGER = "ledger"
 
     @property
     def table(self) -> str:
         """Where its rows are."""
-        return {Kind.BANDWIDTH: "rate_window", Kind.QUEUED: "ledger"}.get(self, self.value)
+        return _TABLES.get(self, self.value)
 
+
+_TABLES: Mapping[Kind, str] = {
+    Kind.BANDWIDTH: "rate_window",
+    Kind.BOUNCES: "rate_window",
+    Kind.JOB_DONE: "job",
+    Kind.JOB_GIVEN_UP: "job",
+    Kind.QUEUED: "ledger",
+}
 
 # Spec sections 3.2, 3.6, 7.1 and 7.6; the rest of it in days that nobody asks after.
 _KEEP: Mapping[Kind, timedelta] = {
     Kind.OUTBOUND: timedelta(days=14),
     Kind.RATE_WINDOW: timedelta(days=8),  # automatic answers count for a week
     Kind.BANDWIDTH: timedelta(days=92),
+    Kind.BOUNCES: timedelta(days=12),  # ten days are looked at (spec section 7.5)
     Kind.MESSAGE_ID: timedelta(days=400),
     Kind.CONFIRMATION: timedelta(days=30),  # after its expiry
     Kind.SESSION: timedelta(days=30),  # after its expiry
     Kind.STORED_MESSAGE: timedelta(0),  # after its expiry
     Kind.FAILED_DELIVERY: timedelta(days=7),
     Kind.RECEIVER_MEMORY: timedelta(days=37),  # after its last refusal: 7 count, 30 are marked
+    Kind.JOB_DONE: timedelta(days=1),
+    Kind.JOB_GIVEN_UP: timedelta(days=14),
+    Kind.OUTBOX: timedelta(days=14),  # so far back webhooks can be sent
+    Kind.COMPLAINT: timedelta(days=60),  # 30 count (spec section 7.8)
+    Kind.NOTIFICATION_LIMIT: timedelta(days=35),  # the longest window is 30 days (spec section 8.4)
+    Kind.API_LOG: timedelta(days=90),
+    Kind.AUDIT: timedelta(days=365),
 }
 
 

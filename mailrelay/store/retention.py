@@ -39,26 +39,31 @@ def _by_age(table: str, stamp: str, also: str = "true") -> str:
     """
 
 
-# The ledger has no index on `at`, but ids rise with time: its oldest rows are the first of the primary key.
-_LEDGER_PAGE = """
+# Some tables have no index on `at`, but ids rise with time: their oldest rows are the first of the primary key.
+def _page(table: str, columns: str = "id, at") -> str:
+    return f"""
     page as (
-        select id, at, outcome from ledger where id > coalesce(nullif(%(after)s, ''), '0')::bigint
+        select {columns} from {table} where id > coalesce(nullif(%(after)s, ''), '0')::bigint
         order by id limit %(limit)s
     )
-"""
+    """
 
-_LEDGER = f"""
-    with {_LEDGER_PAGE}, gone as (
-        delete from ledger where id = any (array(select id from page where at < %(before)s)) returning 1
+
+def _by_id(table: str) -> str:
+    """Deletes the oldest rows by their ids."""
+    return f"""
+    with {_page(table)}, gone as (
+        delete from {table} where id = any (array(select id from page where at < %(before)s)) returning 1
     )
     select (select count(*) from gone), coalesce((select max(id) from page)::text, %(after)s),
            (select count(*) from page where at < %(before)s) = %(limit)s
-"""
+    """
+
 
 # The next position is before the first row that was too young, not after the last one that was old enough: ids rise
 # with time only nearly, as transactions that began early may insert late.
 _QUEUED = f"""
-    with {_LEDGER_PAGE}, ended as (
+    with {_page("ledger", "id, at, outcome")}, ended as (
         update ledger set outcome = 'failed', reason = 'expired_in_queue', finished_at = now()
         where id = any (array(select id from page where at < %(before)s and outcome = 'queued'))
           and outcome = 'queued'
@@ -72,8 +77,9 @@ _QUEUED = f"""
 _SWEEPS: Mapping[Kind, str] = {
     Kind.OUTBOUND: _by_age("outbound", "created_at"),
     # Passes over three months of bandwidth: some per account and month, so cheaper than one more index on every mail.
-    Kind.RATE_WINDOW: _by_age("rate_window", "window_start", "kind <> 'bandwidth'"),
+    Kind.RATE_WINDOW: _by_age("rate_window", "window_start", "kind not in ('bandwidth', 'bounce')"),
     Kind.BANDWIDTH: _by_age("rate_window", "window_start", "kind = 'bandwidth'"),
+    Kind.BOUNCES: _by_age("rate_window", "window_start", "kind = 'bounce'"),
     Kind.MESSAGE_ID: _by_age("message_id", "created_at"),
     # The index is on the creation, which comes before the expiry.
     Kind.CONFIRMATION: _by_age("confirmation", "created_at", "expires_at < %(before)s"),
@@ -82,8 +88,15 @@ _SWEEPS: Mapping[Kind, str] = {
     # Its trigger ends what the ledger has as held.
     Kind.FAILED_DELIVERY: _by_age("failed_delivery", "created_at"),
     Kind.RECEIVER_MEMORY: _by_age("receiver_memory", "updated_at"),
+    Kind.JOB_DONE: _by_age("job", "coalesce(finished_at, failed_at)", "finished_at is not null"),
+    Kind.JOB_GIVEN_UP: _by_age("job", "coalesce(finished_at, failed_at)", "failed_at is not null"),
+    Kind.OUTBOX: _by_age("outbox", "created_at"),
+    Kind.COMPLAINT: _by_id("complaint"),
+    Kind.NOTIFICATION_LIMIT: _by_age("notification_limit", "window_start"),
+    Kind.API_LOG: _by_id("api_log"),
+    Kind.AUDIT: _by_age("audit", "at"),
     Kind.QUEUED: _QUEUED,
-    Kind.LEDGER: _LEDGER,
+    Kind.LEDGER: _by_id("ledger"),
 }
 
 # A stored message is up to some 10 000 rows of 2 kB behind the scenes.

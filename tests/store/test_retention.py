@@ -30,6 +30,9 @@ ROWS = {
     Kind.BANDWIDTH: """
         insert into rate_window (account_id, kind, subject, window_start)
         values (1, 'bandwidth', %(n)s, %(at)s)""",
+    Kind.BOUNCES: """
+        insert into rate_window (account_id, kind, subject, window_start)
+        values (1, 'bounce', %(n)s, %(at)s)""",
     Kind.MESSAGE_ID: """
         insert into message_id (account_id, alias_id, our_id, original_id, created_at)
         select account_id, id, %(n)s, 'x@inbox.example', %(at)s from alias""",
@@ -47,6 +50,21 @@ ROWS = {
         insert into failed_delivery (account_id, email_type, created_at) values (1, 'F', %(at)s)""",
     Kind.RECEIVER_MEMORY: """
         insert into receiver_memory (receiver, updated_at) values (%(n)s, %(at)s)""",
+    Kind.JOB_DONE: """
+        insert into job (kind, dedupe_key, finished_at) values ('notice', %(n)s, %(at)s)""",
+    Kind.JOB_GIVEN_UP: """
+        insert into job (kind, dedupe_key, failed_at) values ('notice', %(n)s, %(at)s)""",
+    Kind.OUTBOX: """
+        insert into outbox (account_id, event, payload, created_at) values (1, 'mail.failed', '{}', %(at)s)""",
+    Kind.COMPLAINT: """
+        insert into complaint (account_id, outbound_id, email_type, at) values (1, %(n)s, 'F', %(at)s)""",
+    Kind.NOTIFICATION_LIMIT: """
+        insert into notification_limit (account_id, kind, subject, window_start)
+        values (1, 'FDN', %(n)s, %(at)s)""",
+    Kind.API_LOG: """
+        insert into api_log (owner_email, route, body, at) values ('me@inbox.example', '/x', '{}', %(at)s)""",
+    Kind.AUDIT: """
+        insert into audit (actor, action, object_table, at) values ('worker', 'held.read', 'ledger', %(at)s)""",
     Kind.LEDGER: """
         insert into ledger (ingress_key, rcpt, outcome, at)
         values (substr(sha256(%(n)s::text::bytea), 1, 16), 'shop@alias.example', 'delivered', %(at)s)""",
@@ -123,6 +141,26 @@ async def test_bandwidth_is_kept_longer_than_other_windows(conn: Connection, sto
     assert sum((await sweep(store, Kind.RATE_WINDOW))[0]) == 5
     assert sum((await sweep(store, Kind.BANDWIDTH))[0]) == 0
     assert await value(conn, "select count(*) from rate_window where kind = 'bandwidth'") == 5
+
+
+async def test_bounces_of_a_day_are_kept_longer_than_other_windows(conn: Connection, store: RetentionStore) -> None:
+    await add(conn, Kind.BOUNCES, NOW - timedelta(days=11), NOW - timedelta(days=13))
+    await add(conn, Kind.RATE_WINDOW, NOW - timedelta(days=11))
+    assert sum((await sweep(store, Kind.RATE_WINDOW))[0]) == 1
+    assert sum((await sweep(store, Kind.BOUNCES))[0]) == 1
+    assert await value(conn, "select kind from rate_window") == "bounce"
+
+
+async def test_jobs_that_were_given_up_stay_longer_and_those_that_wait_for_ever(
+    conn: Connection, store: RetentionStore
+) -> None:
+    await add(conn, Kind.JOB_GIVEN_UP, NOW - timedelta(days=13))
+    await add(conn, Kind.JOB_DONE, NOW - timedelta(days=2))
+    await conn.execute("insert into job (kind, created_at, run_at) values ('x', '2020-01-01', '2020-01-01')")
+    for kind in (Kind.JOB_DONE, Kind.JOB_GIVEN_UP):
+        await sweep(store, kind)
+    assert await value(conn, "select count(*) from job where failed_at is not null") == 1
+    assert await value(conn, "select count(*) from job") == 2
 
 
 async def test_an_old_confirmation_that_still_holds_stays(conn: Connection, store: RetentionStore) -> None:

@@ -50,3 +50,11 @@ LEDGER_ROWS = Gauge("mailrelay_ledger_rows", "Ledger rows of the last 24 hours b
 # What did the worker clear away?
 PURGED_ROWS = Counter("mailrelay_purged_rows", "Rows removed by retention.", ["table"])
 PURGE_SECONDS = Histogram("mailrelay_purge_seconds", "Time of one retention run.", buckets=(0.01, 0.1, 1, 10, 60, 600))
+# Does the work that is done later get done? outcome: done, retried, failed (given up).
+JOBS = Counter("mailrelay_jobs", "Attempts at jobs by what came of them.", ["kind", "outcome"])
+# How much of it waits, and for how long? waiting: also what is not due yet.
+JOBS_WAITING = Gauge("mailrelay_jobs_waiting", "Jobs that have not ended.")
+JOBS_DUE = Gauge("mailrelay_jobs_due", "Jobs that should be under way, or are.")
+JOBS_OLDEST_SECONDS = Gauge("mailrelay_jobs_oldest_seconds", "How long the oldest of them has been due.")
+# Whom do we tell, and of what are people spared? outcome: sent, failed, suppressed (too many), unwanted, undeliverable.
+NOTICES = Counter("mailrelay_notices", "Notifications by what came of them.", ["code", "outcome"])

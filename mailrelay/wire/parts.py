@@ -19,10 +19,12 @@ MAX_PARTS = 500
 _MAX_LOOKALIKES = 20_000
 _MAX_DECODED_OCTETS = 1 << 18
 _MAX_TYPE_OCTETS = 4096
+_MAX_VALUE_CHARS = 2000
 
 _TYPE = re.compile(rb"[ \t]*+([!#-'*+.0-9A-Z^-~-]++/[!#-'*+.0-9A-Z^-~-]++)", re.IGNORECASE)
 _PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _BREAK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?table|/?li|/?h[1-6])\b[^<>]*+>", re.IGNORECASE)
 _MARKUP = re.compile(r"<[^<>]*+>")
@@ -100,6 +102,11 @@ def _characters(octets: bytes, charset: str) -> str:
     # What says nothing, or that it were ASCII, is mostly UTF-8 when it is not; one character may be cut at the end.
     text = octets.decode("utf-8", "replace")
     return text if text.count("\ufffd") <= 1 else octets.decode("cp1252", "replace")
+
+
+def one_line(value: bytes) -> str:
+    """One line that a database takes: no control characters, no broken UTF-8."""
+    return _CONTROLS.sub(" ", value.decode("utf-8", "replace")).strip()[:_MAX_VALUE_CHARS]
 
 
 def first_text(root: Part) -> Part:

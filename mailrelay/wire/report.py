@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mailrelay.core.bounce import Returned
 from mailrelay.core.header import split
 from mailrelay.core.srsreport import Undelivered
-from mailrelay.wire.parts import MAX_DEPTH, MAX_PARTS, Multipart, Part, decoded, multiparts, opened
+from mailrelay.wire.parts import MAX_DEPTH, MAX_PARTS, Multipart, Part, decoded, multiparts, one_line, opened
 
 __all__ = [
     "MAX_DEPTH",
@@ -30,7 +30,6 @@ MAX_RECIPIENTS = 1000
 
 # Reports come first and the returned message last, which may be as large as it likes.
 _MAX_OCTETS = 1 << 20
-_MAX_VALUE_CHARS = 2000
 _STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _WHOLE_TYPES = ("message/rfc822", "message/global")
 _AS_IT_IS = (b"7bit", b"8bit", b"binary")
@@ -190,7 +189,7 @@ def _groups(body: bytes) -> list[dict[bytes, str]]:
             elif name:
                 raw[name] = [value.strip()]
         if raw:
-            groups.append({key: _text(b" ".join(lines)) for key, lines in raw.items()})
+            groups.append({key: one_line(b" ".join(lines)) for key, lines in raw.items()})
     return groups
 
 
@@ -210,11 +209,6 @@ def _recipient(fields: Mapping[bytes, str]) -> RecipientStatus:
         remote_mta=_untyped(fields.get(b"remote-mta", "")),
         last_attempt=fields.get(b"last-attempt-date", ""),
     )
-
-
-def _text(value: bytes) -> str:
-    """One line that a database takes: no control characters, no broken UTF-8."""
-    return _CONTROLS.sub(" ", value.decode("utf-8", "replace")).strip()[:_MAX_VALUE_CHARS]
 
 
 def _untyped(value: str) -> str:

@@ -29,6 +29,7 @@ class Target:
     verified: bool  # verified and not pending
     unverified_since: datetime
     failing_since: datetime | None
+    probed_at: datetime | None = None  # when a failing one last was tried
 
 
 @dataclass(frozen=True, slots=True)

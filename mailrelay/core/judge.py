@@ -18,6 +18,7 @@ from mailrelay.core.facts import (
     Reason,
     Target,
 )
+from mailrelay.core.failing import probe_due
 
 NOT_READY_FOR = timedelta(hours=72)
 FAILING_FOR = timedelta(days=5)
@@ -96,7 +97,7 @@ def judge(question: Question, facts: Facts, limits: DefaultLimits, now: datetime
         return Deny("UNKNOWN", Reason.HANDLE_OFF)
     if alias is not None and not question.reverse and (reason := _switched_off(alias, parent, now)):
         return _by_behaviour(block_behaviour(alias, parent, account), reason)
-    targets = choose_targets(facts)
+    targets = choose_targets(facts, now)
     denied = (
         _account_closed(account)
         or _nobody_to_receive(facts, targets, account, now)
@@ -110,16 +111,24 @@ def judge(question: Question, facts: Facts, limits: DefaultLimits, now: datetime
     return _create(question, facts, account, limits, targets)
 
 
-def choose_targets(facts: Facts) -> tuple[Target, ...]:
-    """Who receives a copy (spec 3.1 step 10): verified ones, failing ones only if nobody else is left, at most 10."""
+def choose_targets(facts: Facts, now: datetime | None = None) -> tuple[Target, ...]:
+    """Who receives a copy (spec 3.1 step 10): verified ones, failing ones only if nobody else is left, at most 10.
+
+    now: a failing one that is to be tried again receives as well (spec section 7.5); None: nothing is tried. Whoever
+    makes the copies has to take such a try, as one message in 24 hours is enough.
+    """
     seen: set[str] = set()
     unique = []
     for target in _candidates(facts):
         if target.verified and target.address.folded not in seen:
             seen.add(target.address.folded)
             unique.append(target)
-    working = [target for target in unique if target.failing_since is None]
+    working = [target for target in unique if target.failing_since is None or _is_tried(target, now)]
     return tuple((working or unique)[:MAX_COPIES])
+
+
+def _is_tried(target: Target, now: datetime | None) -> bool:
+    return now is not None and probe_due(target.failing_since, target.probed_at, now)
 
 
 def _candidates(facts: Facts) -> tuple[Target, ...]:
@@ -173,7 +182,9 @@ def _nobody_to_receive(facts: Facts, targets: tuple[Target, ...], account: Accou
         group = (*facts.attached, *facts.keyed, facts.parent_default, facts.account_default)
         begun = max((target.unverified_since for target in group if target is not None), default=account.created_at)
         return Deny("NOTREADY" if now - begun < NOT_READY_FOR else "NEVERREADY", Reason.NOT_READY)
-    failing = [target.failing_since for target in targets if target.failing_since is not None]
+    failing = [
+        target.failing_since for target in targets if target.failing_since is not None and not _is_tried(target, now)
+    ]
     if len(failing) == len(targets):
         return Deny("NOTREADY" if now - max(failing) < FAILING_FOR else "NEVERREADY", Reason.FAILING)
     return None

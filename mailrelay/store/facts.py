@@ -28,8 +28,8 @@ from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.ledger import storable
 from mailrelay.store.database import Database, compact
 
-# The recipients come as one JSON list of [id, address, verified, unverified_since, failing_since, rank];
-# rank 0: attached or chosen by key, 1: the parent's default, 2: the account's default.
+# The recipients come as one JSON list of [id, address, verified, unverified_since, failing_since, probed_at,
+# rank]; rank 0: attached or chosen by key, 1: the parent's default, 2: the account's default.
 _FACTS = compact("""
     select q.n,
            acc.id, acc.state, acc.block_behaviour, acc.forward_mode, acc.messages_per_hour, acc.new_aliases_per_hour,
@@ -64,9 +64,11 @@ _FACTS = compact("""
     left join account ca on q.shared and a.id is null and p.id is null and ca.name = %(catch_all)s
     left join account acc on acc.id = coalesce(a.account_id, p.account_id, ca.id)
     left join lateral (
-        select jsonb_agg(jsonb_build_array(r.id, r.address, r.verified_at is not null and not r.pending,
-                                           extract(epoch from r.unverified_since), extract(epoch from r.failing_since),
-                                           c.rank) order by c.rank, c.since, r.id) as targets
+        select jsonb_agg(
+            jsonb_build_array(
+                r.id, r.address, r.verified_at is not null and not r.pending, extract(epoch from r.unverified_since),
+                extract(epoch from r.failing_since), extract(epoch from r.probed_at), c.rank)
+            order by c.rank, c.since, r.id) as targets
         from (
             select ar.recipient_id as id, 0 as rank, ar.created_at as since
             from alias_recipient ar where ar.alias_id = a.id
@@ -144,7 +146,7 @@ def _facts(row: TupleRow) -> Facts:
         return NOBODY if row[9] is None else Facts(alias=_alias(row))
     targets = row[26] or ()
     alias = _alias(row) if row[9] is not None else None
-    chosen = tuple(_target(item) for item in targets if item[5] == 0)
+    chosen = tuple(_target(item) for item in targets if item[6] == 0)
     amounts = [int(amount or 0) for amount in row[27]]
     return Facts(
         account=Account(AccountId(row[1]), *row[2:9]),
@@ -152,8 +154,8 @@ def _facts(row: TupleRow) -> Facts:
         parent=_parent(row),
         attached=chosen if alias is not None else (),
         keyed=chosen if alias is None else (),
-        parent_default=next((_target(item) for item in targets if item[5] == 1), None),
-        account_default=next((_target(item) for item in targets if item[5] == 2), None),
+        parent_default=next((_target(item) for item in targets if item[6] == 1), None),
+        account_default=next((_target(item) for item in targets if item[6] == 2), None),
         usage=Usage(*amounts),
         blocked_by=BlockedSenderId(row[28]) if row[28] is not None else None,
         has_block_list=row[29],
@@ -174,7 +176,7 @@ def _parent(row: TupleRow) -> Parent | None:
 
 
 def _target(item: Sequence[Any]) -> Target:
-    identity, address, verified, unverified_since, failing_since, _ = item
+    identity, address, verified, unverified_since, failing_since, probed_at, _ = item
     # Checked when it was stored, less strictly than what strangers write: some providers gave out `a..b@`.
     local, _, domain = address.rpartition("@")
     return Target(
@@ -183,4 +185,5 @@ def _target(item: Sequence[Any]) -> Target:
         verified,
         datetime.fromtimestamp(unverified_since, UTC),
         None if failing_since is None else datetime.fromtimestamp(failing_since, UTC),
+        None if probed_at is None else datetime.fromtimestamp(probed_at, UTC),
     )

@@ -9,7 +9,7 @@ from mailrelay.core.facts import AccountId, RecipientId, Target
 from mailrelay.store.database import Database
 
 _TARGETS = """
-    select id, address, verified_at is not null and not pending, unverified_since, failing_since
+    select id, address, verified_at is not null and not pending, unverified_since, failing_since, probed_at
     from recipient join unnest(%(uuids)s::uuid[]) with ordinality as asked(uuid, n) using (uuid)
     where account_id = %(account)s
     order by asked.n

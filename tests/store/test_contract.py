@@ -241,7 +241,9 @@ async def test_the_catch_all_account_gets_what_nobody_has(world: World) -> None:
 async def test_attached_recipients_come_in_the_order_of_attachment(world: World) -> None:
     second = await recipient(world, 1, "second@inbox2.example")
     third = await recipient(world, 1, "third@inbox3.example", verified_at=None, unverified_since=LATER)
-    pending = await recipient(world, 1, "fourth@inbox4.example", pending=True, failing_since=LATER)
+    pending = await recipient(
+        world, 1, "fourth@inbox4.example", pending=True, failing_since=LATER, probed_at=LATER + timedelta(days=1)
+    )
     number = await alias(world, "a1@alias.example")
     for attached in (third, second, pending, 1):
         await world.insert("alias_recipient", alias_id=number, recipient_id=attached)
@@ -250,6 +252,7 @@ async def test_attached_recipients_come_in_the_order_of_attachment(world: World)
     assert [target.verified for target in found] == [False, True, False, True]
     assert found[0].unverified_since == LATER
     assert [target.failing_since for target in found] == [None, None, LATER, None]
+    assert [target.probed_at for target in found] == [None, None, LATER + timedelta(days=1), None]
 
 
 async def test_the_parents_default_is_told_apart_from_the_accounts(world: World) -> None:

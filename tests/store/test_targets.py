@@ -1,6 +1,7 @@
 """Recipients that rules name, from PostgreSQL."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -33,6 +34,13 @@ async def test_they_come_in_the_order_they_are_asked_for(conn: Connection, datab
         ("second@inbox2.example", False),
         ("johndoe@inbox.example", True),
     ]
+
+
+async def test_it_is_known_since_when_they_fail_and_when_they_were_tried(conn: Connection, database: Database) -> None:
+    await conn.execute("update recipient set failing_since = '2026-01-06', probed_at = '2026-01-07'")
+    [found] = await TargetReader(database).read(AccountId(JOHN), [await uuid_of(conn, JOHN)])
+    assert found.failing_since is not None
+    assert found.probed_at == found.failing_since + timedelta(days=1)
 
 
 async def test_those_of_others_and_of_nobody_are_left_out(conn: Connection, database: Database) -> None:

@@ -506,7 +506,8 @@ def _without_extension(address: str) -> str:
 def _target(row: Row) -> Target:
     verified = row["verified_at"] is not None and not row["pending"]
     address = parse_address(row["address"])
-    return Target(RecipientId(row["id"]), address, verified, row["unverified_since"], row["failing_since"])
+    since = row["unverified_since"], row["failing_since"], row["probed_at"]
+    return Target(RecipientId(row["id"]), address, verified, *since)
 
 
 def _parent(kind: ParentKind, row: Row, *, off: bool = False) -> Parent:

@@ -42,11 +42,18 @@ from mailrelay.core.judge import (
 
 NOW = datetime(2026, 1, 6, 12, tzinfo=UTC)
 LIMITS = DefaultLimits()
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
-def target(number: int, *, verified: bool = True, since: datetime = NOW, failing: datetime | None = None) -> Target:
-    return Target(RecipientId(number), Address(f"r{number}", "inbox.example"), verified, since, failing)
+def target(
+    number: int,
+    *,
+    verified: bool = True,
+    since: datetime = NOW,
+    failing: datetime | None = None,
+    probed: datetime | None = None,
+) -> Target:
+    return Target(RecipientId(number), Address(f"r{number}", "inbox.example"), verified, since, failing, probed)
 
 
 R1, R2 = target(1), target(2)
@@ -199,13 +206,22 @@ def test_without_any_recipient_the_wait_begins_with_the_account(age: timedelta, 
 
 @pytest.mark.parametrize(("days", "reply"), [(4, "NOTREADY"), (5, "NEVERREADY")], ids=["2.2-19-4d", "2.2-19-5d"])
 def test_failing_recipients_get_five_days(days: int, reply: str) -> None:
-    failing = target(1, failing=NOW - timedelta(days=days))
+    failing = target(1, failing=NOW - timedelta(days=days), probed=NOW - MINUTE)
     assert verdict(replace(EXISTING, account_default=failing)) == Deny(reply, Reason.FAILING)
 
 
 def test_the_five_days_begin_when_the_last_one_failed() -> None:
-    facts = replace(EXISTING, attached=(target(1, failing=NOW - timedelta(days=9)), target(2, failing=NOW - MINUTE)))
+    facts = replace(
+        EXISTING, attached=(target(1, failing=NOW - 9 * DAY, probed=NOW - MINUTE), target(2, failing=NOW - MINUTE))
+    )
     assert verdict(facts) == Deny("NOTREADY", Reason.FAILING)
+
+
+def test_7_5_when_all_are_failing_mail_is_taken_for_the_one_that_is_to_be_tried() -> None:
+    due = target(1, failing=NOW - 9 * DAY, probed=NOW - DAY)
+    assert verdict(replace(EXISTING, account_default=due)) == Deliver(ACCOUNT, ALIAS, None, (due,))
+    facts = replace(EXISTING, attached=(target(2, failing=NOW - MINUTE), due))
+    assert verdict(facts) == Deliver(ACCOUNT, ALIAS, None, (due,))
 
 
 # -- Limits --------------------------------------------------------------------------------------------------------
@@ -446,6 +462,23 @@ def test_who_receives(facts: Facts, receive: tuple[Target, ...]) -> None:
     assert choose_targets(facts) == receive
 
 
+@pytest.mark.parametrize(
+    ("failing", "receive"),
+    [
+        pytest.param(target(1, failing=NOW - DAY), True, id="a-day-after-it-failed"),
+        pytest.param(target(1, failing=NOW - DAY + MINUTE), False, id="not-yet"),
+        pytest.param(target(1, failing=NOW - 9 * DAY, probed=NOW - DAY), True, id="a-day-after-the-last-try"),
+        pytest.param(target(1, failing=NOW - 9 * DAY, probed=NOW - DAY + MINUTE), False, id="tried-today"),
+        pytest.param(target(1, failing=NOW - MINUTE, probed=NOW - 99 * DAY), False, id="tried-when-it-failed-before"),
+        pytest.param(target(1, verified=False, failing=NOW - 9 * DAY), False, id="unverified"),
+    ],
+)
+def test_12_6_171_a_failing_one_is_tried_once_a_day_beside_the_others(failing: Target, receive: bool) -> None:
+    facts = replace(EXISTING, attached=(failing, R2))
+    assert choose_targets(facts, NOW) == ((failing, R2) if receive else (R2,))
+    assert choose_targets(facts) == (R2,)
+
+
 def test_at_most_ten_receive() -> None:
     assert len(choose_targets(replace(EXISTING, attached=tuple(map(target, range(1, 15)))))) == 10
 
@@ -482,6 +515,7 @@ _TARGETS = st.builds(
     verified=st.booleans(),
     since=_TIMES,
     failing=st.none() | _TIMES,
+    probed=st.none() | _TIMES,
 )
 _FACTS = st.builds(
     Facts,

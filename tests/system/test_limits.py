@@ -110,11 +110,13 @@ def test_12_1_40_an_unverified_recipient_keeps_mail_waiting_for_three_days(scena
 def test_2_2_19_failing_recipients_keep_mail_waiting_for_five_days(scenario: Scenario) -> None:
     person = scenario.person()
     address = scenario.alias(person)
-    moved = "update recipient set failing_since = now() - %s::interval where account_id = %s"
+    moved = "update recipient set failing_since = now() - %s::interval, probed_at = now() where account_id = %s"
     scenario.sql(moved, "4 days 23 hours", person.account)
     assert scenario.answer(address) == NOTREADY
     scenario.sql(moved, "5 days", person.account)
     assert scenario.answer(address) == NEVERREADY
+    scenario.sql("update recipient set probed_at = now() - interval '1 day' where account_id = %s", person.account)
+    assert scenario.answer(address) == ACCEPTED  # to see whether it works again
 
 
 @pytest.mark.parametrize(

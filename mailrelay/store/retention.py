@@ -2,28 +2,20 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import LiteralString
 
-from psycopg import AsyncConnection, InterfaceError, OperationalError
-from psycopg.rows import TupleRow
-
-from mailrelay.core.errors import Unavailable
 from mailrelay.core.retention import Batch, Kind
+from mailrelay.store.leader import Leader
 
 # Any number will do that no other program locks in this database: "mrretn" in ASCII.
-_LEAD = "select pg_try_advisory_lock(120338312950894)"
-
-# Whatever the planner believes about a table that has just grown: every statement here walks an index.
-_SETTINGS = (
-    "-c enable_seqscan=off -c max_parallel_workers_per_gather=0 -c jit=off -c statement_timeout=60s -c lock_timeout=10s"
-)
+_LOCK = 120338312950894
 
 # Every statement below gives: rows touched, the position that the next one shall get, whether more is left. They take
 # a position ('': the beginning), so that a long sweep does not pass over its own dead rows again and again.
 # `= any (array(…))`, as a join might be planned as a scan of the whole table.
 
 
-def _by_age(table: str, stamp: str, also: str = "true") -> str:
+def _by_age(table: LiteralString, stamp: LiteralString, also: LiteralString = "true") -> LiteralString:
     """Deletes the oldest rows by an indexed time."""
     return f"""
         with old as (
@@ -40,7 +32,7 @@ def _by_age(table: str, stamp: str, also: str = "true") -> str:
 
 
 # Some tables have no index on `at`, but ids rise with time: their oldest rows are the first of the primary key.
-def _page(table: str, columns: str = "id, at") -> str:
+def _page(table: LiteralString, columns: LiteralString = "id, at") -> LiteralString:
     return f"""
     page as (
         select {columns} from {table} where id > coalesce(nullif(%(after)s, ''), '0')::bigint
@@ -49,7 +41,7 @@ def _page(table: str, columns: str = "id, at") -> str:
     """
 
 
-def _by_id(table: str) -> str:
+def _by_id(table: LiteralString) -> LiteralString:
     """Deletes the oldest rows by their ids."""
     return f"""
     with {_page(table)}, gone as (
@@ -62,7 +54,7 @@ def _by_id(table: str) -> str:
 
 # The next position is before the first row that was too young, not after the last one that was old enough: ids rise
 # with time only nearly, as transactions that began early may insert late.
-_QUEUED = f"""
+_QUEUED: LiteralString = f"""
     with {_page("ledger", "id, at, outcome")}, ended as (
         update ledger set outcome = 'failed', reason = 'expired_in_queue', finished_at = now()
         where id = any (array(select id from page where at < %(before)s and outcome = 'queued'))
@@ -74,7 +66,7 @@ _QUEUED = f"""
            (select count(*) from page where at < %(before)s) = %(limit)s
 """
 
-_SWEEPS: Mapping[Kind, str] = {
+_SWEEPS: Mapping[Kind, LiteralString] = {
     Kind.OUTBOUND: _by_age("outbound", "created_at"),
     # Passes over three months of bandwidth: some per account and month, so cheaper than one more index on every mail.
     Kind.RATE_WINDOW: _by_age("rate_window", "window_start", "kind not in ('bandwidth', 'bounce')"),
@@ -102,11 +94,10 @@ _SWEEPS: Mapping[Kind, str] = {
 # A stored message is up to some 10 000 rows of 2 kB behind the scenes.
 _HEAVY = frozenset({Kind.STORED_MESSAGE, Kind.FAILED_DELIVERY})
 
-# `search` halves the primary key until it stands at the first row that is young enough: 24 look-ups among 10 million
-# rows, where reading them all would take seconds. It aims ten minutes too early, as ids rise with time only nearly;
-# the last condition then sorts exactly.
-_OUTCOMES = """
-    with recursive search (low, high) as (
+# Halves the primary key until it stands at the first row that is young enough: 24 look-ups among 10 million rows, where
+# reading them all would take seconds. It aims ten minutes too early, as ids rise with time only nearly.
+FIRST_SINCE: LiteralString = """
+    search (low, high) as (
         select coalesce((select min(id) from ledger), 0), coalesce((select max(id) from ledger), 0) + 1
         union all
         select case when probe.at < aim then probe.id + 1 else low end,
@@ -116,6 +107,11 @@ _OUTCOMES = """
              lateral (select id, at from ledger where id >= middle order by id limit 1) probe
         where low < high
     )
+"""
+
+# The last condition sorts exactly.
+_OUTCOMES: LiteralString = f"""
+    with recursive {FIRST_SINCE}
     select outcome, count(*) from ledger
     where id >= (select max(low) from search) and at >= %(since)s
     group by outcome
@@ -126,57 +122,27 @@ class RetentionStore:
     """The worker's own connection. Every method raises Unavailable when the database is in trouble."""
 
     def __init__(self, dsn: str, batch_rows: int = 5000) -> None:
-        self._dsn = dsn
         self._batch_rows = batch_rows
-        self._conn: AsyncConnection[TupleRow] | None = None
-        self._leading = False
+        self._leader = Leader(dsn, _LOCK, "worker")
 
     async def lead(self) -> bool:
         """True: this process is the one that clears away, until its connection ends. Connects when needed.
 
-        The lock belongs to the session, as the whole work takes many transactions; so behind a pooler that shares
-        sessions several may lead. They would disturb each other no more than mail does.
+        Several that did would disturb each other no more than mail does.
         """
-        if self._conn is None:
-            try:
-                self._conn = await AsyncConnection.connect(
-                    self._dsn,
-                    autocommit=True,
-                    application_name="mailrelay worker",
-                    connect_timeout=10,
-                    tcp_user_timeout=60_000,
-                    options=_SETTINGS,
-                )
-            except OperationalError as error:
-                raise Unavailable(f"database: {type(error).__name__}") from error
-        if not self._leading:
-            [(self._leading,)] = await self._rows(_LEAD, {})
-        else:
-            await self._rows("select 1", {})  # still connected, hence still the leader
-        return self._leading
+        return await self._leader.lead()
 
     async def sweep(self, kind: Kind, before: datetime, position: str) -> Batch:
         """One step: what is older than `before`, from a position on ('': the beginning)."""
         limit = max(1, self._batch_rows // 50) if kind in _HEAVY else self._batch_rows
-        [row] = await self._rows(_SWEEPS[kind], {"before": before, "after": position, "limit": limit})
+        [row] = await self._leader.rows(_SWEEPS[kind], {"before": before, "after": position, "limit": limit})
         rows, next_position, more = row
         return Batch(rows, position if next_position is None else next_position, more)
 
     async def outcomes(self, since: datetime) -> Mapping[str, int]:
         """The number of ledger rows by outcome, of those that came since."""
-        return dict(await self._rows(_OUTCOMES, {"since": since}))
+        return {row[0]: row[1] for row in await self._leader.rows(_OUTCOMES, {"since": since})}
 
     async def close(self) -> None:
         """Give up the lead; another `lead` connects again."""
-        conn, self._conn, self._leading = self._conn, None, False
-        if conn is not None:
-            await conn.close()
-
-    async def _rows(self, query: str, values: Mapping[str, Any]) -> list[Any]:
-        if self._conn is None:
-            raise Unavailable("database: not connected")
-        try:
-            return await (await self._conn.execute(query, values)).fetchall()
-        except (OperationalError, InterfaceError) as error:
-            await self.close()
-            raise Unavailable(f"database: {type(error).__name__}") from error
+        await self._leader.close()

@@ -58,3 +58,5 @@ JOBS_DUE = Gauge("mailrelay_jobs_due", "Jobs that should be under way, or are.")
 JOBS_OLDEST_SECONDS = Gauge("mailrelay_jobs_oldest_seconds", "How long the oldest of them has been due.")
 # Whom do we tell, and of what are people spared? outcome: sent, failed, suppressed (too many), unwanted, undeliverable.
 NOTICES = Counter("mailrelay_notices", "Notifications by what came of them.", ["code", "outcome"])
+# What is done with signed links, and how many are refused? action: as in their path, none for others; status: of HTTP.
+LINKS = Counter("mailrelay_links", "Requests to signed links.", ["action", "status"])

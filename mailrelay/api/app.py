@@ -5,12 +5,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mailrelay.api.pages import Pages
 from mailrelay.api.problem import translate
 from mailrelay.health import Health, exposition, report
 
 
-def build(health: Health) -> Starlette:
-    """The application. health: also called in other threads."""
+def build(health: Health, pages: Pages | None = None) -> Starlette:
+    """The application. health: also called in other threads; pages: of signed links, None if there are no links."""
 
     # Not coroutines, so that they run in threads: a scrape takes milliseconds, which other requests need not wait for.
     def healthz(_: Request) -> Response:
@@ -21,7 +22,8 @@ def build(health: Health) -> Starlette:
         content_type, body = exposition(request.headers.get("Accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
-    app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics)])
+    signed = pages.routes() if pages is not None else []
+    app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics), *signed])
     app.router.redirect_slashes = False  # an unknown path is 404, not a guess
     translate(app)
     return app

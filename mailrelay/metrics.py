@@ -60,3 +60,18 @@ JOBS_OLDEST_SECONDS = Gauge("mailrelay_jobs_oldest_seconds", "How long the oldes
 NOTICES = Counter("mailrelay_notices", "Notifications by what came of them.", ["code", "outcome"])
 # What is done with signed links, and how many are refused? action: as in their path, none for others; status: of HTTP.
 LINKS = Counter("mailrelay_links", "Requests to signed links.", ["action", "status"])
+# Do webhooks get their events? event: of the list in core/webhooks.py; result: delivered, failed (it is tried again).
+WEBHOOK_DELIVERIES = Counter("mailrelay_webhook_deliveries", "Attempts to deliver an event.", ["event", "result"])
+# How late are they? scope: installation, account.
+WEBHOOK_LAG_SECONDS = Gauge(
+    "mailrelay_webhook_lag_seconds", "Age of the oldest event that a webhook waits for.", ["scope"]
+)
+# Which receivers were away for so long that nobody asks any more? A log line names each.
+WEBHOOKS_GIVEN_UP = Counter("mailrelay_webhooks_given_up", "Webhooks switched off after a week of failures.")
+# What does Postfix' log tell? event: rejection (for an owner to see), known (we had refused it ourselves), surplus (too
+# many to write down), sent, deferred, bounced (copies of ours).
+MAILLOG_EVENTS = Counter("mailrelay_maillog_events", "Events found in the mail log.", ["event"])
+# Is the log read as fast as it is written? Of the last line that told something, when it was dealt with.
+MAILLOG_BEHIND = Gauge("mailrelay_maillog_behind_seconds", "Age of what was last read in the mail log.")
+# Can messages be kept until their copies have arrived? step: keep, take, drop, sweep.
+SPOOL_TROUBLE = Counter("mailrelay_spool_trouble", "Failed steps with spooled messages.", ["step"])

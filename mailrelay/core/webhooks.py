@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import NamedTuple, NewType
 from uuid import UUID
 
+from mailrelay.core.facts import AccountId
+
 WebhookId = NewType("WebhookId", int)
 
 PING = "ping"  # sent when somebody asks whether the receiver works; stored nowhere
@@ -64,15 +66,16 @@ class Entry:
 class Webhook:
     """A receiver, as deliveries need it.
 
-    secret: None if the key is gone that it was encrypted with. of_account: an account's, not the installation's.
-    failures: attempts in a row that failed.
+    account: None for the installation's, which hears of everybody. events: none for all. secret: None if the key is
+    gone that it was encrypted with. failures: attempts in a row that failed.
     """
 
     id: WebhookId
     uuid: UUID
+    account: AccountId | None
     url: str
+    events: tuple[str, ...]
     secret: str | None = field(repr=False)
-    of_account: bool
     position: Position
     failures: int
 

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import NewType
 from uuid import UUID
 
-from mailrelay.core.facts import AccountId, AliasId
+from mailrelay.core.errors import Absent, Conflict
+from mailrelay.core.facts import AccountId, AliasId, Reason
 from mailrelay.core.ledger import IngressKey, OutboundId
 
 FailedId = NewType("FailedId", int)
@@ -18,6 +19,7 @@ FailedId = NewType("FailedId", int)
 KEPT_FOR = timedelta(days=7)
 
 INBOUND_REJECTION = "IR"
+MAX_RECIPIENTS = 10  # of a resend
 
 # What addy calls its codes (addy-api.md section 2.11).
 _TEXTS: Mapping[str, str] = MappingProxyType(
@@ -49,6 +51,22 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
 )
 
 
+class NotStored(Absent):
+    """Of a failed delivery there is the record only."""
+
+
+class AlreadyResent(Conflict):
+    """A message is resent once."""
+
+
+class NotForward(Conflict):
+    """What the alias' recipients never were to have, or whose alias is gone, cannot be resent."""
+
+
+class BadRecipients(Conflict):
+    """Somebody to resend to is no verified recipient of the account, or there are too many."""
+
+
 class FailedType(StrEnum):
     """What a record is derived to be; lists can be had of one of them."""
 
@@ -64,7 +82,8 @@ class FailedRecord:
     id: of commands; uuid: of the APIs. account: its name or implicit mailbox. alias, recipient: addresses; None if
     there is none, or it is gone. sender: `<>` for the null sender; sender, destination, subject: '' if unknown, or if
     the key that they were encrypted with is gone. partial: of the message only a part is stored. queue_id: of the
-    message as it came in.
+    message as it came in. held: it was never sent and waits for its owner's decision. alias_deleted: the alias is a
+    tombstone.
     """
 
     id: FailedId
@@ -94,6 +113,8 @@ class FailedRecord:
     attempted_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    held: bool = False
+    alias_deleted: bool = False
 
     @property
     def type(self) -> FailedType:
@@ -116,12 +137,20 @@ class FailedRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedPage:
+    """Some records, the newest first, and how many there are in all."""
+
+    records: tuple[FailedRecord, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class FailedMessage:
     """A stored message that is to be sent again, and what is known of the copy that failed.
 
-    held: it was never sent, so that sending it is a release. alias: its address. rcpt: as addressed at its arrival,
-    '' if the ledger knows no more; sender, client: of its envelope, likewise. author: of the record, '' for none.
-    content: the message as it came in, or the copy `outbound_id` as a report returned it; never to be trusted.
+    alias: its address. outbound_id: of the copy; destination: where it went. rcpt: as addressed when it arrived, '' if
+    the ledger knows no more; sender, client, queue_id, message_id: of that arrival, likewise. author: of the record,
+    '' for none. content: the message as it came in, or the copy as a report returned it, which is never to be trusted.
     evidence: value of the ingress header, b"" for none. attempted_at: when it was sent in vain.
     """
 
@@ -130,7 +159,6 @@ class FailedMessage:
     account_id: AccountId
     alias_id: AliasId
     alias: str
-    held: bool
     outbound_id: OutboundId | None
     destination: str
     author: str
@@ -143,6 +171,37 @@ class FailedMessage:
     partial: bool
     evidence: bytes
     attempted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """What came of a resend. copies: handed to Postfix now; failed: why one never will be.
+
+    returned: the message was what a report had returned, so that it differs from what its author sent; partial: the
+    report had cut it.
+    """
+
+    id: FailedId
+    copies: int
+    failed: Reason | None = None
+    returned: bool = False
+    partial: bool = False
+
+
+def check_resend(record: FailedRecord) -> None:
+    """What forbids a resend, in the order of the API (addy-api.md N12).
+
+    Raises NotStored, AlreadyResent and NotForward.
+    """
+    number = f"failed delivery {record.id}"
+    if not record.is_stored:
+        raise NotStored(f"of {number} only the record is kept, the message is not")
+    if record.resent:
+        raise AlreadyResent(f"{number} has already been resent")
+    if record.email_type != "F":
+        raise NotForward(f"{number} is no forward ({record.email_type_text}); only forwards can be resent")
+    if record.alias_uuid is None or record.alias_deleted:
+        raise NotForward(f"the alias of {number} was deleted; only forwards of an alias can be resent")
 
 
 def record_uuid(kind: str, number: int) -> UUID:

@@ -12,7 +12,8 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from mailrelay.core.errors import Unavailable
 
 # Our statements look up a few keys: a generic plan of index probes is always right, and compiling never pays. As the
-# planner does not know how many keys there will be, it would rather read the smaller tables whole.
+# planner does not know how many keys there will be, it would rather read the smaller tables whole, or everybody's rows
+# in the order that is wanted for somebody's.
 _SETTINGS = " ".join(
     f"-c {setting}"
     for setting in (
@@ -21,6 +22,7 @@ _SETTINGS = " ".join(
         "enable_seqscan=off",
         "enable_hashjoin=off",
         "enable_mergejoin=off",
+        "enable_incremental_sort=off",
     )
 )
 # A host that vanished without a word would hold up a statement, and all that wait behind it, for a quarter of an hour.

@@ -281,3 +281,24 @@ def test_a_day_begins_at_midnight_utc() -> None:
 def test_1_7_an_opaque_reverse_address_is_looked_up() -> None:
     rcpt = "R-" + "A" * 16 + "@own.example"
     assert result(rcpt) == AskReverse(parse_address(rcpt))
+
+
+UNSUBSCRIBE = "50c9e585-e7f5-41c4-9016-9014c15454bc@unsubscribe.alias.example"
+
+
+@pytest.mark.parametrize("rcpt", [UNSUBSCRIBE, UNSUBSCRIBE.upper()])
+@pytest.mark.parametrize("sender", ["news@shop.example", ""])
+def test_row_185_aliases_can_be_deactivated_by_mail(rcpt: str, sender: str) -> None:
+    assert result(rcpt, sender) == Accept()
+
+
+@pytest.mark.parametrize(
+    "rcpt", ["list@unsubscribe.alias.example", "x" + UNSUBSCRIBE, "postmaster@unsubscribe.alias.example"]
+)
+def test_nothing_else_is_at_the_domain_for_unsubscribing(rcpt: str) -> None:
+    assert result(rcpt) == Refusal("UNKNOWN", Reason.UNKNOWN)
+
+
+def test_only_shared_domains_have_such_addresses() -> None:
+    assert result(UNSUBSCRIBE.replace("unsubscribe.", "u1.")) != Accept()
+    assert result(UNSUBSCRIBE.replace("unsubscribe.", "bounces.").replace("alias", "relay")) != Accept()

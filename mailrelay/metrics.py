@@ -75,3 +75,10 @@ MAILLOG_EVENTS = Counter("mailrelay_maillog_events", "Events found in the mail l
 MAILLOG_BEHIND = Gauge("mailrelay_maillog_behind_seconds", "Age of what was last read in the mail log.")
 # Can messages be kept until their copies have arrived? step: keep, take, drop, sweep.
 SPOOL_TROUBLE = Counter("mailrelay_spool_trouble", "Failed steps with spooled messages.", ["step"])
+# What is made of the ledger for owners to see? what: record (failed deliveries), notice.
+CHRONICLE_TOLD = Counter("mailrelay_chronicle_told", "What the chronicle made of ledger entries.", ["what"])
+# Do owners hear of their mail soon? 0 where it reads everything that is old enough.
+CHRONICLE_BEHIND = Gauge("mailrelay_chronicle_behind_seconds", "Age of the ledger entry last read, if others wait.")
+# Who calls our mail spam, and what follows? type: F, R, S, N, unknown (of no copy); effect: counted, repeated, blocked
+# (a sender for an alias), suspended (replies and sends of an account).
+COMPLAINTS = Counter("mailrelay_complaints", "Complaints about spam.", ["type", "effect"])

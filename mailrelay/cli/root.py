@@ -42,6 +42,7 @@ _COMMANDS = {
     "handle": _Entry("mailrelay.cli.handles", "handle", "Names reserved on all shared domains."),
     "block": _Entry("mailrelay.cli.bans", "block", "An account's own block list."),
     "ban": _Entry("mailrelay.cli.bans", "ban", "Server-wide bans."),
+    "webhook": _Entry("mailrelay.cli.webhooks", "webhook", "Programs that hear of events."),
     "held": _Entry("mailrelay.cli.held", "held", "Mail that was quarantined or held."),
     "trace": _Entry("mailrelay.cli.stories", "trace", "What became of a message."),
     "explain": _Entry("mailrelay.cli.stories", "explain", "What would become of a message."),

@@ -9,6 +9,8 @@ from mailrelay.core.header import Message, split
 from mailrelay.wire.parts import Part, decoded, first_text, multiparts, one_line, opened, text_of
 from mailrelay.wire.report import returned_with
 
+PREFIX = "X-Mailrelay-"
+
 # A complaint has one message with it, of which only the header matters.
 _MAX_OCTETS = 1 << 20
 _MAX_TEXT_OCTETS = 2048
@@ -20,23 +22,24 @@ _MARKS = (b"x-arf", b"x-xarf")
 _RECIPIENT_FIELDS = (b"x-hmxmroriginalrecipient", b"x-original-recipient")
 
 
-def read(content: bytes) -> Complaint | None:
+def read(content: bytes, prefix: str = PREFIX) -> Complaint | None:
     """The complaint that a message is, None if it is none. Never raises.
 
-    Takes what has no report part, too, if it says what it is and has the message, or its header, attached.
+    Takes what has no report part, too, if it says what it is and has the message, or its header, attached. prefix: of
+    our own header fields.
     """
     root = opened(content[:_MAX_OCTETS])
-    return structured(root) or _unstructured(root)
+    return structured(root, prefix) or _unstructured(root, prefix)
 
 
-def structured(root: Part) -> Complaint | None:
+def structured(root: Part, prefix: str = PREFIX) -> Complaint | None:
     """The complaint in a message of type multipart/report; report-type=feedback-report, or with such a part."""
     for multipart in multiparts(root):
         report = next((part for part in multipart.parts if part.kind == _REPORT_TYPE), None)
         if report is not None or (multipart.depth == 0 and is_feedback(root)):
             # Some begin with an empty line.
             fields = split(decoded(report).lstrip(b"\r\n") if report is not None else b"")
-            return _complaint(fields, _header(multipart.parts))
+            return _complaint(fields, _header(multipart.parts), prefix)
     return None
 
 
@@ -45,7 +48,7 @@ def is_feedback(root: Part) -> bool:
     return root.kind == "multipart/report" and root.params.get(b"report-type", b"").lower() == b"feedback-report"
 
 
-def _unstructured(root: Part) -> Complaint | None:
+def _unstructured(root: Part, prefix: str) -> Complaint | None:
     parts = next((multipart.parts for multipart in multiparts(root)), ())
     header = _header(parts)
     if not header:
@@ -55,10 +58,10 @@ def _unstructured(root: Part) -> Complaint | None:
     said = f"{subject}\n{text_of(first_text(root), _MAX_TEXT_OCTETS)}".lower()
     if not marked and not any(words in said for words in _WORDS):
         return None
-    return _complaint(split(b"Feedback-Type: abuse\r\n"), header)
+    return _complaint(split(b"Feedback-Type: abuse\r\n"), header, prefix)
 
 
-def _complaint(fields: Message, header: bytes) -> Complaint:
+def _complaint(fields: Message, header: bytes, prefix: str) -> Complaint:
     original = split(header)
     recipients = _values(fields, b"original-rcpt-to", b"removal-recipient")
     return Complaint(
@@ -70,7 +73,7 @@ def _complaint(fields: Message, header: bytes) -> Complaint:
         reported_domains=_values(fields, b"reported-domain"),
         header=header,
         return_path=_address(_first(original, b"return-path")),
-        mailrelay_id=_first(original, b"x-mailrelay-id"),
+        mailrelay_id=_first(original, f"{prefix}id".lower().encode("ascii")),
         feedback_id=_first(original, b"feedback-id"),
     )
 

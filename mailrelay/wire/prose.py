@@ -1,0 +1,244 @@
+"""Bounces that mail systems write for people, without a part for machines (spec section 7.3).
+
+Exim, qmail, old sendmail and Exchange, and many providers. The text is looked through line by line for what was not
+delivered and for the code that the receiver answered with; flufl.bounce knows forms that are seen no more.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.message import Message as Email
+
+from flufl.bounce import all_failures
+
+from mailrelay.core import phrase
+from mailrelay.core.bounce import Failure, News, Returned, enhanced_code, failure
+from mailrelay.core.header import split
+from mailrelay.wire import bouncewords as words
+from mailrelay.wire.parts import Part, decoded, first_text, multiparts, one_line, text_of
+from mailrelay.wire.report import returned_with
+
+TEXT_OCTETS = 16_384
+
+_MAX_RECIPIENTS = 50
+_MAX_LINE_CHARS = 400
+_MAX_FIELD_OCTETS = 1000
+
+_ADDRESS = re.compile(r"[^\s<>@'\"\[\](),;:]{1,64}+@[\w.-]++")
+# <bob@inbox.example>: as qmail, Courier and many others begin what they say about a recipient.
+_BRACKETED_LINE = re.compile(r"[ \t]*+<([^\s<>@]++@[^\s<>@]++)>[ \t]*+(:?)")
+# bob@inbox.example, perhaps marked up or behind one or two words and a colon, such as To:
+_PLAIN_LINE = re.compile(
+    r"[\s<>'\"*\[(-]*+(?:([a-z ]{2,25}+):[ \t]*+)?[<'\"\[(]*+([^\s<>@'\"\[\](),;:]{1,64}+@[\w.-]++)", re.I
+)
+_OTHERS = re.compile(r"(?:from|sender|reply|contact|message id|subject|questions?|support)", re.I)
+# Not a number of something, nor part of a longer one.
+_REPLY = re.compile(
+    r"(?<![\w.:/+#,-])#?([45][0-5][0-9])(?![\w./%,]|-[0-9]| ?(?:[kmg]b|bytes|octets|sec|min|hours)\b)", re.I
+)
+_BOTH_CODES = re.compile(r"(?<![\w.])[45][0-5][0-9][ -]#?[45]\.[0-7]\.[0-9]{1,3}(?![\w.])")
+_BLANKS = re.compile(r"[^\S\n]{3,}+")
+_HOST = re.compile(
+    r"(?:\bhost|while talking to|connected to|remote (?:mail )?server|\bby|gateway|server at)[ \t]++"
+    r"([a-z0-9-]{1,63}+(?:\.[a-z0-9-]{1,63}+){1,10}+)",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hints:
+    """What speaks for a bounce besides its text."""
+
+    null: bool  # the envelope sender
+    daemon: bool  # mail software wrote it
+    titled: bool  # the subject says so
+
+
+def is_daemons(root: Part) -> bool:
+    """Whether mail says that mail software wrote it: the From is MAILER-DAEMON, postmaster or the like."""
+    return words.DAEMON.search((root.message.first(b"from") or b"")[:_MAX_FIELD_OCTETS].decode("latin-1")) is not None
+
+
+def read(root: Part, sender: str, *, report: bool = False) -> tuple[Failure, ...] | News | None:
+    """The failures in mail without a status part, at least one; News for a delay, None if it is no bounce.
+
+    Never raises. sender: of the envelope, '' is null. report: the mail says by its type that it is one, so only how it
+    ended is left to find.
+    """
+    daemon = is_daemons(root)
+    if not (report or daemon or not sender):
+        return None
+    subject = phrase.decoded((root.message.first(b"subject") or b"")[:_MAX_FIELD_OCTETS])
+    titled = words.TITLE.search(subject) is not None and not words.ANSWER.match(subject)
+    hints = _Hints(not sender, daemon, titled)
+    own = _own_text(root)
+    flat = " ".join(own.split())
+    named = _listed(root)
+    if not (report or named or _is_bounce(own, flat, hints)):
+        return None
+    if not named and _is_news(flat, subject):
+        return News()
+    named = named or _bracketed(own)
+    if not named:
+        temporary, named = _guessed(root, own, subject)
+        if temporary and not named:
+            return News()
+    return _failures(own, named or _plain(own))
+
+
+def codes_of(root: Part, recipients: Sequence[str]) -> Mapping[str, str]:
+    """What the text of a report says about recipients, of those for whom it quotes a code."""
+    said = _failures(_own_text(root), recipients)
+    return {one.recipient: one.code for one in said if one.recipient and _coded([one.code])}
+
+
+def returned(root: Part) -> Returned | None:
+    """What came back with a bounce: in a part of its own, or behind the text. None if nothing did."""
+    for multipart in multiparts(root):
+        if (back := returned_with(multipart.parts, closed=multipart.closed)) is not None:
+            return back
+    part = first_text(root)
+    octets = decoded(part, len(part.message.content))
+    found = words.COPY_OCTETS.search(octets[:TEXT_OCTETS])
+    if found is None:
+        return None
+    copy = split(octets[found.end() :].lstrip(b"\r\n"))
+    header = copy.content[: copy.header_end]
+    if not {field.name for field in copy.fields} & {b"from", b"received", b"message-id", b"subject"}:
+        return None
+    # Only at the end of the whole mail is what follows the text all of it.
+    whole = part is root and copy.body and not words.CUT.search(octets[: found.end()] + copy.body[-300:])
+    return Returned(header, copy.content if whole else None)
+
+
+def _own_text(root: Part) -> str:
+    """The text without the copy of a message behind it."""
+    text = text_of(first_text(root), TEXT_OCTETS)
+    found = words.COPY.search(text)
+    return text[: found.start()] if found else text
+
+
+def _is_bounce(own: str, flat: str, hints: _Hints) -> bool:
+    """Automatic answers come from the null sender, too, and some quote codes."""
+    if hints.daemon and (hints.null or hints.titled):
+        return True
+    says = words.FAILED.search(flat) is not None
+    code = bool(enhanced_code(own) or _REPLY.search(own))
+    if hints.titled:
+        return hints.null and (says or code)
+    return hints.null and (_BOTH_CODES.search(own) is not None or (says and code))
+
+
+def _is_news(flat: str, subject: str) -> bool:
+    if words.FINAL.search(flat):
+        return False
+    if words.DELAYED_TITLE.search(subject) or words.NOT_YET.search(flat):
+        return True
+    return words.DELIVERED.search(flat) is not None and not words.FAILED.search(flat)
+
+
+def _listed(root: Part) -> tuple[str, ...]:
+    """The recipients in the field that Exim writes."""
+    value = one_line(b",".join(root.message.values(b"x-failed-recipients")))
+    found = (address.strip().removeprefix("<").removesuffix(">") for address in value.split(","))
+    return tuple(dict.fromkeys(address for address in found if "@" in address))[:_MAX_RECIPIENTS]
+
+
+def _bracketed(own: str) -> tuple[str, ...]:
+    """The recipients that begin a line, in brackets; without colons all of them, as quotations look so as well."""
+    found = [match for line in own.split("\n") if (match := _BRACKETED_LINE.match(line))]
+    marked = [match[1] for match in found if match[2]] or [match[1] for match in found]
+    return tuple(dict.fromkeys(marked))[:_MAX_RECIPIENTS]
+
+
+def _plain(own: str) -> tuple[str, ...]:
+    """The recipient that begins a line: the first one that a code follows, else the first one."""
+    found: list[str] = []
+    for line in own.split("\n"):
+        match = _PLAIN_LINE.match(line)
+        if match and not (match[1] and _OTHERS.search(match[1])) and not words.DAEMON.search(match[2]):
+            found.append(match[2].rstrip("."))
+    names = tuple(dict.fromkeys(found))[:_MAX_RECIPIENTS]
+    sections = _sections(own.split("\n"), names)
+    return next(((name,) for name in names if _coded(sections.get(name, ()))), names[:1])
+
+
+def _guessed(root: Part, own: str, subject: str) -> tuple[bool, tuple[str, ...]]:
+    """What flufl.bounce finds: whether there is a delay, and who failed.
+
+    It is slow and tries patterns that take quadratic time, so it gets short lines of a short text.
+    """
+    lines = [line[:_MAX_LINE_CHARS] for line in own.split("\n")]
+    text = Email()
+    text.set_payload(_BLANKS.sub("  ", "\n".join(lines)).encode("ascii", "replace").decode("ascii"))
+    mail = Email() if root.kind == "multipart/mixed" else text
+    mail["Subject"] = subject
+    for name in ("From", "X-Mailer"):
+        mail[name] = one_line((root.message.first(name.lower().encode("ascii")) or b"")[:_MAX_LINE_CHARS])
+    if mail is not text:
+        mail["Content-Type"] = "multipart/mixed"
+        mail.attach(text)
+    try:
+        temporary, permanent = all_failures(mail)
+    except Exception:  # its heuristics stumble in ways of their own
+        return False, ()
+    named = sorted(address.decode("ascii", "replace") for address in permanent)
+    return bool(temporary), tuple(name for name in named if _ADDRESS.fullmatch(name))[:_MAX_RECIPIENTS]
+
+
+def _failures(own: str, named: Sequence[str]) -> tuple[Failure, ...]:
+    """A failure for each recipient, or one for nobody in particular."""
+    lines = own.split("\n")
+    sections = _sections(lines, named)
+    everything = _paragraphs(lines)
+    general = _coded(everything)
+    failures = []
+    for name in named or ("",):
+        paragraphs = sections.get(name, ())
+        said = _coded(paragraphs) or general or next((text for text in map(_unnamed, paragraphs) if text), "")
+        code = _from_reply(_unnamed(said))
+        host = _HOST.search(" ".join([*paragraphs[:3], said])[:2000])
+        failures.append(failure(enhanced_code(code), code, host[1] if host else "", name))
+    return tuple(failures)
+
+
+def _sections(lines: Sequence[str], named: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """What is said about each recipient, in paragraphs: from the line that names it to the next such line."""
+    starts: dict[str, int] = {}
+    waiting = {name.lower(): name for name in named}
+    for number, line in enumerate(lines):
+        for address in _ADDRESS.findall(line.lower())[:_MAX_RECIPIENTS]:
+            if (name := waiting.pop(address.rstrip("."), None)) is not None:
+                starts[name] = number
+    order = sorted({*starts.values(), len(lines)})
+    return {name: _paragraphs(lines[start : order[order.index(start) + 1]]) for name, start in starts.items()}
+
+
+def _paragraphs(lines: Sequence[str]) -> list[str]:
+    """Paragraphs, each on one line; what an indented or bulleted line begins stays with the lines before it."""
+    found: list[list[str]] = [[]]
+    for line in lines:
+        stripped = line.strip()
+        if stripped:
+            found[-1].append(stripped)
+        elif found[-1]:
+            found.append([])
+    return [" ".join(one) for one in found if one]
+
+
+def _coded(paragraphs: Sequence[str]) -> str:
+    """The first paragraph with a code, '' if there is none: with that of RFC 3463 rather than one of three digits."""
+    with_enhanced = next((text for text in paragraphs if enhanced_code(text)), "")
+    return with_enhanced or next((text for text in paragraphs if _REPLY.search(text)), "")
+
+
+def _unnamed(paragraph: str) -> str:
+    """A paragraph without the recipient that it begins with."""
+    match = _BRACKETED_LINE.match(paragraph) or _PLAIN_LINE.match(paragraph)
+    return paragraph[match.end() :].lstrip(" \t:>)'\"]*-") if match else paragraph
+
+
+def _from_reply(text: str) -> str:
+    """A text from the code on that the receiver answered with; all of it if there is none, or if it is a remark."""
+    found = _BOTH_CODES.search(text) or _REPLY.search(text)
+    return one_line((text[found.start() :].lstrip("#") if found else text).encode())

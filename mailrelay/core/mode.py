@@ -34,6 +34,7 @@ class Why(StrEnum):
     LONG_LINES = "long-lines"  # test 3 as well: the signature would not survive (section 3.11)
     HEADER = "header"  # test 4
     RECEIVER = "receiver"  # test 5
+    RETURNED = "returned"  # resent, and nobody vouches for what is left of it (section 7.6)
     SMTPUTF8 = "smtputf8"  # its receiver takes none, and an untouched copy needs it (section 1.4)
 
 

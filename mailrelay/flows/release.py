@@ -11,7 +11,7 @@ from mailrelay.core.address import Address, BadAddress, parse_address
 from mailrelay.core.background import BackgroundInquiry
 from mailrelay.core.banner import Danger
 from mailrelay.core.errors import Conflict, Unavailable
-from mailrelay.core.facts import Alias, Facts, Reason, Target
+from mailrelay.core.facts import AccountId, Alias, Facts, Reason, Target
 from mailrelay.core.held import HeldId, HeldMessage
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import choose_targets
@@ -75,15 +75,15 @@ class Release:
     resend: Resend
     clock: Clock
 
-    async def __call__(self, held_id: HeldId, actor: str) -> Released:
-        """Make the copies. actor: who asked for it, for the record.
+    async def __call__(self, held_id: HeldId, actor: str, to: Sequence[Target] = ()) -> Released:
+        """Make the copies. actor: who asked for it, for the record. to: who gets a forward instead of whom it reaches.
 
         Raises Absent, Conflict when it was decided before or nobody may receive it now, Malformed when it cannot be
         decrypted, Unavailable when it has to be tried again.
         """
         held = await self.shelf.take(held_id)
         try:
-            handover = await self._copies(held)
+            handover = await self._copies(held, to)
         except BaseException:
             with suppress(Unavailable):
                 await self.shelf.give_back(held_id)
@@ -93,7 +93,7 @@ class Release:
         log.logger().info("held.released", held=held_id, copies=handover.delivered, reason=failed)
         return Released(held_id, handover.delivered, handover.failed)
 
-    async def _copies(self, held: HeldMessage) -> Handover:
+    async def _copies(self, held: HeldMessage, to: Sequence[Target]) -> Handover:
         rcpt, place = self._rcpt(held.envelope)
         letter = await self._letter(held)
         if held.type is not EmailType.FORWARD:
@@ -102,13 +102,13 @@ class Release:
         around = self.rules.around
         inquiry = inquire(rcpt, place, held.envelope.sender, author, held.envelope.client, around.organisation)
         facts = await self.read_facts(inquiry)
-        alias = _present(facts, held)
         account_id = held.envelope.account_id
-        assert account_id is not None  # _present has seen to it
+        alias = present(facts, account_id)
+        assert account_id is not None  # present has seen to it
         # Whoever releases a message has decided whether it passes; how it is to look, rules may still say.
         speaker = author or held.envelope.sender
         effects = await self.ruling.ask(account_id, "F", letter.message, speaker, rcpt, alias)
-        wanted = await self.ruling.targets(account_id, effects) or choose_targets(facts)
+        wanted = to or await self.ruling.targets(account_id, effects) or choose_targets(facts)
         targets = loopguard.elsewhere(wanted, around.realm)
         destinations = [
             Destination(
@@ -134,7 +134,7 @@ class Release:
         alias: Alias,
         targets: Sequence[Target],
     ) -> Order:
-        assert facts.account is not None  # _present has seen to it
+        assert facts.account is not None  # present has seen to it
         envelope = held.envelope
         receivers = tuple(dict.fromkeys(target.address.domain for target in targets))
         asked = BackgroundInquiry(
@@ -183,12 +183,12 @@ def _done(handover: Handover) -> Handover:
     return handover
 
 
-def _present(facts: Facts, held: HeldMessage) -> Alias:
-    """The alias, which need not be active: its owner asks for this very message."""
+def present(facts: Facts, account_id: AccountId | None) -> Alias:
+    """The alias, which need not be active: its owner, this account, asks for this very message. Raises Conflict."""
     alias, account = facts.alias, facts.account
     if alias is None or alias.state in ("deleted", "forgotten") or account is None:
         raise Conflict("the alias was deleted")
-    if account.id != held.envelope.account_id:
+    if account.id != account_id:
         raise Conflict("the alias belongs to another account now")
     if account.state != "active":
         raise Conflict(f"the account is {account.state}")

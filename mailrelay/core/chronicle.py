@@ -4,7 +4,7 @@ Mail writes the ledger and nothing else; some seconds later the worker reads it,
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NewType
@@ -15,7 +15,7 @@ from mailrelay.core.bounce import BounceType, failure
 from mailrelay.core.facts import REASON_TEXTS, AccountId, AliasId, BlockBehaviour, Reason, RecipientId
 from mailrelay.core.failed import INBOUND_REJECTION, FailedId
 from mailrelay.core.judge import QUOTA_SOON, next_month
-from mailrelay.core.ledger import Outcome
+from mailrelay.core.ledger import OutboundId, Outcome
 from mailrelay.core.notices import Code, Notice
 from mailrelay.core.reply import Replies
 from mailrelay.core.verp import EmailType
@@ -95,10 +95,11 @@ class Entry:
     """One entry of the ledger, and what is known of the things it names.
 
     reason: None also for one that this release does not know. alias, alias_uuid: None if there is none, or no more.
-    came_in: it is somebody's mail, not what the owner writes; only for entries without a copy. was_held: it had been
-    held. behaviour: what the owner wants for mail to switched-off aliases now. rule: the name of the rule that blocked
-    it, '' if that cannot be told. quarantine: the record of a quarantined message whose owner wants to hear of it.
-    kind, destination, notice, note: of the copy, None or '' if none was made; note: what Postfix said.
+    came_in: it is mail to the owner, not what the owner writes; only for entries without a copy. was_held: it was
+    ended after it had been held. behaviour: what the owner wants for mail to switched-off aliases now. rule: the name
+    of the rule that blocked it, '' if that cannot be told. quarantine: the record of a quarantined message whose owner
+    wants to hear of it. outbound_id, kind, destination, notice, note: of the copy, None or '' if none was made; note:
+    what Postfix said.
     """
 
     id: LedgerId
@@ -122,10 +123,28 @@ class Entry:
     behaviour: BlockBehaviour | None = None
     rule: str = ""
     quarantine: FailedId | None = None
+    outbound_id: OutboundId | None = None
     kind: EmailType | None = None
     destination: str = ""
     notice: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of the ledger, or of the entries that had been queued.
+
+    entries: those that have their end and may be worth telling. queued: those to be looked at again. after, upto: the
+    piece; more: another follows at once. accounts: whose mail went out. late_seconds: how old its last entry is.
+    """
+
+    entries: Sequence[Entry]
+    after: LedgerId
+    upto: LedgerId
+    more: bool
+    queued: Sequence[LedgerId] = ()
+    accounts: Sequence[AccountId] = ()
+    late_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +185,11 @@ class Told:
     record: Record | None = None
     notices: tuple[Notice, ...] = ()
     announcements: tuple[Announcement, ...] = ()
+
+
+def near_limit(account_id: AccountId, percent: int) -> Notice:
+    """What is told when an account's bandwidth for the month is nearly used up (spec section 2.6)."""
+    return Notice(Code.NBL, account_id, data={"percent": min(percent, 100)})
 
 
 def ir_key(account_id: AccountId, alias_id: AliasId | None, sender: str, client: str, reason: str, at: datetime) -> str:

@@ -61,7 +61,7 @@ def show_(app: App, number: int, raw: bool) -> None:
             return record, None
 
     record, content = _run(app, read)
-    lines = [] if content is None else _header(content)
+    lines = [] if content is None else header_lines(content)
     text = [show.details(record), *(["", *(show.indented([line], 0)[0] for line in lines)] if lines else [])]
     app.text("\n".join(text), {**show.fields(record), "header": "\n".join(lines)})
 
@@ -69,7 +69,7 @@ def show_(app: App, number: int, raw: bool) -> None:
 def _show_raw(app: App, number: HeldId) -> None:
     async def read(shelf: "HeldStore") -> tuple[HeldRecord, bytes]:
         record, content = await shelf.one(number), await shelf.content(number)
-        await shelf.seen(number, _actor())
+        await shelf.seen(number, actor())
         return record, content
 
     record, content = _run(app, read)
@@ -88,7 +88,7 @@ def release(app: App, number: int) -> None:
     """Send a message after all, to those whom its alias reaches now. A second time sends nothing."""
     from mailrelay.wiring.held import release as send
 
-    done = asyncio.run(send(app.config, HeldId(number), _actor()))
+    done = asyncio.run(send(app.config, HeldId(number), actor()))
     if done.failed is not None:
         app.remark(f"note: not to everybody: {done.failed.value}")
     app.one(done)
@@ -99,7 +99,7 @@ def release(app: App, number: int) -> None:
 @pass_app
 def discard(app: App, number: int) -> None:
     """Delete a message; its record stays until it is seven days old."""
-    app.one(_run(app, lambda shelf: shelf.discard(HeldId(number), _actor())))
+    app.one(_run(app, lambda shelf: shelf.discard(HeldId(number), actor())))
 
 
 def _run(app: App, work: "Callable[[HeldStore], Awaitable[Result]]") -> Result:
@@ -108,13 +108,13 @@ def _run(app: App, work: "Callable[[HeldStore], Awaitable[Result]]") -> Result:
     return app.run(lambda database: work(held_store(app.config, database)))
 
 
-def _header(content: bytes) -> list[str]:
+def header_lines(content: bytes) -> list[str]:
     """The lines of the header, unchanged but for what is no text."""
     header = content[: split(content).header_end].decode("utf-8", "replace")
     return [line.removesuffix("\r").expandtabs() for line in header.removesuffix("\n").split("\n")] if header else []
 
 
-def _actor() -> str:
+def actor() -> str:
     """Who runs the command, as the audit has it."""
     try:
         return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"

@@ -44,6 +44,7 @@ _COMMANDS = {
     "ban": _Entry("mailrelay.cli.bans", "ban", "Server-wide bans."),
     "webhook": _Entry("mailrelay.cli.webhooks", "webhook", "Programs that hear of events."),
     "held": _Entry("mailrelay.cli.held", "held", "Mail that was quarantined or held."),
+    "failed": _Entry("mailrelay.cli.failed", "failed", "Mail that did not arrive, and why."),
     "trace": _Entry("mailrelay.cli.stories", "trace", "What became of a message."),
     "explain": _Entry("mailrelay.cli.stories", "explain", "What would become of a message."),
 }

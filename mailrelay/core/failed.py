@@ -199,7 +199,8 @@ def check_resend(record: FailedRecord) -> None:
     if record.resent:
         raise AlreadyResent(f"{number} has already been resent")
     if record.email_type != "F":
-        raise NotForward(f"{number} is no forward ({record.email_type_text}); only forwards can be resent")
+        instead = "what was held can be released" if record.held else "only forwards can be resent"
+        raise NotForward(f"{number} is no forward ({record.email_type_text}); {instead}")
     if record.alias_uuid is None or record.alias_deleted:
         raise NotForward(f"the alias of {number} was deleted; only forwards of an alias can be resent")
 

@@ -1,7 +1,9 @@
 """Held mail for commands: the store with its keys, and the parts that a release needs."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from mailrelay import log
 from mailrelay.clients.submit import Submitter
@@ -10,7 +12,8 @@ from mailrelay.core.held import HeldId
 from mailrelay.core.sealed import vault
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.order import Order
-from mailrelay.flows.release import Release, Released
+from mailrelay.flows.ports import ReadBackground
+from mailrelay.flows.release import Release, Released, Resend
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.database import Database
@@ -32,10 +35,23 @@ def archive(config: Config) -> Database:
     return Database(config.database.dsn, 2, _DATABASE_SECONDS, "held")
 
 
-async def release(config: Config, held_id: HeldId, actor: str) -> Released:
-    """Send one held message now, from this process. Raises BadConfig and as flows/release.py does."""
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a command sends with, from its own process. make: makes copies that nobody asks whether they may pass."""
+
+    config: Config
+    runtime: Runtime
+    database: Database
+    read_background: ReadBackground
+    release: Release
+    make: Resend
+
+
+@asynccontextmanager
+async def bench(config: Config, name: str) -> AsyncIterator[Bench]:
+    """Everything opened, and closed afterwards. Raises BadConfig, and Unavailable."""
     log.configure("warning", "text")
-    runtime = Runtime(config, "release", None)
+    runtime = Runtime(config, name, None)
     database = archive(config)
     submitter = Submitter(
         config.submit.address, config.service.hostname, config.submit.connections, config.submit.timeout_seconds
@@ -44,7 +60,7 @@ async def release(config: Config, held_id: HeldId, actor: str) -> Released:
     keys = DkimKeys(config.dkim)
     composer = copies.composer(config, runtime, keys)
 
-    async def resend(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
+    async def make(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
         draft = await composer.draft(order, [destination.address for destination in destinations])
         return await dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
 
@@ -57,10 +73,16 @@ async def release(config: Config, held_id: HeldId, actor: str) -> Released:
         correspondence = copies.correspondence(config, runtime, keys)
         sending = copies.sending(runtime, correspondence, dispatcher, shelf.hold)
         story = Release(
-            runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, sending, resend, utc_now
+            runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, sending, make, utc_now
         )
-        return await story(held_id, actor)
+        yield Bench(config, runtime, database, read_background, story, make)
     finally:
         submitter.close()
         await database.close()
         await runtime.database.close()
+
+
+async def release(config: Config, held_id: HeldId, actor: str) -> Released:
+    """Send one held message now, from this process. Raises BadConfig and as flows/release.py does."""
+    async with bench(config, "release") as parts:
+        return await parts.release(held_id, actor)

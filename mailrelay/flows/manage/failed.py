@@ -81,15 +81,13 @@ async def resend(
     """
     to = await story.chosen(owner, recipients) if owner is not None and recipients else ()
     record = await shelf.one(key, owner)
-    wanted = [*recipients, *await _named(shelf, record.account_id, mailboxes)]
-    if wanted and not (to and not mailboxes):
-        to = await story.chosen(record.account_id, wanted)
+    if mailboxes or (recipients and owner is None):
+        named = await _named(shelf, record.account_id, mailboxes)
+        to = await story.chosen(record.account_id, [*recipients, *named])
     return await story(record, actor, to)
 
 
 async def _named(shelf: Shelf, account: AccountId, mailboxes: Sequence[Address]) -> list[UUID]:
-    if not mailboxes:
-        return []
     found = await shelf.mailboxes(account, [str(mailbox) for mailbox in mailboxes])
     for address, uuid in found:
         if uuid is None:

@@ -13,7 +13,7 @@ _TEXT_LIMIT = 2000
 # Subjects are 0 to 7 (RFC 3463 section 3); neither a version (Exim 4.96.1) nor part of an IP address.
 _ENHANCED = re.compile(r"(?<![0-9A-Za-z./_])([45]\.[0-7]\.[0-9]{1,3})(?!\.?[0-9A-Za-z])", re.ASCII)
 # The code that a host answered with: in front, after the type, or after what introduces a quotation.
-_REPLY = re.compile(r"(?:^|[;:'\"(<\[])\s*+([245][0-5][0-9])(?=[ -]|$)", re.ASCII)
+_REPLY = re.compile(r"(?:^|[;:'\"(<\[])\s*+([245][0-5][0-9])(?![0-9A-Za-z.])", re.ASCII)
 # Strangers choose what is in addresses: mail for spam@ is no spam.
 _ADDRESS = re.compile(r"<[^<>\s@]*+@[^<>\s]*+>|(?<![\w.+=-])[\w.+=-]++@[\w.-]*+")
 

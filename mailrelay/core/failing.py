@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from uuid import UUID
 
 from mailrelay.core.bounce import BounceType
 
@@ -102,6 +103,16 @@ class Bounces:
 
     at: datetime
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AliasBounces:
+    """What an alias of that address is judged by: its own bounces, and those of the whole account with them."""
+
+    address: str
+    uuid: UUID
+    own: tuple[Bounces, ...]
+    account: tuple[Bounces, ...]
 
 
 # Windows before that are not looked at.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from mailrelay.core.errors import BadConfig
+from mailrelay.core.facts import REASON_TEXTS
 from mailrelay.core.notices import Code
 from mailrelay.core.phrase import shortened
 
@@ -36,8 +37,8 @@ _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         Code.NRV: ("recipient at ip", ""),
         Code.AIF: ("imported skipped", ""),
         Code.FDN: (
-            "alias recipient remote_mta sender subject status answer authentication at until forward reply quarantined "
-            "hard soft spam rule stored partial",
+            "alias recipient remote_mta sender subject status answer authentication at until forward reply notice "
+            "quarantined hard soft spam rule stored partial",
             "deactivate list",
         ),
         Code.FDN_DIGEST: ("count since", "list"),
@@ -60,6 +61,7 @@ _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 _WORDS = frozenset({"unknown", "footer", "facts"})
+_REASONS = {reason.value: text for reason, text in REASON_TEXTS.items()}
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -71,7 +73,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """when, unless: names of values that must be there, or must not; '' for none."""
+    """when, unless: names of values or links that must be there, or must not; '' for none."""
 
     text: str
     when: str = ""
@@ -144,15 +146,21 @@ def fill(catalogue: Catalogue, told: Told) -> Filled:
     """The notification in this language."""
     entry, values = catalogue.entries[told.code], told.values
 
+    def value(name: str) -> str:
+        raw = values.get(name, "")
+        if name == "reason":
+            raw = catalogue.reasons.get(raw) or _REASONS.get(raw, raw)
+        return cleaned(raw)
+
     def text(pattern: str) -> str:
-        return _PLACE.sub(lambda found: cleaned(values.get(found[1], "")) or catalogue.words["unknown"], pattern)
+        return _PLACE.sub(lambda found: value(found[1]) or catalogue.words["unknown"], pattern)
 
     return Filled(
         language=catalogue.language,
         subject=text(entry.subject),
-        paragraphs=tuple(text(one.text) for one in entry.paragraphs if _applies(one, values)),
+        paragraphs=tuple(text(one.text) for one in entry.paragraphs if _applies(one, told)),
         facts=(
-            *((catalogue.labels[name], cleaned(values[name])) for name in entry.facts if values.get(name)),
+            *((catalogue.labels[name], value(name)) for name in entry.facts if value(name)),
             *((cleaned(name), cleaned(value)) for name, value in told.items),
         ),
         buttons=tuple((text(one.text), told.links[one.link]) for one in entry.buttons if told.links.get(one.link)),
@@ -161,10 +169,11 @@ def fill(catalogue: Catalogue, told: Told) -> Filled:
     )
 
 
-def _applies(paragraph: Paragraph, values: Mapping[str, str]) -> bool:
-    if paragraph.when and not values.get(paragraph.when):
-        return False
-    return not (paragraph.unless and values.get(paragraph.unless))
+def _applies(paragraph: Paragraph, told: Told) -> bool:
+    def there(name: str) -> bool:
+        return bool(told.values.get(name) or told.links.get(name))
+
+    return (not paragraph.when or there(paragraph.when)) and not (paragraph.unless and there(paragraph.unless))
 
 
 def read(raw: object, where: str, fallback: Catalogue | None = None) -> Catalogue:
@@ -245,7 +254,7 @@ class _Reader:
         self.check(subject, f"{key}.subject", (_COMMON | own) & _IN_SUBJECTS)
         return Entry(
             subject,
-            tuple(self._paragraphs(found.get("paragraphs"), f"{key}.paragraphs", own)),
+            tuple(self._paragraphs(found.get("paragraphs"), f"{key}.paragraphs", own, links)),
             tuple(self._facts(found.get("facts", []), f"{key}.facts", own)),
             tuple(self._buttons(found.get("buttons", []), f"{key}.buttons", own, links)),
         )
@@ -256,15 +265,15 @@ class _Reader:
             return
         yield from ((f"{key}.{number}", item) for number, item in enumerate(raw, 1))
 
-    def _paragraphs(self, raw: object, key: str, own: frozenset[str]) -> Iterator[Paragraph]:
+    def _paragraphs(self, raw: object, key: str, own: frozenset[str], links: frozenset[str]) -> Iterator[Paragraph]:
         for place, item in self._list(raw, key):
             found = {"text": item} if isinstance(item, str) else self.mapping(item, place, {"text", "when", "unless"})
             text = self.text(found.get("text"), place)
             self.check(text, place, _COMMON | own)
             when, unless = (str(found.get(name, "")) for name in ("when", "unless"))
             for name in (when, unless):
-                if name and name not in own:
-                    self.complain(place, f"{name} is not known here, but {', '.join(sorted(own))}")
+                if name and name not in own | links:
+                    self.complain(place, f"{name} is not known here, but {', '.join(sorted(own | links))}")
             yield Paragraph(text, when, unless)
 
     def _facts(self, raw: object, key: str, own: frozenset[str]) -> Iterator[str]:

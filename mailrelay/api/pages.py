@@ -24,6 +24,7 @@ import mailrelay
 from mailrelay import metrics
 from mailrelay.api import wording
 from mailrelay.api.wording import Text
+from mailrelay.core.address import client_ip
 from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.links import FORM_SECONDS, Invalid, Links, Purpose, verify
 from mailrelay.core.oneclick import Visitor, Wish, action_of, wish
@@ -206,10 +207,10 @@ def _path(request: Request) -> str:
 
 
 def _client(request: Request) -> str:
-    """Who asks, '' if unknown. Through a unix socket only the proxy of this host does, which says for whom."""
-    if request.client is not None and request.client.host:
-        return request.client.host
-    return request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    """The address of whoever asks, '' if unknown. Through a unix socket only this host's proxy does, for others."""
+    told = request.client.host if request.client is not None and request.client.host else ""
+    address = client_ip(told or request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip())
+    return "" if address is None else str(address)
 
 
 async def _body(request: Request) -> bytes:

@@ -1,9 +1,6 @@
 """What links ask for, and the story behind their pages, with a store that remembers."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -16,10 +13,7 @@ from mailrelay.core.held import HeldId
 from mailrelay.core.links import Action, Links
 from mailrelay.core.oneclick import (
     AliasSight,
-    Change,
     HeldSight,
-    Sight,
-    Visitor,
     Wish,
     action_of,
     counted_for,
@@ -28,12 +22,7 @@ from mailrelay.core.oneclick import (
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.oneclick import Acted, Declined, OneClick, Trouble
 from mailrelay.flows.release import Released
-
-ABOUT = UUID("50c9e585-e7f5-41c4-9016-9014c15454bc")
-NOW = datetime(2026, 1, 6, 12, tzinfo=UTC)
-VISITOR = Visitor("link:192.0.2.7", "192.0.2.7", "Mail 1.0", NOW)
-ACTIVE = AliasSight("a1@alias.example", "active")
-HELD = HeldSight(HeldId(5), "a1@alias.example", EmailType.REPLY, "unauthorised", "held", True, NOW)
+from tests.unit.onelink import ABOUT, ACTIVE, HELD, NOW, VISITOR, Memory, Sender
 
 
 def no_suffix(domain: str) -> bool:
@@ -109,65 +98,17 @@ def test_one_customer_counts_as_one(ip: str, subject: str) -> None:
 # --- the story ------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Memory:
-    """A store with one alias or held message."""
-
-    thing: Sight | None = ACTIVE
-    conflict: str = ""
-    asked: list[str] = field(default_factory=list)
-
-    async def admit(self, subject: str) -> int:
-        self.asked.append(subject)
-        return 17
-
-    async def sight(self, wish: Wish) -> Sight | None:
-        return self.thing
-
-    async def held(self, record: UUID) -> HeldSight | None:
-        assert self.thing is None or isinstance(self.thing, HeldSight)
-        return self.thing
-
-    async def act(self, wish: Wish, visitor: Visitor) -> Change | None:
-        if self.conflict:
-            raise Conflict(self.conflict)
-        if self.thing is None:
-            return None
-        assert isinstance(self.thing, AliasSight)
-        after = {Action.DEACTIVATE: "inactive", Action.DELETE: "deleted"}.get(wish.action, "active")
-        return Change(self.thing, changed=self.thing.state not in (after, "deleted"))
-
-
-@dataclass
-class Sender:
-    """Releases, or raises."""
-
-    error: Exception | None = None
-    failed: Reason | None = None
-    actors: list[str] = field(default_factory=list)
-
-    async def __call__(self, held_id: HeldId, actor: str) -> Released:
-        self.actors.append(actor)
-        if self.error is not None:
-            raise self.error
-        return Released(held_id, 0 if self.failed else 1, self.failed)
-
-
 async def test_unknown_clients_are_not_counted_together() -> None:
-    store = Memory()
+    store = Memory(wait=17)
     assert await OneClick(store).admit("") == 0
     assert await OneClick(store).admit("2001:db8::9") == 17
     assert store.asked == ["2001:db8::/64"]
 
 
 async def test_only_what_changed_can_be_undone() -> None:
-    wanted = Wish(Action.DEACTIVATE, ABOUT)
-    store = Memory()
-    assert await OneClick(store).act(wanted, VISITOR) == Acted(
-        AliasSight("a1@alias.example", "active"), True, wanted.undo
-    )
-    store.thing = AliasSight("a1@alias.example", "inactive")
-    assert await OneClick(store).act(wanted, VISITOR) == Acted(store.thing, False, None)
+    wanted, story = Wish(Action.DEACTIVATE, ABOUT), OneClick(Memory())
+    assert await story.act(wanted, VISITOR) == Acted(ACTIVE, True, wanted.undo)
+    assert await story.act(wanted, VISITOR) == Acted(AliasSight("a1@alias.example", "inactive"), False, None)
 
 
 @pytest.mark.parametrize("action", [Action.DELETE, Action.ACTIVATE])

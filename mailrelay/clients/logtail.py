@@ -98,7 +98,7 @@ class FileTail:
                     return file, after
                 os.close(file)
         self._file = _open(self._path)
-        return self._file, Position(os.fstat(self._file).st_ino)
+        return self._file, Position(_inode(os.fstat(self._file)))
 
     def _candidates(self, after: Position) -> Iterator[Path]:
         """Where the file may be by now: in its place, or beside it under a longer name."""
@@ -121,7 +121,7 @@ class FileTail:
         except FileNotFoundError:
             return None
         old = os.fstat(file)
-        return new.st_ino if (new.st_dev, new.st_ino) != (old.st_dev, old.st_ino) and new.st_size > 0 else None
+        return _inode(new) if (new.st_dev, new.st_ino) != (old.st_dev, old.st_ino) and new.st_size > 0 else None
 
     def _leave(self) -> None:
         file, self._file, self._within = self._file, None, None
@@ -142,12 +142,17 @@ def _continues(file: int, after: Position) -> bool:
     """True if the position is one in this file, or in the one that this is a copy of."""
     status = os.fstat(file)
     if after.octets == 0:
-        return status.st_ino == after.inode
+        return _inode(status) == after.inode
     return status.st_size >= after.octets and _mark(file, after.octets) == after.mark
 
 
+def _inode(status: os.stat_result) -> int:
+    """As PostgreSQL's bigint takes it."""
+    return status.st_ino & (1 << 63) - 1
+
+
 def _position(file: int, octets: int) -> Position:
-    return Position(os.fstat(file).st_ino, octets, _mark(file, octets))
+    return Position(_inode(os.fstat(file)), octets, _mark(file, octets))
 
 
 def _mark(file: int, octets: int) -> str:

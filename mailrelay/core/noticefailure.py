@@ -20,6 +20,10 @@ class Setback:
     subject: '' if unknown or hidden. evidence: value of the ingress header, '' if there is none.
     """
 
+    sender: str
+    destination: str
+    subject: str
+    evidence: str
     email_type: str
     bounce_type: str | None
     status: str | None
@@ -32,10 +36,6 @@ class Setback:
     created_at: datetime
     alias_uuid: UUID | None
     alias: str | None
-    sender: str
-    destination: str
-    subject: str
-    evidence: str
 
 
 def shown_time(at: datetime) -> str:
@@ -49,7 +49,7 @@ def authentication(evidence: str) -> str:
     evidence: of our own ingress header, whose values core/ingress.py writes.
     """
     found = _RESULT.findall(_BLANKS.sub("", evidence))
-    return ", ".join(f"{name.upper()} {result}" for name, result in dict(reversed(found)).items())
+    return ", ".join(f"{name.upper()} {result}" for name, result in found)
 
 
 def values(one: Setback, service_address: str) -> Mapping[str, str]:

@@ -106,9 +106,9 @@ _SUPPRESSED = """
 """
 
 _SETBACKS: LiteralString = """
-    select f.uuid, f.email_type, f.bounce_type, f.status, f.code, f.remote_mta, f.quarantined, f.is_stored,
-           coalesce(s.partial, false), f.attempted_at, f.created_at, a.uuid, a.local_part || '@' || a.domain,
-           f.sender, f.destination, f.subject, s.evidence
+    select f.uuid, f.sender, f.destination, f.subject, s.evidence, f.email_type, f.bounce_type, f.status, f.code, f.remote_mta, f.quarantined,
+           f.is_stored, coalesce(s.partial, false), f.attempted_at, f.created_at, a.uuid,
+           a.local_part || '@' || a.domain
     from failed_delivery f
     left join stored_message s on s.failed_delivery_id = f.id
     left join alias a on a.id = f.alias_id
@@ -181,22 +181,21 @@ class NoticeStore:
         return [self._setback(row) for row in await self.database.rows(_LATEST, values)]
 
     def _setback(self, row: TupleRow) -> Setback:
-        uuid, *known, sender, destination, subject, evidence = row
+        uuid, sender, destination, subject, evidence, *known = row
         return Setback(
-            *known,
             self._readable("author", uuid, sender),
             self._readable("destination", uuid, destination),
             self._readable("subject", uuid, subject),
             self._readable("evidence", uuid, evidence),
+            *known,
         )
 
     def _readable(self, column: str, record: UUID, sealed: bytes | None) -> str:
         try:
-            return (
-                "" if sealed is None else unseal(self.vault, place(column, record), sealed).decode("utf-8", "replace")
-            )
+            clear = b"" if sealed is None else unseal(self.vault, place(column, record), sealed)
         except Malformed:
             return ""  # the key is gone
+        return clear.decode("utf-8", "replace")
 
 
 def _entry(n: int, admission: Admission) -> Mapping[str, object]:

@@ -9,14 +9,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import httpx2
 
 from mailrelay import __version__
-from mailrelay.clients.resolver import Resolver
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.httptarget import IPAddress, IPNetwork, Target, refusal
+from mailrelay.core.lookup import Answer as Found
 from mailrelay.core.lookup import Kind
 from mailrelay.core.webhooks import Answer
 
@@ -24,6 +24,13 @@ _READ_OCTETS = 4096
 _BODY_SECONDS = 2.0
 _EXCERPT_CHARACTERS = 200
 _TRIED_ADDRESSES = 4
+
+
+class Resolver(Protocol):
+    """DNS, as clients/resolver.py asks it."""
+
+    async def lookup(self, name: str, kind: Kind) -> Found: ...
+
 
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
 

@@ -48,9 +48,12 @@ class Confirm(Protocol):
 
 
 class Resend(Protocol):
-    """Makes copies without asking whether they may pass; the ledger knows those made before. Raises Unavailable."""
+    """Makes copies without asking whether they may pass; the ledger knows those made before. Raises Unavailable.
 
-    async def __call__(self, order: Order, destinations: Sequence[Destination], org: str) -> Handover: ...
+    org: the organisational domain of the sender, '' if unknown; None: nothing is counted.
+    """
+
+    async def __call__(self, order: Order, destinations: Sequence[Destination], org: str | None) -> Handover: ...
 
 
 @dataclass(frozen=True, slots=True)

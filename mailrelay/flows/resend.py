@@ -146,9 +146,7 @@ class Resend:
     async def _copies(self, failed: FailedMessage, source: _Source, to: Sequence[Target]) -> Handover:
         letter, around = source.letter, self.rules.around
         rcpt, place = self._rcpt(failed)
-        author = str(letter.author) if letter.author is not None else ""
-        inquiry = inquire(rcpt, place, letter.mail.sender, author, failed.client, around.organisation)
-        facts = await self.read_facts(inquiry)
+        facts = await self.read_facts(inquire(rcpt, place, "", "", "", around.organisation))
         alias = present(facts, failed.account_id)
         targets = loopguard.elsewhere(to or choose_targets(facts), around.realm)
         if not targets:
@@ -162,7 +160,7 @@ class Resend:
             for target in targets
         ]
         order = await self._order(failed, source, rcpt, place, facts, alias, targets)
-        handover = await self.make(order, destinations, inquiry.sender_org)
+        handover = await self.make(order, destinations, None)  # it was counted when it came
         if not handover.done:
             raise Unavailable("Postfix does not take it now")
         if handover.failed is not None and not handover.delivered:

@@ -60,7 +60,7 @@ async def bench(config: Config, name: str) -> AsyncIterator[Bench]:
     keys = DkimKeys(config.dkim)
     composer = copies.composer(config, runtime, keys)
 
-    async def make(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
+    async def make(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
         draft = await composer.draft(order, [destination.address for destination in destinations])
         return await dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
 

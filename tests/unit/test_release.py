@@ -60,7 +60,7 @@ class Desk:
             office.clock,
         )
 
-    async def resend(self, order: Order, destinations: Sequence[Destination], org: str) -> Handover:
+    async def resend(self, order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
         self.orders.append(order)
         draft = await self.office.composer.draft(order, [destination.address for destination in destinations])
         return await self.dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
@@ -165,7 +165,7 @@ async def test_who_gives_up_gives_the_message_back(desk: Desk) -> None:
     number = await desk.hold()
     waiting = asyncio.Event()
 
-    async def for_ever(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
+    async def for_ever(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
         waiting.set()
         await asyncio.Event().wait()
         raise AssertionError

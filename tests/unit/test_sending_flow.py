@@ -298,7 +298,7 @@ async def release(office: Office) -> Released:
     store = office.store
     [kept] = store.rows("failed_delivery")
 
-    async def resend(order: Order, destinations: Sequence[Destination], org: str) -> Handover:
+    async def resend(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
         raise AssertionError("it is no forward")
 
     story = Release(

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import TupleRow
 
-from mailrelay.core.chronicle import Entry, LedgerId, Page, Record, Told
+from mailrelay.core.chronicle import Entry, LedgerId, Page, Told
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId, AliasId, Reason, RecipientId
 from mailrelay.core.failed import FailedId, record_uuid
@@ -127,7 +127,7 @@ _RECORD = """
         select * from json_to_recordset(%(records)s) as q(
             n int, uuid uuid, account bigint, alias bigint, recipient bigint, outbound bigint, type text,
             bounce_type text, status text, code text, remote_mta text, sender bytea, destination bytea, ir_key text,
-            at timestamptz, notify bool)
+            at timestamptz)
     ), made as (
         insert into failed_delivery (uuid, account_id, alias_id, recipient_id, outbound_id, email_type, bounce_type,
                                      status, code, remote_mta, sender, destination, key_id, ir_dedupe_key,
@@ -138,10 +138,10 @@ _RECORD = """
                left join recipient on recipient.id = q.recipient
         order by q.n
         on conflict do nothing
-        returning id, uuid
+        returning id, uuid, account_id
     )
-    select q.n, made.id, q.notify and account.failed_delivery_notification_preference in (0, 1)
-    from made join q on q.uuid = made.uuid join account on account.id = q.account
+    select made.id, made.uuid, account.failed_delivery_notification_preference in (0, 1)
+    from made join account on account.id = made.account_id
 """
 
 _POST = """
@@ -261,12 +261,16 @@ class ChronicleStore:
         return [_entry(row) for row in rows]
 
     async def _effects(self, conn: AsyncConnection[TupleRow], told: Sequence[Told], notices: Sequence[Notice]) -> Made:
-        records = [self._record(n, one.entry, one.record) for n, one in enumerate(told) if one.record is not None]
-        made = (
-            await _all(conn, _RECORD, {"records": json.dumps(records), "key_id": self._vault.key_id}) if records else []
-        )
+        recorded = {record_uuid("ledger", one.entry.id): one for one in told if one.record is not None}
+        records = [self._record(n, uuid, one) for n, (uuid, one) in enumerate(recorded.items())]
+        values = {"records": json.dumps(records), "key_id": self._vault.key_id}
+        made = await _all(conn, _RECORD, values) if records else []
         posted = [*notices, *(notice for one in told for notice in one.notices)]
-        posted += [_failure_notice(told[n], FailedId(number)) for n, number, notify in made if notify]
+        for number, uuid, wanted in made:
+            record = recorded[uuid].record
+            account_id = recorded[uuid].entry.account_id
+            if wanted and record is not None and record.notify:
+                posted.append(Notice(Code.FDN, account_id, record.tell, data={"failed_id": number}))
         if posted:
             jobs = [{"payload": notice.to_json(), "key": notice.dedupe_key} for notice in posted]
             await conn.execute(_POST, {"kind": NOTICE, "notices": json.dumps(jobs)})
@@ -279,8 +283,9 @@ class ChronicleStore:
             await conn.execute(_ANNOUNCE, {"events": json.dumps(events)})
         return Made(len(made), len(posted))
 
-    def _record(self, n: int, entry: Entry, record: Record) -> dict[str, object]:
-        uuid = record_uuid("ledger", entry.id)
+    def _record(self, n: int, uuid: UUID, told: Told) -> dict[str, object]:
+        entry, record = told.entry, told.record
+        assert record is not None  # those without one were left out
         return {
             "n": n,
             "uuid": str(uuid),
@@ -297,19 +302,12 @@ class ChronicleStore:
             "destination": self._seal("destination", uuid, record.destination),
             "ir_key": record.ir_key,
             "at": entry.at.isoformat(),
-            "notify": record.notify,
         }
 
     def _seal(self, column: str, record: UUID, clear: str) -> str:
         """As JSON can hold it for PostgreSQL."""
         nonce = self._random(NONCE_OCTETS)
         return f"\\x{seal(self._vault, nonce, place(column, record), clear.encode('utf-8', 'replace')).hex()}"
-
-
-def _failure_notice(told: Told, failed_id: FailedId) -> Notice:
-    assert told.entry.account_id is not None  # only entries of accounts have records
-    assert told.record is not None
-    return Notice(Code.FDN, told.entry.account_id, told.record.tell, data={"failed_id": failed_id})
 
 
 def _entry(row: TupleRow) -> Entry:

@@ -10,8 +10,17 @@ from psycopg.rows import TupleRow
 from mailrelay.core.errors import Unavailable
 
 # Whatever the planner believes about a table that has just grown: every statement of those who lead walks an index.
-_SETTINGS = (
-    "-c enable_seqscan=off -c max_parallel_workers_per_gather=0 -c jit=off -c statement_timeout=60s -c lock_timeout=10s"
+_SETTINGS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "enable_seqscan=off",
+        "enable_hashjoin=off",
+        "enable_mergejoin=off",
+        "max_parallel_workers_per_gather=0",
+        "jit=off",
+        "statement_timeout=60s",
+        "lock_timeout=10s",
+    )
 )
 
 

@@ -4,7 +4,7 @@
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$(basename "$0"): $*"; exit 1; }
 
-# ensure_all [dovecot]: everything that the verbs need. Serialised, because two verbs may start at once.
+# ensure_all [dovecot] [chromium]: everything that the verbs need. Serialised, because two verbs may start at once.
 ensure_all() {
     mkdir -p var
     exec 9>var/install.lock
@@ -18,15 +18,15 @@ ensure_all() {
 # --- packages of the distribution -----------------------------------------------------------------------------------
 
 ensure_packages() {
-    local missing=()
+    local missing=() extra
     [ -x /usr/sbin/postfix ] || missing+=(postfix)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     venv_fits || find_python >/dev/null || missing+=(python)
     milter_fits || missing+=(milter)
-    [ "${1:-}" != dovecot ] || dovecot_fits || missing+=(dovecot)
+    for extra in "$@"; do "${extra}_fits" || missing+=("$extra"); done
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null ||
-        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler, miltertest and Dovecot with its PostgreSQL driver, then run it again"
+        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler, miltertest, and for the tests Dovecot with its PostgreSQL driver and Chromium, then run it again"
     [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Only root can install packages: run it as root"
     say "installing packages: ${missing[*]}"
     # A subshell, so that its traps end with it whatever happens.
@@ -47,6 +47,7 @@ install_packages() {
             packages+=(dovecot-core dovecot-pgsql)
             command -v dovecot >/dev/null || on_exit keep_dovecot_down # a host that has it already may be using it
             ;;
+        chromium) packages+=(chromium) ;;
         esac
     done
     keep_services_down
@@ -89,6 +90,11 @@ milter_fits() {
 # dovecot_fits: the system tests log in with it.
 dovecot_fits() {
     command -v dovecot >/dev/null && compgen -G '/usr/lib/dovecot/modules/auth/libdriver_pgsql.so' >/dev/null
+}
+
+# chromium_fits: the browser tests drive it. The driver's own download is never used.
+chromium_fits() {
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null
 }
 
 # has_headers PYTHON: whether C code can be built for it.

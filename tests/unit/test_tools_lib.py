@@ -80,3 +80,19 @@ def test_headers_come_for_the_python_that_is_used(stand_ins: str, packages: str,
     command = ["bash", "-euc", f". '{LIB}'; {stand_ins}; python_headers {packages}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "missing"),
+    [([], ""), (["chromium"], "chromium"), (["dovecot", "chromium"], "chromium"), (["dovecot"], "")],
+    ids=["check", "browser", "all", "system"],
+)
+def test_what_a_group_of_tests_needs_is_installed_with_it(wanted: list[str], missing: str) -> None:
+    """No group skips what it has no program for."""
+    stand_ins = (
+        "id() { echo 0; }; compgen() { :; }; venv_fits() { :; }; milter_fits() { :; }; dovecot_fits() { :; };"
+        " chromium_fits() { return 1; }; install_packages() { echo $*; }"
+    )
+    command = ["bash", "-euc", f". '{LIB}'; {stand_ins}; ensure_packages {' '.join(wanted)}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == missing

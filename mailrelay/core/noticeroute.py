@@ -8,7 +8,8 @@ from uuid import UUID
 from mailrelay.core.address import Address, BadAddress, parse_address
 from mailrelay.core.bans import BanBook
 from mailrelay.core.facts import RecipientId
-from mailrelay.core.notices import KINDS, UNVERIFIED, Code, Notice
+from mailrelay.core.jobs import JobId
+from mailrelay.core.notices import KINDS, UNVERIFIED, Code, Limit, Notice
 from mailrelay.core.realm import Realm
 
 # The setting failed_delivery_notification_preference.
@@ -66,6 +67,27 @@ class Spared:
 
     outcome: Literal["unwanted", "undeliverable"]
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A notice that is to be counted. subject: what for; mailbox: where it would go, None: no recipient of ours."""
+
+    job_id: JobId
+    notice: Notice
+    limit: Limit
+    subject: str
+    mailbox: RecipientId | None
+
+
+def admission(job_id: JobId, notice: Notice, going: Going) -> Admission | None:
+    """How a notice is to be counted, None if there may be any number of them."""
+    limit = KINDS[notice.code].limit
+    if limit is None:
+        return None
+    number = going.mailbox.id if going.mailbox is not None else None
+    subject = notice.counted_for or (going.address.folded if number is None else str(number))
+    return Admission(job_id, notice, limit, subject, number)
 
 
 def route(

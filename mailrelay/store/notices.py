@@ -14,8 +14,8 @@ from mailrelay.core.facts import AccountId, RecipientId
 from mailrelay.core.held import place
 from mailrelay.core.jobs import NOTICE, JobId
 from mailrelay.core.noticefailure import Setback
-from mailrelay.core.noticeroute import Ground, Mailbox
-from mailrelay.core.notices import Code, Limit, Notice
+from mailrelay.core.noticeroute import Admission, Ground, Mailbox
+from mailrelay.core.notices import Code, Notice
 from mailrelay.core.sealed import Vault, unseal
 from mailrelay.store.database import Database
 
@@ -106,8 +106,8 @@ _SUPPRESSED = """
 """
 
 _SETBACKS: LiteralString = """
-    select f.uuid, f.sender, f.destination, f.subject, s.evidence, f.email_type, f.bounce_type, f.status, f.code, f.remote_mta, f.quarantined,
-           f.is_stored, coalesce(s.partial, false), f.attempted_at, f.created_at, a.uuid,
+    select f.uuid, f.sender, f.destination, f.subject, s.evidence, f.email_type, f.bounce_type, f.status, f.code,
+           f.remote_mta, f.quarantined, f.is_stored, coalesce(s.partial, false), f.attempted_at, f.created_at, a.uuid,
            a.local_part || '@' || a.domain
     from failed_delivery f
     left join stored_message s on s.failed_delivery_id = f.id
@@ -119,17 +119,6 @@ _LATEST: LiteralString = f"""
     where f.account_id = %(account)s and f.created_at >= %(since)s and (f.email_type = 'IR') = %(inbound)s
     order by f.created_at desc, f.id desc limit %(limit)s
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A notice that is to be counted. subject: what for; mailbox: where it would go, None: no recipient of ours."""
-
-    job_id: JobId
-    notice: Notice
-    limit: Limit
-    subject: str
-    mailbox: RecipientId | None
 
 
 @dataclass(frozen=True, slots=True)

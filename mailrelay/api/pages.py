@@ -113,7 +113,7 @@ class Pages:
         """What the link asks for. Only a link that was made to act can be posted to."""
         path, query = _path(request), request.scope["query_string"].decode("latin-1")
         now = self._now()
-        purposes = (Purpose.POST_ACTION,) if request.method == "POST" else (Purpose.POST_ACTION, Purpose.VIEW)
+        purposes = (Purpose.POST_ACTION,) if request.method == "POST" else tuple(Purpose)
         found = {purpose: verify(path, query, purpose, self.keys, now) for purpose in purposes}
         for purpose, params in found.items():
             if not isinstance(params, Invalid):
@@ -127,10 +127,10 @@ class Pages:
         sight = await self.story.look(wanted, from_banner=purpose is Purpose.VIEW)
         if isinstance(sight, Declined):
             return self._declined(sight)
-        if purpose is Purpose.VIEW:
-            form = self._form(wanted)
-        else:
+        if purpose is Purpose.POST_ACTION:
             form = f"{_path(request)}?{request.scope['query_string'].decode('latin-1')}"
+        else:
+            form = self._form(wanted)
         return self._page(200, wording.ask(wanted, sight), form=form)
 
     async def _act(self, request: Request, wanted: Wish) -> Response:

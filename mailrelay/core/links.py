@@ -24,9 +24,10 @@ _UNIX = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class Purpose(StrEnum):
-    """What a signature is for; one made for the page of a banner does not act at once."""
+    """What a signature is for; one made for a page does not act at once."""
 
-    VIEW = "VIEW"
+    VIEW = "VIEW"  # the page that a banner leads to, and with it whoever the banner is quoted to
+    NOTICE = "NOTICE"  # the page that a notification leads to, which nobody quotes
     POST_ACTION = "POST-ACTION"
 
 
@@ -80,11 +81,11 @@ class Links:
         seconds: int = PAGE_SECONDS,
     ) -> str:
         """A link to the page that asks before it acts, for notifications. seconds: how long it can be opened."""
-        return self._link(action, about, params, Purpose.VIEW, self.now + seconds)
+        return self._link(action, about, params, Purpose.NOTICE, self.now + seconds)
 
     def banner(self, action: Action, alias: UUID, params: Mapping[str, str] = MappingProxyType({})) -> str:
         """A link to such a page for the banner of a copy."""
-        return self.page(action, alias, params, BANNER_SECONDS)
+        return self._link(action, alias, params, Purpose.VIEW, self.now + BANNER_SECONDS)
 
     def _link(self, action: Action, about: UUID, params: Mapping[str, str], purpose: Purpose, expires: int) -> str:
         path = f"/u/{action}/{about}"

@@ -20,8 +20,6 @@ from mailrelay.core.verp import EmailType
 _PATH = re.compile(r"/u/([a-z-]+)/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
-# Links of these stand in banners, which are quoted when the owner answers.
-IN_BANNERS = frozenset({Action.DEACTIVATE, Action.DELETE, Action.BLOCK_EMAIL, Action.BLOCK_DOMAIN})
 # What the owner is told by mail, as anybody may have had the link.
 NOTICES: Mapping[Action, Code] = MappingProxyType({Action.DEACTIVATE: Code.ADUN, Action.DELETE: Code.ADLN})
 _UNDONE_BY: Mapping[Action, Action] = MappingProxyType(

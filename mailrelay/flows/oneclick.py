@@ -12,7 +12,7 @@ from mailrelay import log
 from mailrelay.core.errors import Absent, Conflict, Malformed
 from mailrelay.core.held import HeldId
 from mailrelay.core.links import Action
-from mailrelay.core.oneclick import IN_BANNERS, AliasSight, Change, HeldSight, Sight, Visitor, Wish, counted_for
+from mailrelay.core.oneclick import AliasSight, Change, HeldSight, Sight, Visitor, Wish, counted_for
 from mailrelay.flows.release import Released
 
 
@@ -78,7 +78,7 @@ class OneClick:
         if sight is None:
             return Declined(Trouble.UNKNOWN)
         if isinstance(sight, AliasSight):
-            if from_banner and sight.asks_login and wish.action in IN_BANNERS:
+            if from_banner and sight.asks_login:
                 return Declined(Trouble.LOGIN)
             if sight.state == "deleted" and wish.action in (Action.DELETE, Action.ACTIVATE):
                 return Declined(Trouble.DELETED)

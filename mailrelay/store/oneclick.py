@@ -216,18 +216,13 @@ async def _carry_out(conn: Connection, wish: Wish, visitor: Visitor, values: dic
 async def _tell(conn: Connection, wish: Wish, visitor: Visitor, row: TupleRow) -> None:
     """The owner hears of what others may have done, once an hour for each alias."""
     account, uuid, address = AccountId(row[1]), str(row[2]), row[3]
+    whence = {"at": visitor.at.isoformat(timespec="seconds"), "ip": visitor.ip}
     if wish.action is Action.VERIFY:
         if row[4] or row[6]:  # not new, or there is nobody else to tell
             return
-        notice = Notice(Code.NRV, account, data={"recipient": address})
+        notice = Notice(Code.NRV, account, data={"recipient": address, **whence})
     elif wish.action in NOTICES:
-        data = {
-            "alias": address,
-            "alias_uuid": uuid,
-            "at": visitor.at.isoformat(timespec="seconds"),
-            "ip": visitor.ip,
-            "user_agent": visitor.user_agent,
-        }
+        data = {"alias": address, "alias_uuid": uuid, **whence, "user_agent": visitor.user_agent}
         notice = Notice(NOTICES[wish.action], account, data=data)
     else:
         return

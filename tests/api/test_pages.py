@@ -357,6 +357,7 @@ async def test_owners_who_want_a_login_get_no_button(site: Site) -> None:
     assert (answer.status, answer.title, answer.form) == (200, "Please sign in", "")
     assert "signature" not in answer.body and "a1@alias.example" not in answer.body
     assert (await site.ask("GET", DEACTIVATE)).form == DEACTIVATE  # which mail programs use
+    assert (await site.ask("GET", LINKS.page(Action.DEACTIVATE, ABOUT))).form  # which nobody quotes
 
 
 async def test_a_held_message_is_sent_once(site: Site) -> None:

@@ -207,7 +207,12 @@ async def test_a_recipient_that_reads_its_mail_is_verified_and_works(store: OneC
     assert await store.act(wanted, VISITOR) == Change(fine, False)
     assert await value(conn, "select hard_failures from recipient where id = %s", number) == 0
     [job] = await table(conn, "job")
-    assert (job["payload"]["code"], job["payload"]["data"]) == ("NRV", {"recipient": "New@inbox.example"})
+    assert job["payload"]["code"] == "NRV"
+    assert job["payload"]["data"] == {
+        "recipient": "New@inbox.example",
+        "at": "2026-01-06T12:00:00+00:00",
+        "ip": "192.0.2.7",
+    }
     assert [row["action"] for row in await table(conn, "audit")] == ["recipient.verify"]
 
 

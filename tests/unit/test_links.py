@@ -68,10 +68,11 @@ def test_the_link_of_a_notification_opens_a_page_for_as_long_as_it_says() -> Non
     link = LINKS.page(Action.UNBLOCK, ALIAS, {"type": "email", "value": "news@shop.example"}, seconds=60)
     path, _, query = link.removeprefix("https://app.relay.example").partition("?")
     assert path == f"/u/unblock/{ALIAS}"
-    assert verify(path, query, Purpose.POST_ACTION, (KEY,), LINKS.now) is Invalid.FORGED
+    for other in (Purpose.POST_ACTION, Purpose.VIEW):
+        assert verify(path, query, other, (KEY,), LINKS.now) is Invalid.FORGED
     wanted = {"type": "email", "value": "news@shop.example"}
-    assert verify(path, query, Purpose.VIEW, (KEY,), LINKS.now + 60) == wanted
-    assert verify(path, query, Purpose.VIEW, (KEY,), LINKS.now + 61) is Invalid.EXPIRED
+    assert verify(path, query, Purpose.NOTICE, (KEY,), LINKS.now + 60) == wanted
+    assert verify(path, query, Purpose.NOTICE, (KEY,), LINKS.now + 61) is Invalid.EXPIRED
 
 
 def test_the_button_of_a_page_acts_for_an_hour() -> None:

@@ -129,8 +129,6 @@ async def test_banner_links_want_a_login_if_the_owner_does() -> None:
     story = OneClick(Memory(sight))
     assert await story.look(Wish(Action.DEACTIVATE, ABOUT), from_banner=True) == Declined(Trouble.LOGIN)
     assert await story.look(Wish(Action.DEACTIVATE, ABOUT), from_banner=False) == sight
-    # Notifications have such links as well, and nobody quotes those.
-    assert await story.look(Wish(Action.ACTIVATE, ABOUT), from_banner=True) == sight
 
 
 async def test_what_cannot_come_back_says_why() -> None:

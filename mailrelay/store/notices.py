@@ -136,7 +136,7 @@ class NoticeStore:
                 "n": n,
                 "account_id": notice.account_id,
                 "recipient_id": notice.recipient_id,
-                "failed_id": notice.data.get("failed_id"),
+                "failed_id": failed if type(failed := notice.data.get("failed_id")) is int else None,
             }
             for n, notice in enumerate(notices)
         ]

@@ -181,7 +181,7 @@ def populated(cluster: Cluster, template: str) -> Iterator[str]:
     cluster.drop(fresh)
 
 
-async def plan_of(dsn: str, query: str, values: dict[str, str]) -> str:
+async def plan_of(dsn: str, query: str, values: dict[str, Any]) -> str:
     database = Database(dsn, 1, 10.0, "test")  # for its settings
     await database.open()
     async with database.connection() as conn, conn.transaction(force_rollback=True):

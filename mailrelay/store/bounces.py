@@ -59,7 +59,7 @@ _COPY: LiteralString = """
         select copy.*, account.store_failed_deliveries as stores, account.auto_disable_bouncing_alias as disables,
                account.failed_delivery_notification_preference in (0, 1) as is_told, account.default_recipient_id,
                exists (select from failed_delivery f
-                       where f.uuid = (select encode(ingress_key, 'hex')::uuid from entry)) as resent
+                       where f.uuid = (select encode(ingress_key, 'hex')::uuid from entry limit 1)) as resent
         from copy join account on account.id = copy.account_id
         where copy.first
     )"""

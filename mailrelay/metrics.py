@@ -80,5 +80,5 @@ CHRONICLE_TOLD = Counter("mailrelay_chronicle_told", "What the chronicle made of
 # Do owners hear of their mail soon? 0 where it reads everything that is old enough.
 CHRONICLE_BEHIND = Gauge("mailrelay_chronicle_behind_seconds", "Age of the ledger entry last read, if others wait.")
 # Who calls our mail spam, and what follows? type: F, R, S, N, unknown (of no copy); effect: counted, repeated, blocked
-# (a sender for an alias), suspended (replies and sends of an account).
+# (a sender for an alias), suspended (replies and sends of an account), none.
 COMPLAINTS = Counter("mailrelay_complaints", "Complaints about spam.", ["type", "effect"])

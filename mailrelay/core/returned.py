@@ -14,7 +14,7 @@ from mailrelay.core.ledger import OutboundId
 from mailrelay.core.letterhead import COMPAT_PREFIX
 from mailrelay.core.original import original
 
-# Fields that a copy in rewrite mode replaces, in the order in which they are put back, and says under another name.
+# Fields that a copy in rewrite mode replaces or drops, and says under another name.
 _REPLACED = (b"From", b"Sender", b"Reply-To", b"To", b"Cc", b"Subject", b"Message-ID", b"List-Unsubscribe")
 _AUTHORS = frozenset({b"from", b"sender", b"reply-to"})  # in a copy always ours
 _ADDED = frozenset({b"feedback-id", b"dkim-signature", b"x-forwarded-to", b"x-forwarded-for"})
@@ -55,11 +55,14 @@ def restored(copy: Message, outbound_id: OutboundId, destination: str, prefix: s
 def _header(fields: Sequence[Field], ours: bytes) -> Iterator[Field]:
     said = {name: value for name in _REPLACED if (value := _said(fields, ours, name))}
     replaced = {name.lower() for name in said} | (_AUTHORS if b"From" in said else frozenset())
-    for name, value in said.items():
-        yield fitting.short_lines(Field(name.lower(), b"%b: %b\r\n" % (name, value)))
+    original = {name.lower(): b"%b: %b\r\n" % (name, value) for name, value in said.items()}
+    there = {field.name for field in fields}
+    yield from (fitting.short_lines(Field(name, raw)) for name, raw in original.items() if name not in there)
     own_mark = True
     for field in fields:
-        if field.name == ours + b"loop":
+        if field.name in original:
+            yield fitting.short_lines(Field(field.name, original.pop(field.name)))
+        elif field.name == ours + b"loop":
             if not own_mark:  # of hosts and aliases before this one
                 yield field
             own_mark = False

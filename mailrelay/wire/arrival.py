@@ -1,5 +1,7 @@
 """What mail at a return path is: a bounce, news, a complaint, an automatic answer, or something else (spec 7.2)."""
 
+from dataclasses import replace
+
 from mailrelay.core.automatic import is_automatic
 from mailrelay.core.bounce import (
     Arrival,
@@ -41,9 +43,8 @@ def read(content: bytes, sender: str) -> Arrival:
                 return News()
             complete = report if whole is root else found_in(whole, loose=machine) or report
             return Failed(failures, returned_with(complete.parts, closed=complete.closed))
-    if kind == b"feedback-report":
-        complained = complaint.structured(root)
-        return Complained(complained) if complained is not None else OtherMail()
+    if kind == b"feedback-report" and (complained := complaint.structured(root)) is not None:
+        return Complained(complained)
     told = prose.read(root, sender, report=kind == b"delivery-status")
     if isinstance(told, tuple):
         return Failed(told, prose.returned(whole))
@@ -55,13 +56,17 @@ def read(content: bytes, sender: str) -> Arrival:
 
 def _failures(report: Report, root: Part) -> tuple[Failure, ...]:
     failed = [one for one in report.status.recipients if _has_failed(one)][:_MAX_FAILURES]
-    wordless = [_recipient(one) for one in failed if not one.diagnostic_code and one.status in _VAGUE]
-    codes = prose.codes_of(root, wordless) if wordless else {}
-    failures = (
-        failure(one.status, one.diagnostic_code or codes.get(_recipient(one), ""), one.remote_mta, _recipient(one))
-        for one in failed
-    )
-    return tuple(dict.fromkeys(failures))
+    wordless = [_recipient(one) for one in failed if not one.diagnostic_code]
+    remarks = prose.codes_of(root, wordless) if wordless else {}
+    return tuple(dict.fromkeys(_failure(one, remarks.get(_recipient(one), "")) for one in failed))
+
+
+def _failure(one: RecipientStatus, remark: str) -> Failure:
+    """remark: of the text for people, '' unless the report itself has no words."""
+    # They are worth reading, but where the code is exact they do not say more.
+    code = one.diagnostic_code or (remark if one.status in _VAGUE else "")
+    made = failure(one.status, code, _host(one.remote_mta), _recipient(one))
+    return made if made.code else replace(made, code=remark)
 
 
 def _has_failed(one: RecipientStatus) -> bool:
@@ -71,3 +76,8 @@ def _has_failed(one: RecipientStatus) -> bool:
 def _recipient(one: RecipientStatus) -> str:
     """The original one is what we asked for; the final one may be somebody that nobody but the receiver knows."""
     return one.original_recipient or one.final_recipient
+
+
+def _host(remote_mta: str) -> str:
+    """The name, or the address, without the remarks of some."""
+    return remote_mta.partition(" ")[0].partition("(")[0].rstrip(".")

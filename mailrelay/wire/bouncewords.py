@@ -169,6 +169,8 @@ _COPY = (
 )
 COPY = re.compile(_COPY, re.IGNORECASE | re.MULTILINE)
 COPY_OCTETS = re.compile(_COPY.encode("ascii"), re.IGNORECASE | re.MULTILINE)
+# Empty lines and further notes before the copy.
+COPY_NOTES = re.compile(rb"(?:[ \t\r]*+\n|-{2,}+[^\n]*+\n)*+")
 # Notes that the copy is not all of the message.
 CUT = re.compile(
     rb"truncated|only the first|including all the headers only|headers? only|characters long", re.IGNORECASE

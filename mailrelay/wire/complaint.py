@@ -36,11 +36,10 @@ def structured(root: Part, prefix: str = PREFIX) -> Complaint | None:
     """The complaint in a message of type multipart/report; report-type=feedback-report, or with such a part."""
     for multipart in multiparts(root):
         report = next((part for part in multipart.parts if part.kind == _REPORT_TYPE), None)
-        if report is not None or (multipart.depth == 0 and is_feedback(root)):
+        if report is not None:
             # Some begin with an empty line.
-            fields = split(decoded(report).lstrip(b"\r\n") if report is not None else b"")
-            return _complaint(fields, _header(multipart.parts), prefix)
-    return None
+            return _complaint(split(decoded(report).lstrip(b"\r\n")), _header(multipart.parts), prefix)
+    return _complaint(split(b""), _attached(root), prefix) if is_feedback(root) else None
 
 
 def is_feedback(root: Part) -> bool:
@@ -49,8 +48,7 @@ def is_feedback(root: Part) -> bool:
 
 
 def _unstructured(root: Part, prefix: str) -> Complaint | None:
-    parts = next((multipart.parts for multipart in multiparts(root)), ())
-    header = _header(parts)
+    header = _attached(root)
     if not header:
         return None
     marked = any(root.message.count(name) for name in _MARKS)
@@ -76,6 +74,10 @@ def _complaint(fields: Message, header: bytes, prefix: str) -> Complaint:
         mailrelay_id=_first(original, f"{prefix}id".lower().encode("ascii")),
         feedback_id=_first(original, b"feedback-id"),
     )
+
+
+def _attached(root: Part) -> bytes:
+    return _header(next((multipart.parts for multipart in multiparts(root)), ()))
 
 
 def _header(parts: tuple[Part, ...]) -> bytes:

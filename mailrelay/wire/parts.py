@@ -25,7 +25,7 @@ _TYPE = re.compile(rb"[ \t]*+([!#-'*+.0-9A-Z^-~-]++/[!#-'*+.0-9A-Z^-~-]++)", re.
 _PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _BREAK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?table|/?li|/?h[1-6])\b[^<>]*+>", re.IGNORECASE)
 _MARKUP = re.compile(r"<[^<>]*+>")
 _INVISIBLE = re.compile(r"<(style|script|title)\b[^<>]*+>[^<]*+</\1", re.IGNORECASE)
@@ -79,7 +79,7 @@ def decoded(part: Part, limit_octets: int = _MAX_DECODED_OCTETS) -> bytes:
     encoding = (part.message.first(b"content-transfer-encoding") or b"").lower()
     begin = part.message.body_start
     if encoding == b"base64":
-        digits = _NOT_BASE64.sub(b"", part.message.content[begin : begin + limit_octets * 3 // 2])
+        digits = part.message.content[begin : begin + limit_octets * 3 // 2].translate(None, _NOT_BASE64)
         return binascii.a2b_base64(digits[: len(digits) // 4 * 4] + _last_digits(digits))[:limit_octets]
     if encoding == b"quoted-printable":
         return binascii.a2b_qp(part.message.content[begin : begin + limit_octets * 3])[:limit_octets]

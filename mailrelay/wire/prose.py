@@ -22,21 +22,24 @@ TEXT_OCTETS = 16_384
 
 _MAX_RECIPIENTS = 50
 _MAX_LINE_CHARS = 400
+_MAX_REMARK_CHARS = 500
 _MAX_FIELD_OCTETS = 1000
 
-_ADDRESS = re.compile(r"[^\s<>@'\"\[\](),;:]{1,64}+@[\w.-]++")
+_LOCAL = r"[^\s<>@'\"\[\](),;:：，；（）「」]{1,64}+"
+_ADDRESS = re.compile(rf"{_LOCAL}@[\w.-]++")
 # <bob@inbox.example>: as qmail, Courier and many others begin what they say about a recipient.
 _BRACKETED_LINE = re.compile(r"[ \t]*+<([^\s<>@]++@[^\s<>@]++)>[ \t]*+(:?)")
-# bob@inbox.example, perhaps marked up or behind one or two words and a colon, such as To:
-_PLAIN_LINE = re.compile(
-    r"[\s<>'\"*\[(-]*+(?:([a-z ]{2,25}+):[ \t]*+)?[<'\"\[(]*+([^\s<>@'\"\[\](),;:]{1,64}+@[\w.-]++)", re.I
-)
-_OTHERS = re.compile(r"(?:from|sender|reply|contact|message id|subject|questions?|support)", re.I)
+# bob@inbox.example, perhaps marked up or behind a few words and a colon, such as To:
+_PLAIN_LINE = re.compile(rf"[\s<>'\"*\[(-]*+(?:([^:：<>@,;.\n]{{1,30}}+)[:：][ \t]*+)?[<'\"\[(]*+({_LOCAL}@[\w.-]++)")
+_OTHERS = re.compile(r"from|sender|reply|contact|message.?id|subject|question|support|date", re.IGNORECASE)
 # Not a number of something, nor part of a longer one.
-_REPLY = re.compile(
-    r"(?<![\w.:/+#,-])#?([45][0-5][0-9])(?![\w./%,]|-[0-9]| ?(?:[kmg]b|bytes|octets|sec|min|hours)\b)", re.I
-)
+_UNITS = "[kmg]i?b|bytes|octets|sec|min|hour|day|week|month|year|times|more|other|message|mail|people|user|item|percent"
+_REPLY = re.compile(rf"(?<![\w.:/+#,-])#?([45][0-5][0-9])(?![\w./%,]|-[0-9]| ?(?:{_UNITS}))", re.I)
 _BOTH_CODES = re.compile(r"(?<![\w.])[45][0-5][0-9][ -]#?[45]\.[0-7]\.[0-9]{1,3}(?![\w.])")
+_REJECTED = re.compile(r"Your message to <[^<>]{1,320}> was automatically rejected:")
+# What follows an answer in transcripts.
+_AFTER = re.compile(r" (?:(?:mon|tue|wed|thu|fri|sat|sun)[,]? [0-9]{4}-|>>>|<<<|-->|<--|---|giving up on )", re.I)
+_LETTERS = re.compile(r"[^\W\d_]{3}")
 _BLANKS = re.compile(r"[^\S\n]{3,}+")
 _HOST = re.compile(
     r"(?:\bhost|while talking to|connected to|remote (?:mail )?server|\bby|gateway|server at)[ \t]++"
@@ -87,9 +90,10 @@ def read(root: Part, sender: str, *, report: bool = False) -> tuple[Failure, ...
 
 
 def codes_of(root: Part, recipients: Sequence[str]) -> Mapping[str, str]:
-    """What the text of a report says about recipients, of those for whom it quotes a code."""
-    said = _failures(_own_text(root), recipients)
-    return {one.recipient: one.code for one in said if one.recipient and _coded([one.code])}
+    """What the text of a report says about each of some recipients."""
+    own = _own_text(root)
+    sections = _sections(own.split("\n"), recipients)
+    return {one.recipient: one.code for one in _failures(own, recipients) if one.recipient in sections}
 
 
 def returned(root: Part) -> Returned | None:
@@ -98,16 +102,21 @@ def returned(root: Part) -> Returned | None:
         if (back := returned_with(multipart.parts, closed=multipart.closed)) is not None:
             return back
     part = first_text(root)
-    octets = decoded(part, len(part.message.content))
-    found = words.COPY_OCTETS.search(octets[:TEXT_OCTETS])
+    found = words.COPY_OCTETS.search(decoded(part, TEXT_OCTETS))
     if found is None:
         return None
-    copy = split(octets[found.end() :].lstrip(b"\r\n"))
+    octets = decoded(part, len(part.message.content))
+    begin = words.COPY_NOTES.match(octets, found.end())
+    copy = split(octets[begin.end() if begin else found.end() :])
     header = copy.content[: copy.header_end]
     if not {field.name for field in copy.fields} & {b"from", b"received", b"message-id", b"subject"}:
         return None
     # Only at the end of the whole mail is what follows the text all of it.
-    whole = part is root and copy.body and not words.CUT.search(octets[: found.end()] + copy.body[-300:])
+    whole = (
+        part is root
+        and copy.body
+        and not words.CUT.search(octets[: len(octets) - len(copy.content)] + copy.body[-300:])
+    )
     return Returned(header, copy.content if whole else None)
 
 
@@ -152,13 +161,16 @@ def _bracketed(own: str) -> tuple[str, ...]:
 
 
 def _plain(own: str) -> tuple[str, ...]:
-    """The recipient that begins a line: the first one that a code follows, else the first one."""
+    """The recipient that begins a line: the first one that a code follows, else the first one; or the only address."""
     found: list[str] = []
     for line in own.split("\n"):
         match = _PLAIN_LINE.match(line)
         if match and not (match[1] and _OTHERS.search(match[1])) and not words.DAEMON.search(match[2]):
             found.append(match[2].rstrip("."))
     names = tuple(dict.fromkeys(found))[:_MAX_RECIPIENTS]
+    if not names:
+        named = {address.rstrip(".") for address in _ADDRESS.findall(own) if not words.DAEMON.search(address)}
+        return tuple(named) if len(named) == 1 else ()
     sections = _sections(own.split("\n"), names)
     return next(((name,) for name in names if _coded(sections.get(name, ()))), names[:1])
 
@@ -173,8 +185,10 @@ def _guessed(root: Part, own: str, subject: str) -> tuple[bool, tuple[str, ...]]
     text.set_payload(_BLANKS.sub("  ", "\n".join(lines)).encode("ascii", "replace").decode("ascii"))
     mail = Email() if root.kind == "multipart/mixed" else text
     mail["Subject"] = subject
-    for name in ("From", "X-Mailer"):
-        mail[name] = one_line((root.message.first(name.lower().encode("ascii")) or b"")[:_MAX_LINE_CHARS])
+    author = _ADDRESS.search(one_line((root.message.first(b"from") or b"")[:_MAX_LINE_CHARS]))
+    # It fails, loudly, without one.
+    mail["From"] = author[0] if author else "mailer-daemon@localhost"
+    mail["X-Mailer"] = one_line((root.message.first(b"x-mailer") or b"")[:_MAX_LINE_CHARS])
     if mail is not text:
         mail["Content-Type"] = "multipart/mixed"
         mail.attach(text)
@@ -191,23 +205,29 @@ def _failures(own: str, named: Sequence[str]) -> tuple[Failure, ...]:
     lines = own.split("\n")
     sections = _sections(lines, named)
     everything = _paragraphs(lines)
-    general = _coded(everything)
     failures = []
     for name in named or ("",):
         paragraphs = sections.get(name, ())
-        said = _coded(paragraphs) or general or next((text for text in map(_unnamed, paragraphs) if text), "")
-        code = _from_reply(_unnamed(said))
+        remark = next((text for text in map(_unnamed, paragraphs) if _LETTERS.search(text)), "")
+        said = _coded(paragraphs)
+        if not said and (len(named) < 2 or not remark):
+            said = _coded(everything)
+        code = _quoted(_unnamed(said)) or one_line((remark or " ".join(everything))[:_MAX_REMARK_CHARS].encode())
         host = _HOST.search(" ".join([*paragraphs[:3], said])[:2000])
         failures.append(failure(enhanced_code(code), code, host[1] if host else "", name))
     return tuple(failures)
 
 
 def _sections(lines: Sequence[str], named: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """What is said about each recipient, in paragraphs: from the line that names it to the next such line."""
+    """What is said about each recipient, in paragraphs: from the line that names it to the next such line.
+
+    What stands before the words that something failed is mostly the header of the message.
+    """
+    begin = next((number for number, line in enumerate(lines) if words.FAILED.search(line)), 0)
     starts: dict[str, int] = {}
     waiting = {name.lower(): name for name in named}
-    for number, line in enumerate(lines):
-        for address in _ADDRESS.findall(line.lower())[:_MAX_RECIPIENTS]:
+    for number in [*range(begin, len(lines)), *range(begin)]:
+        for address in _ADDRESS.findall(lines[number].lower())[:_MAX_RECIPIENTS]:
             if (name := waiting.pop(address.rstrip("."), None)) is not None:
                 starts[name] = number
     order = sorted({*starts.values(), len(lines)})
@@ -234,11 +254,14 @@ def _coded(paragraphs: Sequence[str]) -> str:
 
 def _unnamed(paragraph: str) -> str:
     """A paragraph without the recipient that it begins with."""
-    match = _BRACKETED_LINE.match(paragraph) or _PLAIN_LINE.match(paragraph)
+    match = _REJECTED.match(paragraph) or _BRACKETED_LINE.match(paragraph) or _PLAIN_LINE.match(paragraph)
     return paragraph[match.end() :].lstrip(" \t:>)'\"]*-") if match else paragraph
 
 
-def _from_reply(text: str) -> str:
-    """A text from the code on that the receiver answered with; all of it if there is none, or if it is a remark."""
+def _quoted(text: str) -> str:
+    """A text from the code on that the receiver answered with; all of it if there is none, or if nothing follows it."""
     found = _BOTH_CODES.search(text) or _REPLY.search(text)
-    return one_line((text[found.start() :].lstrip("#") if found else text).encode())
+    answer = text[found.start() :].lstrip("#") if found else text
+    end = _AFTER.search(answer)
+    answer = answer[: end.start()] if end else answer
+    return one_line((answer if _LETTERS.search(answer) else text).encode())

@@ -54,7 +54,8 @@ def header(note: Note, to: Address, outbound_id: int, paper: Paper) -> list[Fiel
         Field(b"from", b"From: %b\r\n" % formatted(paper.product, paper.sender)),
         # No word of the address can be taken for another field: an Address is a dot-atom.
         Field(b"to", f"To: {to}\r\n".encode("utf-8", "replace")),
-        added("Subject", note.subject),
+        # What somebody named so is no encoded word of ours.
+        added("Subject", note.subject.replace("=?", "= ?")),
         added("Date", format_datetime(paper.now)),
         added("Message-ID", paper.message_id),
         added("Auto-Submitted", "auto-generated"),

@@ -197,9 +197,7 @@ async def test_it_is_counted_as_nobodys_mail(desk: Desk) -> None:
     assert (entry["outcome"], entry["account_id"], entry["alias_id"]) == ("delivered", 1, None)
 
 
-@pytest.mark.parametrize(
-    "hostile", ["x\r\nBcc: all@elsewhere.example", "x\r\n\r\n<html>", "x\0y", "\u202ex", "=?utf-8?q?x?="]
-)
+@pytest.mark.parametrize("hostile", ["x\r\nBcc: all@elsewhere.example", "x\r\n\r\n<html>", "x\0y", "\u202ex"])
 async def test_no_value_makes_a_field(desk: Desk, hostile: str) -> None:
     codes = (Code.ADUN, Code.RUL, Code.DMI, Code.TES)
     await desk.work(*(notice(code, **dict.fromkeys(("alias", "rule", "domain", "token"), hostile)) for code in codes))
@@ -208,8 +206,12 @@ async def test_no_value_makes_a_field(desk: Desk, hostile: str) -> None:
         message = parsed(copy)
         assert message["Bcc"] is None
         assert len(message.items()) == 13
-        assert "alias x was" not in message["Subject"]  # nobody decodes it once more
         assert message.get_content_type() == "multipart/alternative"
+
+
+async def test_what_looks_encoded_is_not_decoded(desk: Desk) -> None:
+    await desk.work(notice(Code.DMI, domain="=?utf-8?q?x?="))
+    assert "= ?utf-8?q?x?=" in parsed(desk.sent[0])["Subject"]
 
 
 async def test_a_mailbox_beyond_ascii_needs_smtputf8(desk: Desk) -> None:

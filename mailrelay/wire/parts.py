@@ -25,6 +25,7 @@ _TYPE = re.compile(rb"[ \t]*+([!#-'*+.0-9A-Z^-~-]++/[!#-'*+.0-9A-Z^-~-]++)", re.
 _PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _BREAK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?table|/?li|/?h[1-6])\b[^<>]*+>", re.IGNORECASE)
 _MARKUP = re.compile(r"<[^<>]*+>")
@@ -87,13 +88,16 @@ def decoded(part: Part, limit_octets: int = _MAX_DECODED_OCTETS) -> bytes:
 
 
 def text_of(part: Part, limit_octets: int) -> str:
-    """The text of a part for people, its lines ending in LF; of HTML what is left without its tags."""
+    """The text of a part for people, of HTML what is left without its tags.
+
+    Its lines end in LF; there is no other control character but tabs.
+    """
     octets = decoded(part, limit_octets)
     text = _characters(octets, codec(part.params.get(b"charset", b"")) or "ascii").replace("\r\n", "\n")
     if part.kind == "text/html":
         text = _INVISIBLE.sub("<", text.replace("\n", " "))
         text = unescape(_MARKUP.sub("", _BREAK.sub("\n", text)))
-    return text
+    return _UNPRINTABLE.sub(" ", text)
 
 
 def _characters(octets: bytes, charset: str) -> str:

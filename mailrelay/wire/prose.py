@@ -39,7 +39,7 @@ _BOTH_CODES = re.compile(r"(?<![\w.])[45][0-5][0-9][ -]#?[45]\.[0-7]\.[0-9]{1,3}
 _REJECTED = re.compile(r"Your message to <[^<>]{1,320}> was automatically rejected:")
 # What follows an answer in transcripts.
 _AFTER = re.compile(r" (?:(?:mon|tue|wed|thu|fri|sat|sun)[,]? [0-9]{4}-|>>>|<<<|-->|<--|---|giving up on )", re.I)
-_LETTERS = re.compile(r"[^\W\d_]{3}")
+_LETTERS = re.compile(r"[^\W\d_]{2}")
 _BLANKS = re.compile(r"[^\S\n]{3,}+")
 _HOST = re.compile(
     r"(?:\bhost|while talking to|connected to|remote (?:mail )?server|\bby|gateway|server at)[ \t]++"

@@ -1,6 +1,7 @@
 """Reports of several mail systems, and what only looks like one."""
 
 import base64
+import time
 
 import pytest
 
@@ -144,6 +145,21 @@ def test_a_broken_transfer_encoding_does_no_harm() -> None:
     assert delivery_status(report("A", status_header=header)) == DeliveryStatus("", ())
 
 
+def test_of_base64_that_was_cut_the_beginning_is_read() -> None:
+    header = "Content-Type: message/delivery-status\nContent-Transfer-Encoding: base64"
+    for end in range(1, 8):
+        cut = base64.encodebytes(STATUS.encode()).decode().rstrip("=\n")[:-end]
+        found = delivery_status(report(cut, status_header=header))
+        assert found is not None
+        assert found.recipients[0].diagnostic_code == PARSED.recipients[0].diagnostic_code
+
+
+def test_a_field_of_very_many_lines_costs_little() -> None:
+    begin = time.process_time()
+    assert only("Action: failed\nDiagnostic-Code: x\n" + " y\n" * 85_000).diagnostic_code.startswith("x y y")
+    assert time.process_time() - begin < 1
+
+
 def test_every_recipient_has_its_entry_in_order() -> None:
     more = "\n \n\nFinal-Recipient: rfc822; second@inbox2.example\nAction: Delayed (will retry)\nStatus: 4.4.1\n"
     found = delivery_status(report(STATUS + more))
@@ -184,6 +200,11 @@ def test_text_after_the_status_stands_in_for_the_diagnostic_code(status: str, co
         ("rfc822;real@inbox.example", "real@inbox.example"),
         ("RFC822 ; <real@inbox.example>", "real@inbox.example"),
         ("utf-8; m\xfcller@inbox.example", "m\xfcller@inbox.example"),
+        ("utf-8; m\\x{FC}ller@inbox.example", "m\xfcller@inbox.example"),
+        ("UTF-8;\\x{90F5}\\x{4FBF}@inbox.example", "\u90f5\u4fbf@inbox.example"),
+        ("utf-8; a\\x{D800}\\x{110000}\\x{A}b@inbox.example", "a\\x{D800}\\x{110000}\\x{A}b@inbox.example"),
+        ("utf-8; a\\x{0A}b@inbox.example", "a b@inbox.example"),
+        ("rfc822; m\\x{FC}ller@inbox.example", "m\\x{FC}ller@inbox.example"),
         ("real@inbox.example", "real@inbox.example"),
         ("", ""),
     ],

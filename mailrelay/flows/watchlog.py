@@ -30,6 +30,9 @@ _FAILURE_SECONDS = 60.0
 _SETTLED_AFTER = timedelta(seconds=3)
 # Without news the position is written all the same, so that others know that the log is watched.
 _SIGN_OF_LIFE_SECONDS = 1800.0
+# Postfix returns what it could not deliver after five days; whatever is spooled for longer was never told of.
+_SPOOLED_FOR = timedelta(days=6)
+_SWEEP_SECONDS = 3600.0
 _QUEUE_IDS = 50_000  # under way at once; some 200 octets each
 
 
@@ -53,11 +56,14 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What follows when copies have arrived. All may be called again for the same ones; all may raise Unavailable."""
+    """What follows when copies have arrived. All may be called again for the same ones; the first two may raise
+    Unavailable. sweep_spool: removes what was spooled before a time.
+    """
 
     recipients_work: Callable[[Sequence[RecipientId], datetime], Awaitable[None]]
     contacts_work: Callable[[Sequence[OutboundId]], Awaitable[None]]
     drop_spooled: Callable[[Sequence[OutboundId]], Awaitable[None]]
+    sweep_spool: Callable[[datetime], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class LogWatch:
         self._clock = clock
         self._position: Position | None = None  # None: not the leader, or not known
         self._written_at = 0.0  # by the monotonic clock
+        self._sweep_due = 0.0  # by the same
         # The queue manager repeats whose message it is with each retry, so a restart forgets little.
         self._copies: OrderedDict[str, OutboundId] = OrderedDict()
         self._ration = _Ration(reading.per_hour)
@@ -136,6 +143,7 @@ class LogWatch:
             return _FOLLOWER_SECONDS
         if self._position is None:
             self._position = await self._store.position()
+        await self._sweep()
         before = self._position
         chunk = await self._source.read(before)
         if chunk.position == before:
@@ -145,6 +153,12 @@ class LogWatch:
         else:
             await self._digest(before, chunk, stop)
         return 0 if chunk.more else _IDLE_SECONDS
+
+    async def _sweep(self) -> None:
+        if time.monotonic() >= self._sweep_due:
+            self._sweep_due = time.monotonic() + _SWEEP_SECONDS
+            if swept := await self._consequences.sweep_spool(self._clock() - _SPOOLED_FOR):
+                log.logger().info("spool.swept", files=swept)
 
     async def _digest(self, before: Position, chunk: Chunk, stop: asyncio.Event) -> None:
         """A piece that breaks something is left out: those behind it matter as well."""

@@ -122,6 +122,7 @@ class World:
     recipients: list[RecipientId] = field(default_factory=list)
     contacts: list[OutboundId] = field(default_factory=list)
     dropped: list[OutboundId] = field(default_factory=list)
+    swept: list[datetime] = field(default_factory=list)
     now: datetime = NOW
     per_hour: int = 500
 
@@ -136,13 +137,17 @@ class World:
         async def drop(ids: Sequence[OutboundId]) -> None:
             self.dropped += ids
 
+        async def sweep(older_than: datetime) -> int:
+            self.swept.append(older_than)
+            return 1
+
         def line(octets: bytes, now: datetime) -> LogEvent | None:
             if octets == b"poison":
                 raise ValueError("a bug")
             return maillog.read(octets, now, UTC)
 
         reading = Reading(line, (KEY, OLD_KEY), "Address does not exist", self.per_hour)
-        consequences = Consequences(recipients_work, contacts_work, drop)
+        consequences = Consequences(recipients_work, contacts_work, drop, sweep)
         return LogWatch(self.log, self.store, reading, consequences, lambda: self.now)
 
     async def read(self, watch: LogWatch | None = None) -> LogWatch:
@@ -313,6 +318,18 @@ async def test_the_copies_under_way_are_bounded(world: World, monkeypatch: pytes
     watch = await world.read()
     assert world.news == [(1, True), (3, True)]
     assert len(watch._copies) == 2
+
+
+async def test_what_was_spooled_for_six_days_is_swept_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = await world.read()
+    await world.read(watch)
+    assert world.swept == [NOW - timedelta(days=6)]
+    monkeypatch.setattr(watchlog, "_SWEEP_SECONDS", 0.0)
+    another = await world.read()
+    await world.read(another)
+    assert len(world.swept) == 3
 
 
 # -- Trouble -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from email.message import Message as Email
 from flufl.bounce import all_failures
 
 from mailrelay.core import phrase
+from mailrelay.core.automatic import is_automatic
 from mailrelay.core.bounce import Failure, News, Returned, enhanced_code, failure
 from mailrelay.core.header import split
 from mailrelay.wire import bouncewords as words
@@ -55,6 +56,7 @@ class _Hints:
     null: bool  # the envelope sender
     daemon: bool  # mail software wrote it
     titled: bool  # the subject says so
+    marked: bool  # as an automatic answer; bounces are, too
 
 
 def is_daemons(root: Part) -> bool:
@@ -73,7 +75,7 @@ def read(root: Part, sender: str, *, report: bool = False) -> tuple[Failure, ...
         return None
     subject = phrase.decoded((root.message.first(b"subject") or b"")[:_MAX_FIELD_OCTETS])
     titled = words.TITLE.search(subject) is not None and not words.ANSWER.match(subject)
-    hints = _Hints(not sender, daemon, titled)
+    hints = _Hints(not sender, daemon, titled, is_automatic(root.message, "somebody"))
     own = _own_text(root)
     flat = " ".join(own.split())
     named = _listed(root)
@@ -135,7 +137,7 @@ def _is_bounce(own: str, flat: str, hints: _Hints) -> bool:
     code = bool(enhanced_code(own) or _REPLY.search(own))
     if hints.titled:
         return hints.null and (says or code)
-    return hints.null and (_BOTH_CODES.search(own) is not None or (says and code))
+    return hints.null and not hints.marked and (_BOTH_CODES.search(own) is not None or (says and code))
 
 
 def _is_news(flat: str, subject: str) -> bool:
@@ -235,7 +237,7 @@ def _sections(lines: Sequence[str], named: Sequence[str]) -> Mapping[str, Sequen
 
 
 def _paragraphs(lines: Sequence[str]) -> list[str]:
-    """Paragraphs, each on one line; what an indented or bulleted line begins stays with the lines before it."""
+    """Paragraphs, each on one line."""
     found: list[list[str]] = [[]]
     for line in lines:
         stripped = line.strip()

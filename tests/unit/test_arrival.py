@@ -134,6 +134,12 @@ def test_a_large_message_behind_a_text_comes_back_whole() -> None:
         pytest.param(mail(QMAIL, HUMAN), "", Failed, id="null-and-subject"),
         pytest.param(mail(QMAIL, HUMAN, "Hello"), "", AutomaticAnswer, id="null-alone"),
         pytest.param(mail("550 5.1.1 no such user", HUMAN, "Hello"), "", Failed, id="null-and-both-codes"),
+        pytest.param(
+            mail("Away.\n> 550 5.1.1 no such user", HUMAN, "Hello", "Auto-Submitted: auto-replied\n"),
+            "",
+            AutomaticAnswer,
+            id="168-answer-that-quotes-both-codes",
+        ),
         pytest.param(mail("I am in room 550.", HUMAN, "Hello"), "", AutomaticAnswer, id="null-and-a-number"),
         pytest.param(mail("On leave.", HUMAN, "Re: failure notice"), "", AutomaticAnswer, id="answer-to-a-failure"),
         pytest.param(mail("See 5.1.1.", HUMAN, "Re: failure notice"), "", AutomaticAnswer, id="answer-with-a-code"),

@@ -20,7 +20,7 @@ from tools.sandbox.process import Trouble
 from tools.sandbox.sandbox import ROLES
 
 _FOLDER = CHECKOUT / "var" / "bench"
-_VERBS = ("memory", "mail", "milter", "policy")  # in the order in which all are measured
+_VERBS = ("memory", "mail", "milter", "policy", "bounces", "failed")  # in the order in which all are measured
 
 
 def say(text: str) -> None:
@@ -64,6 +64,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("verb", nargs="?", choices=("all", *_VERBS), default="all")
     parser.add_argument("--messages", type=_count, default=2000, metavar="N", help="of 4 KB in a run (2000)")
     parser.add_argument("--large-messages", type=_count, default=400, metavar="N", help="of 100 KB in a run (400)")
+    parser.add_argument("--bounces", type=_count, default=10_000, metavar="N", help="reports of a flood (10000)")
+    parser.add_argument("--failed", type=_count, default=1_000_000, metavar="N", help="rows of a list (1000000)")
     parser.add_argument("--repeat", type=_count, default=3, metavar="N", help="runs of each; the median counts (3)")
     parser.add_argument("--aliases", type=_aliases, default=100_000, metavar="N", help="in the tables (100000)")
     parser.add_argument(
@@ -106,7 +108,7 @@ def _keys(options: argparse.Namespace) -> list[str]:
 
 def _measure(options: argparse.Namespace, keys: list[str], ground: Ground) -> Report:
     messages = (options.messages, options.large_messages)
-    wish = Wish(messages, options.repeat, keys, options.profile, options.functions)
+    wish = Wish(messages, options.repeat, keys, options.profile, options.functions, options.bounces, options.failed)
     people = Population(options.aliases, max(messages))
     measurement = Measurement(wish, ground, people, Patience(options.patience), say)
     for verb in _VERBS if options.verb == "all" else (options.verb,):

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from statistics import median
 
-from tools.benchmark import footprint, letter, milter, policy, population, profiling, systems
+from tools.benchmark import bounces as reports
+from tools.benchmark import failures, footprint, letter, milter, policy, population, profiling, systems
 from tools.benchmark.ground import Ground
 from tools.benchmark.mail import Meter, Series
 from tools.benchmark.population import Population
@@ -15,19 +17,25 @@ from tools.benchmark.systems import CLASSIC_SET_UP, FULL, PLAIN, PRODUCT, RULED,
 from tools.benchmark.traffic import SESSIONS, Sink
 from tools.sandbox import ports
 from tools.sandbox.postgres import Cluster
+from tools.sandbox.process import Trouble
 
 SIZES = (4096, 102400)
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted. messages: in a run, for each of SIZES. keys: of the systems. profile: a role, or none."""
+    """What is wanted. messages: in a run, for each of SIZES. keys: of the systems. profile: a role, or none.
+
+    bounces: reports of a flood; failed: records in a list.
+    """
 
     messages: tuple[int, ...]
     repeat: int
     keys: Sequence[str]
     profile: str | None
     functions: int
+    bounces: int
+    failed: int
 
 
 @dataclass(slots=True)
@@ -95,6 +103,60 @@ class Measurement:
         letters = {octets: letter.signed(octets, self.ground.keys) for octets in SIZES}
         with self._profiled(FULL):
             self.report.latencies += milter.measure(product, self.people, letters, self.patience, self.say)
+
+    def bounces(self) -> None:
+        """A flood of reports alone, then mail alone and beside some of them."""
+        product = self._product(PRODUCT)
+        self.say(f"bounces, {self.wish.bounces} of them")
+        found = reports.copies(product, self.wish.bounces + reports.WARM_UP)
+        with self._profiled(PRODUCT):
+            absorbed = reports.absorbed(product, found)
+        recorded = reports.counted(product)
+        self.say(f"  {self.wish.bounces / absorbed[0]:.0f}/s")
+        if recorded[0] != len(found):
+            raise Trouble(f"{len(found)} copies came back, and {recorded[0]} of them are known to have")
+        alone, beside = self._beside(product)
+        flood = reports.Flood(self.wish.bounces, *absorbed, *recorded, alone, beside, reports.PACE)
+        self.report.floods.append(flood)
+        if not flood.failed:
+            self.report.remarks.append("bounces became no failed deliveries")
+
+    def _beside(self, product: Product) -> tuple[float, float]:
+        """Messages a second, without reports and with."""
+        messages, octets = self.wish.messages[0], SIZES[0]
+        with ExitStack() as stack:
+            sink = Sink(ports.pick(1)[0])
+            stack.callback(sink.close)
+            system = product.join(sink.port)
+            letters = {octets: letter.write(octets, self.ground.keys, self.ground.run)}
+            meter = Meter({system.key: self.people}, sink, letters, self.ground.log, self.say, self.patience)
+            meter.warm_up([system], [(max(SESSIONS, messages // 5), octets)])
+            rates: list[list[float]] = [[], []]
+            for _ in range(self.wish.repeat):  # in turns, as the machine has slow minutes
+                rates[0].append(meter.measure([system], messages, octets, 1)[0].rate)
+                rates[1].append(self._rate_beside(product, meter, system, messages, rates[0][-1]))
+            return median(rates[0]), median(rates[1])
+
+    def _rate_beside(self, product: Product, meter: Meter, system: System, messages: int, rate: float) -> float:
+        """rate: as it was without; three times as many reports are ready as should be needed."""
+        needed = round(3 * reports.PACE * (messages / rate + 10))
+        sender = reports.Sender(
+            product.sandbox.memory.ports["lmtp"], iter(reports.copies(product, needed)), reports.PACE
+        )
+        sender.start()
+        try:
+            found = meter.measure([system], messages, SIZES[0], 1)[0].rate
+            if not sender.running():
+                raise Trouble(f"{needed} reports were not enough for {messages} messages")
+        finally:
+            sender.stop()
+        return found
+
+    def failed(self) -> None:
+        """The list of failed deliveries."""
+        product = self._product(PRODUCT)
+        self.say(f"failed list, {self.wish.failed} rows")
+        self.report.lists.append(failures.measure(product, self.wish.failed, self.say))
 
     # --- what is measured ------------------------------------------------------------------------------------------
 

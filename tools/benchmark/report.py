@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools.benchmark.bounces import PACE, Flood
+from tools.benchmark.failures import FailedList
 from tools.benchmark.footprint import IDLE, Footprint
 from tools.benchmark.mail import Series
 from tools.benchmark.milter import ROUNDS as MILTER_ROUNDS
@@ -29,6 +31,8 @@ _MAIL_TARGETS = {
 }
 _CACHED_TARGET, _UNCACHED_TARGET, _P99_TARGET, _MEMORY_TARGET = 15_000.0, 3_000.0, 0.005, 200.0
 _MILTER_P99_TARGET = 0.040
+# Bounces: reports a second, growth of the role's RSS in MB, forwarding beside them; a page of failed deliveries.
+_FLOOD_TARGET, _GROWTH_TARGET, _BESIDE_TARGET, _PAGE_TARGET = 100.0, 10.0, 0.9, 0.050
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,18 @@ class Report:
     answers: list[Answers] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
+    floods: list[Flood] = field(default_factory=list)
+    lists: list[FailedList] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def targets(self) -> list[Target]:
         """All targets whose figures are there."""
-        return [*self._mail_targets(), *self._waiting_targets(), *self._memory_targets()]
+        return [
+            *self._mail_targets(),
+            *self._waiting_targets(),
+            *self._memory_targets(),
+            *self._failure_targets(),
+        ]
 
     def _mail_targets(self) -> Iterator[Target]:
         for (key, octets), (rate, cpu) in _MAIL_TARGETS.items():
@@ -92,6 +103,19 @@ class Report:
                 if whole.pss is not None:
                     yield Target(f"PSS in MB, {footprint.of}", whole.pss / _MB, _MEMORY_TARGET, False)
 
+    def _failure_targets(self) -> Iterator[Target]:
+        for flood in self.floods:
+            yield Target("bounces/s, as fast as they are taken", flood.rate, _FLOOD_TARGET, True)
+            yield Target(
+                f"growth of lmtp's RSS in MB, {flood.reports} bounces", flood.growth / _MB, _GROWTH_TARGET, False
+            )
+            name = f"rate of mail beside {flood.pace:g} bounces/s, of that without"
+            yield Target(name, flood.beside / flood.alone, _BESIDE_TARGET, True)
+        for found in self.lists:
+            for page in found.pages:
+                name = f"failed list, {page.of}, in ms"
+                yield Target(name, page.median * 1e3, _PAGE_TARGET * 1e3, False)
+
     def noise(self) -> list[str]:
         """What other programs took from us."""
         found = [
@@ -117,6 +141,10 @@ class Report:
             parts.append(_answers_table(self.answers))
         if self.footprints:
             parts.append(_memory_table(self.footprints))
+        if self.floods:
+            parts.append(_flood_table(self.floods))
+        if self.lists:
+            parts.append("\n\n".join(map(_list_table, self.lists)))
         if targets := self.targets():
             parts.append("\n".join(["targets", *(f"  {target}" for target in targets)]))
         if remarks := [*self.remarks, *self.noise()]:
@@ -136,6 +164,8 @@ class Report:
                 {"of": footprint.of, "total": asdict(footprint.total), "roles": _roles_document(footprint)}
                 for footprint in self.footprints
             ],
+            "bounces": [{**asdict(flood), "rate": flood.rate, "growth": flood.growth} for flood in self.floods],
+            "failed_lists": [asdict(found) for found in self.lists],
             "targets": [{**asdict(target), "met": target.met} for target in self.targets()],
             "remarks": [*self.remarks, *self.noise()],
         }
@@ -224,6 +254,31 @@ def _memory_table(found: Sequence[Footprint]) -> str:
         pss = f"{whole.pss / _MB:.0f}" if whole.pss is not None else "-"
         parts = ", ".join(f"{role} {memory.rss / _MB:.0f}" for role, memory in footprint.roles.items())
         lines.append(f"  {footprint.of:<36}{whole.rss / _MB:>8.0f}{pss:>8}   {parts}")
+    return "\n".join(lines)
+
+
+def _flood_table(found: Sequence[Flood]) -> str:
+    lines = [
+        f"bounces, each with a message of 4 KB, and mail beside {PACE:g} of them a second",
+        f"  {'reports':>9}{'a second':>10}{'recorded':>10}{'failed':>9}{'stored':>9}"
+        f"{'RSS MB':>9}{'at most':>9}{'after':>8}{'mail/s':>9}{'beside':>9}",
+    ]
+    for one in found:
+        sizes = f"{one.rss_before / _MB:>9.1f}{one.rss_peak / _MB:>9.1f}{one.rss_after / _MB:>8.1f}"
+        lines.append(
+            f"  {one.reports:>9}{one.rate:>10.0f}{one.recorded:>10}{one.failed:>9}{one.stored:>9}"
+            f"{sizes}{one.alone:>9.1f}{one.beside:>9.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _list_table(found: FailedList) -> str:
+    lines = [
+        f"failed deliveries, an account with {found.rows}",
+        f"  {'':<36}{'median ms':>10}{'worst ms':>10}",
+    ]
+    for page in found.pages:
+        lines.append(f"  {page.of:<36}{page.median * 1e3:>10.1f}{page.worst * 1e3:>10.1f}")
     return "\n".join(lines)
 
 

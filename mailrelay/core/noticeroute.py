@@ -40,7 +40,8 @@ class Ground:
     """What decides about one notice. state None: there is no such account.
 
     recipient: the one that the notice names; default: the account's; other: one that works, whichever.
-    quarantined: of the failed delivery that it is about, None if that is gone, or it is about none.
+    quarantined: of the failed delivery that it is about, None if that is gone, or it is about none. missed: the
+    recipient that its mail did not reach, though it was no spam.
     """
 
     state: Literal["active", "suspended", "deleting"] | None = None
@@ -50,6 +51,7 @@ class Ground:
     default: Mailbox | None = None
     other: Mailbox | None = None
     quarantined: bool | None = None
+    missed: RecipientId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,5 +154,5 @@ def _place(notice: Notice, ground: Ground) -> tuple[str, Mailbox | None] | Spare
     if not known:
         return Spared("undeliverable", "no recipient is verified")
     # One that fails would not get it, and would fail once more.
-    chosen = next((mailbox for mailbox in known if mailbox.works), known[0])
+    chosen = min(known, key=lambda mailbox: (not mailbox.works, mailbox.id == ground.missed))
     return chosen.address, chosen

@@ -28,18 +28,23 @@ def _mailbox(table: LiteralString) -> LiteralString:
 
 
 _GROUNDS: LiteralString = f"""
-    select acc.state, acc.failed_delivery_notification_preference, acc.never_plaintext, f.quarantined,
+    select acc.state, acc.failed_delivery_notification_preference, acc.never_plaintext, f.quarantined, f.missed,
            {_mailbox("r")}, {_mailbox("d")}, {_mailbox("o")}
     from json_to_recordset(%(notices)s) as q(n int, account_id bigint, recipient_id bigint, failed_id bigint)
     left join account acc on acc.id = q.account_id
     left join recipient r on r.id = q.recipient_id and r.account_id = q.account_id
     left join recipient d on d.id = acc.default_recipient_id
     left join lateral (
+        select quarantined,
+               case when email_type = 'F' and bounce_type in ('hard', 'soft') then recipient_id end as missed
+        from failed_delivery where id = q.failed_id and account_id = q.account_id
+    ) f on true
+    left join lateral (
         select * from recipient
         where recipient.account_id = acc.id and verified_at is not null and not pending and failing_since is null
+          and id is distinct from f.missed
         order by id limit 1
     ) o on true
-    left join failed_delivery f on f.id = q.failed_id and f.account_id = q.account_id
     order by q.n
 """
 
@@ -207,10 +212,10 @@ def _entry(n: int, admission: Admission) -> Mapping[str, object]:
 
 
 def _ground(row: Sequence[Any]) -> Ground:
-    state, preference, never_plaintext, quarantined, *mailboxes = row
+    state, preference, never_plaintext, quarantined, missed, *mailboxes = row
     starts = range(0, 3 * _MAILBOX_COLUMNS, _MAILBOX_COLUMNS)
     recipient, default, other = (_read_mailbox(mailboxes[at : at + _MAILBOX_COLUMNS]) for at in starts)
-    return Ground(state, preference or 0, bool(never_plaintext), recipient, default, other, quarantined)
+    return Ground(state, preference or 0, bool(never_plaintext), recipient, default, other, quarantined, missed)
 
 
 def _read_mailbox(columns: Sequence[Any]) -> Mailbox | None:

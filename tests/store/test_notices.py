@@ -204,6 +204,18 @@ async def test_who_gets_a_notice_is_read_for_many_at_once(store: NoticeStore, co
     assert isinstance(mine.other, Mailbox)
 
 
+@pytest.mark.parametrize(
+    ("kind", "bounce", "missed"), [("F", "hard", 1), ("F", "soft", 1), ("F", "spam", None), ("R", "hard", None)]
+)
+async def test_what_could_not_be_reached_is_known(
+    store: NoticeStore, conn: Connection, kind: str, bounce: str, missed: int | None
+) -> None:
+    number = await failed(conn, recipient_id=1, email_type=kind, bounce_type=bounce)
+    [ground] = await store.grounds([Notice(Code.FDN, JOHNS, data={"failed_id": number})])
+    assert ground.missed == missed
+    assert (ground.other is None) == (missed is not None)  # the account has but one
+
+
 async def test_a_failed_delivery_is_read_in_clear(store: NoticeStore, conn: Connection) -> None:
     alias_id = await alias(conn, "shop@alias.example")
     number = await failed(

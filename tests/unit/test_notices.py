@@ -415,6 +415,12 @@ def test_a_failure_is_told_where_it_can_arrive(
     assert to(notice(Code.FDN), ground) == f"{gets}@inbox.example"
 
 
+def test_a_mailbox_is_not_told_that_it_gets_nothing_if_another_can_be() -> None:
+    missed = replace(GROUND, recipient=None, missed=MAILBOX.id)
+    assert to(notice(Code.FDN), missed) == "you@inbox.example"
+    assert to(notice(Code.FDN), replace(missed, other=None)) == "me@inbox.example"
+
+
 def test_the_default_is_told_what_concerns_the_account() -> None:
     assert to(notice(Code.ADUN), replace(GROUND, default=DEFAULT)) == "default@inbox.example"
 

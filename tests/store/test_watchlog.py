@@ -6,12 +6,16 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from mailrelay.clients.logtail import FileTail
+from mailrelay.clients.spool import Spool
+from mailrelay.core import verp
 from mailrelay.core.chronicle import ir_key
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId, AliasId
@@ -19,11 +23,16 @@ from mailrelay.core.held import place
 from mailrelay.core.ledger import OutboundId
 from mailrelay.core.maillog import Position, Rejected
 from mailrelay.core.rejection import Question, Rejection, Target, question, rejection
+from mailrelay.core.screen import day_number
 from mailrelay.core.sealed import unseal, vault
-from mailrelay.core.verp import EmailType
+from mailrelay.core.verp import EmailType, VerpId
 from mailrelay.core.watched import Arrived, CopyNews, Written
+from mailrelay.flows.watchlog import Consequences, LogWatch, Reading
+from mailrelay.store.database import Database
+from mailrelay.store.failing import FailingStore
 from mailrelay.store.ledger import signed
 from mailrelay.store.watchlog import WatchStore
+from mailrelay.wire.maillog import read
 from tests.store.world import JOHN, Connection, alias, handle, insert, value
 
 VAULT = vault([b"a secret of the installation"])
@@ -307,6 +316,55 @@ async def test_mail_goes_before_the_watcher(store: WatchStore, conn: Connection)
             await store.write(Written(START, END, news=[heard(1)]))
     assert await store.lead()
     assert await store.write(Written(START, END, news=[heard(1)]))
+
+
+def write(log: Path, text: str) -> None:
+    log.write_text(text)
+
+
+async def test_a_log_of_a_copy_from_the_file_to_the_database(
+    store: WatchStore, dsn: str, conn: Connection, tmp_path: Path
+) -> None:
+    """All parts together: it arrived, so its recipient works again and its message is needed no more."""
+    now = datetime.now(UTC)
+    stamp = f"{now.isoformat()} mx postfix"
+    sender = verp.encode(VerpId(EmailType.FORWARD, HIGH, day_number(now)), "bounces.relay.example", b"key")
+    write(
+        tmp_path / "mail.log",
+        f"{stamp}/qmgr[4]: AAAAA1: from=<{sender}@bounces.relay.example>, size=2051, nrcpt=1 (queue active)\n"
+        f"{stamp}/smtp[7]: AAAAA1: to=<johndoe@inbox.example>, relay=mx.inbox.example[192.0.2.25]:25, delay=1, "
+        "delays=1/0/0/0, dsn=2.0.0, status=sent (250 2.0.0 Ok)\n"
+        f"{stamp}/smtpd[8]: NOQUEUE: reject: RCPT from unknown[192.0.2.9]: 550 5.7.1 no; from=<> "
+        "to=<a1+tag@alias.example> proto=ESMTP helo=<x>\n",
+    )
+    await copy(conn, HIGH)
+    await conn.execute("update recipient set failing_since = now() - interval '1 day', hard_failures = 3 where id = 1")
+    database = Database(dsn, 1, 3.0, "test")
+    await database.open()
+    failing = FailingStore(database)
+    spool = Spool(tmp_path / "spool", VAULT, secrets.token_bytes)
+    assert await spool.keep(HIGH, b"the message", b"")
+    watch = LogWatch(
+        FileTail(tmp_path / "mail.log"),
+        store,
+        Reading(lambda line, now: read(line, now, UTC), (b"key",), "Address does not exist"),
+        Consequences(failing.note_success, failing.note_contact_success, spool.drop, spool.sweep),
+        lambda: now + timedelta(seconds=10),
+    )
+    stop = asyncio.Event()
+    task = asyncio.create_task(watch.run(stop))
+    try:
+        async with asyncio.timeout(20):
+            while not await value(conn, "select count(*) from failed_delivery"):
+                pass
+    finally:
+        stop.set()
+        await task
+        await database.close()
+    assert watch.health == "ok"
+    assert await state(conn, HIGH) == (now, "mx.inbox.example[192.0.2.25]:25 said: 250 2.0.0 Ok")
+    assert await value(conn, "select failing_since is null and hard_failures = 0 from recipient where id = 1")
+    assert await spool.take(HIGH) is None
 
 
 # -- Position and lead ---------------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Store:
     leads: bool = True
     copies: dict[int, Arrived] = field(default_factory=dict)
     troubles: list[Exception] = field(default_factory=list)
+    lost_answers: int = 0
     asked: int = 0
     wrote: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -109,6 +110,9 @@ class Store:
         self.at = batch.after
         self.written.append(batch)
         self.wrote.set()
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise Unavailable("database: OperationalError")
         return True
 
     async def close(self) -> None:
@@ -345,6 +349,15 @@ async def test_a_piece_is_read_again_when_the_database_was_away(world: World) ->
     await world.read(watch)
     assert watch.health == "ok"
     assert (len(world.rejected), world.news) == (1, [(7, True)])
+
+
+async def test_what_was_written_although_nobody_heard_of_it_is_not_written_again(world: World) -> None:
+    world.log.lines = [reject(), reject("a2@alias.example")]
+    world.log.piece = 1
+    world.store.lost_answers = 1
+    watch = await world.read()
+    await world.read(watch)
+    assert world.rejected == ["a1@alias.example", "a2@alias.example"]
 
 
 async def test_a_piece_that_breaks_something_is_left_out(world: World) -> None:

@@ -152,6 +152,8 @@ def _reason(why: Why, evidence: Evidence | None) -> str:
             return "the header lacks a field, or has one twice"
         case Why.RECEIVER:
             return "the receiver refused untouched copies before"
+        case Why.RETURNED:
+            return "it is resent out of what a report returned"
         case Why.SMTPUTF8:
             return "the receiver takes no SMTPUTF8"
     assert_never(why)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailrelay.wire.report import returned, undelivered
+from mailrelay.core.bounce import BounceType, Failed
+from mailrelay.wire import arrival
 from tools.benchmark import bounces
 from tools.benchmark.bounces import CONNECTIONS, Flood, Report, Sender, report
 from tools.benchmark.failures import FailedList, Page
@@ -72,9 +73,12 @@ def reports(count: int) -> list[Report]:
 
 def test_a_report_is_read_as_what_it_says() -> None:
     content = report(0x0123456789ABCDEF, "1r0@alias.example", "user0001@inbox.example")
-    found = undelivered(content)
-    assert found is not None
-    copy = returned(content)
+    found = arrival.read(content, "")
+    assert isinstance(found, Failed)
+    [failure] = found.failures
+    assert (failure.type, failure.status, failure.recipient) == (BounceType.HARD, "5.1.1", "user0001@inbox.example")
+    assert found.returned is not None
+    copy = found.returned.content
     assert copy is not None
     assert copy.startswith(b"X-Mailrelay-Mode: rewrite\r\nX-Mailrelay-Id: 0123456789abcdef\r\n")
     assert len(copy) > 4000

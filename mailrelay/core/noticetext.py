@@ -48,7 +48,7 @@ _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         Code.RSL: ("alias contact", ""),
         Code.GKE: ("recipient fingerprint expires problem days", ""),
         Code.NBL: ("percent", ""),
-        Code.ADUN: ("alias at ip user_agent", "activate"),
+        Code.ADUN: ("alias reason at ip user_agent", "activate"),
         Code.ADLN: ("alias at ip user_agent", "restore"),
         Code.DMI: ("domain found", ""),
         Code.DUS: ("domain reason", ""),

@@ -297,6 +297,18 @@ def test_reasons_are_put_into_words() -> None:
     assert "out of paper" in printed(Code.DRSA, reason="out of paper").plain
 
 
+def test_who_deactivated_an_alias_is_told() -> None:
+    clicked, bounced = (printed(Code.ADUN, reason=reason).plain for reason in ("", "bounces_day"))
+    assert "unsubscribe button" in clicked.replace("\n", " ")
+    assert "unsubscribe button" not in bounced.replace("\n", " ")
+    assert "more than twelve messages within a day" in bounced.replace("\n", " ")
+
+
+def test_a_default_that_failed_is_no_break_in() -> None:
+    assert "password" in printed(Code.DRU).plain
+    assert "password" not in printed(Code.DRU, ip="").plain
+
+
 def _changed(change: Mapping[str, Any]) -> dict[str, Any]:
     raw: dict[str, Any] = copy.deepcopy(ENGLISH)
     for key, value in change.items():

@@ -10,6 +10,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from mailrelay.core.bounce import BounceType, Failure
+from mailrelay.core.bounced import Bounced
 from mailrelay.core.errors import Absent, Malformed, Unavailable
 from mailrelay.core.facts import AccountId
 from mailrelay.core.failed import (
@@ -26,6 +28,7 @@ from mailrelay.core.held import place
 from mailrelay.core.ledger import Closing, OutboundId
 from mailrelay.core.sealed import NONCE_OCTETS, seal, vault
 from mailrelay.store import failed as failed_module
+from mailrelay.store.bounces import BounceStore
 from mailrelay.store.database import Database
 from mailrelay.store.failed import FailedStore
 from mailrelay.store.held import HeldStore
@@ -425,3 +428,28 @@ async def test_mailboxes_are_found_without_case(store: FailedStore, conn: Connec
     uuid = await value(conn, "select uuid from recipient where id = 1")
     found = await store.mailboxes(ACCOUNT, ["JohnDoe@inbox.example", "other@inbox.example"])
     assert found == [("JohnDoe@inbox.example", uuid), ("other@inbox.example", None)]
+
+
+async def test_a_resend_that_bounces_is_recorded_and_not_stored_again(
+    store: FailedStore, conn: Connection, database: Database
+) -> None:
+    first = await store.one(await fail(conn))
+    ledger = Ledger(database)
+    again = replace(COPY, envelope=replace(ENVELOPE, key=resend_key(first.uuid)), outbound_id=OUTBOUND)
+    await ledger.open([again])
+    await ledger.close([([Closing(OUTBOUND, "delivered")], None)])
+    [copy] = await ledger.outbound([OUTBOUND])
+    assert copy is not None
+    failure = Failure("5.1.1", "smtp; 550 5.1.1 no", "mx.inbox.example", "real@inbox.example", BounceType.HARD)
+    bounced = Bounced(copy, failure, "news@shop.example", b"new shoes", CONTENT, False, b"", "mx.relay.example")
+    recorded = await BounceStore(database, VAULT, secrets.token_bytes).record(bounced)
+    assert recorded.failed_id is not None
+    record = await store.one(recorded.failed_id)
+    assert (record.uuid, record.sender, record.subject) == (
+        record_uuid("bounce", OUTBOUND),
+        "news@shop.example",
+        "new shoes",
+    )
+    assert not record.is_stored
+    with pytest.raises(NotStored):
+        await store.take(recorded.failed_id)

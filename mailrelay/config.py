@@ -192,11 +192,32 @@ class Api(_Section):
     url: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?$")] = ""  # how the world reaches it
 
 
+def _mail_log(value: str) -> str:
+    if value not in ("", "journal") and not value.startswith("/"):
+        raise ValueError("is neither a file's full path nor `journal`")
+    return value
+
+
 class Worker(_Section):
     status: Listen = Endpoint.parse("127.0.0.1:9634")
+    mail_log: Annotated[str, AfterValidator(_mail_log)] = ""  # a file, or `journal`; none: nobody reads it
     purge_minutes: Annotated[float, Field(gt=0, le=1440)] = 60.0
     queue_days: Annotated[float, Field(gt=0, le=30)] = 6.0
     ledger_days: Annotated[int, Field(ge=14, le=3650)] = 90
+
+
+class Notices(_Section):
+    """Mail that the service writes to its users."""
+
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\"\\\\<>]+$", max_length=60)] = "mailrelay"
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+    folder: Path | None = None  # of catalogues that go before ours
+
+
+class Webhooks(_Section):
+    """Whom events may be sent to besides hosts that the whole world reaches."""
+
+    networks: tuple[Network, ...] = ()
 
 
 class Limits(_Section):
@@ -232,6 +253,8 @@ class Config(_Section):
     submit: Submit = Submit()
     api: Api = Api()
     worker: Worker = Worker()
+    notices: Notices = Notices()
+    webhooks: Webhooks = Webhooks()
     limits: Limits = Limits()
     replies: dict[Annotated[str, AfterValidator(_reply_key)], Annotated[str, AfterValidator(_reply_text)]] = {}
     log: Log = Log()

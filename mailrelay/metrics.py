@@ -35,6 +35,8 @@ DECISION_SECONDS = Histogram("mailrelay_decision_seconds", "From DATA to the fir
 SUBMIT_SECONDS = Histogram("mailrelay_submit_seconds", "Time to hand one copy to Postfix.", buckets=_SLOW)
 # How many hand-overs are under way or waiting for a connection?
 SUBMITTING = Gauge("mailrelay_submitting", "Copies being handed over or waiting for a connection.")
+# What comes back, of which mail, and why? type: F, R, S, N; bounce: hard, soft, spam.
+BOUNCES = Counter("mailrelay_bounces", "Failure reports about copies of ours.", ["type", "bounce"])
 # Is the database in trouble?
 DATABASE_ERRORS = Counter("mailrelay_database_errors", "Statements that failed because the database was away.")
 # Is the LISTEN connection up, so that caches are current?

@@ -185,6 +185,7 @@ create table recipient (
     constraint recipient_hard_failures_positive check (hard_failures >= 0)
 );
 create index recipient_address_folded on recipient (address_folded);
+create index recipient_failing on recipient (failing_since) where failing_since is not null;
 
 -- Deferred, as account and recipient are made in one transaction. A default recipient cannot be deleted.
 alter table account add constraint account_default_recipient_fk

@@ -154,6 +154,8 @@ def _reason(why: Why, evidence: Evidence | None) -> str:
             return "the receiver refused untouched copies before"
         case Why.RETURNED:
             return "it is resent out of what a report returned"
+        case Why.ANSWER:
+            return "it answers a return path, which is not to be seen"
         case Why.SMTPUTF8:
             return "the receiver takes no SMTPUTF8"
     assert_never(why)

@@ -47,12 +47,13 @@ class Held:
     """What became of a Hold. id None: the message had gone out before, its record is gone, or there is no room.
 
     stored: the message lies there. False: nobody wanted it, or it was ended since. no_room: the account's room is full,
-    and nothing was written.
+    and nothing was written. uuid: of the record, for links.
     """
 
     id: HeldId | None
     stored: bool
     no_room: bool = False
+    uuid: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType
 
-from mailrelay.core.address import client_ip
+from mailrelay.core.address import Address, client_ip
 from mailrelay.core.bans import BanId
 from mailrelay.core.facts import AccountId, AliasId, BlockedSenderId, Reason, RecipientId
 from mailrelay.core.verp import EmailType
@@ -111,7 +111,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class OutboundCopy:
-    """A copy as it was recorded before it left. account_id, alias_id, recipient_id: None for the operator's."""
+    """A copy as it was recorded before it left.
+
+    account_id, alias_id, recipient_id: None for the operator's. alias: the address, None if it is gone; sender: of the
+    message that the copy is of, '' if it was the null sender or is not known any more.
+    """
 
     id: OutboundId
     type: EmailType
@@ -121,6 +125,8 @@ class OutboundCopy:
     account_id: AccountId | None = None
     alias_id: AliasId | None = None
     recipient_id: RecipientId | None = None
+    alias: Address | None = None
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)

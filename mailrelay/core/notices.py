@@ -55,6 +55,7 @@ class Code(StrEnum):
     LEAK = "LEAK"  # the own address stood in an outgoing mail
     CYC = "CYC"  # loop, or a mailbox that is an alias
     RUL = "RUL"  # a stored rule is broken
+    OPS = "OPS"  # something for the operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.LEAK: Kind("recipient", Limit(1, 30 * _DAY, "alias")),
         Code.CYC: Kind("default", Limit(1, _DAY)),
         Code.RUL: Kind("default", Limit(1, _DAY, "rule")),
+        Code.OPS: Kind("address", encrypted=False),
     }
 )
 

@@ -54,9 +54,10 @@ _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         Code.DUS: ("domain reason", ""),
         Code.CNF: ("code action address minutes ip", "confirm"),
         Code.ABC: ("alias sender count blocked reply", "unblock block_email deactivate"),
-        Code.LEAK: ("alias places kept", "send"),
+        Code.LEAK: ("alias places exposed kept", "send"),
         Code.CYC: ("alias reason", ""),
         Code.RUL: ("rule problem", "list"),
+        Code.OPS: ("text", ""),
         STUB: ("", "list"),
     }
 )

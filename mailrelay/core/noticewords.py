@@ -11,6 +11,7 @@ from mailrelay.core.noticeletter import Paper
 from mailrelay.core.noticeroute import Going
 from mailrelay.core.notices import Code, Notice, Value
 from mailrelay.core.noticetext import STUB, Told
+from mailrelay.core.oneclick import NARROW
 
 LISTED = 20
 VERIFY_SECONDS = 3600
@@ -119,7 +120,7 @@ def _against(said: Mapping[str, str], alias: UUID, links: Links) -> dict[str, st
     found = {"deactivate": links.page(Action.DEACTIVATE, alias)}
     sender = said.get("sender", "")
     if said.get("blocked") and sender:
-        found["unblock"] = links.page(Action.UNBLOCK, alias, {"type": "email", "value": sender})
+        found["unblock"] = links.page(Action.UNBLOCK, alias, {"type": "email", "value": sender, NARROW: "1"})
     elif "@" in sender:
         found["block_email"] = links.page(Action.BLOCK_EMAIL, alias, {"email": sender})
     return found

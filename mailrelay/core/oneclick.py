@@ -18,6 +18,7 @@ from mailrelay.core.notices import Code
 from mailrelay.core.verp import EmailType
 
 _PATH = re.compile(r"/u/([a-z-]+)/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+NARROW = "alias"  # parameter of links that take back what is blocked at one alias
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 # What the owner is told by mail, as anybody may have had the link.
@@ -35,11 +36,15 @@ _UNDONE_BY: Mapping[Action, Action] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants done. about: as Action says; entry: of the block list, for actions that change that."""
+    """What somebody wants done. about: as Action says; entry: of the block list, for actions that change that.
+
+    narrow: the entry is one for this alias alone, as complaints make them.
+    """
 
     action: Action
     about: UUID
     entry: Entry | None = None
+    narrow: bool = False
 
     @property
     def params(self) -> Mapping[str, str]:
@@ -47,7 +52,7 @@ class Wish:
         if self.entry is None:
             return _NO_PARAMS
         if self.action is Action.UNBLOCK:
-            return {"type": self.entry.type, "value": self.entry.value}
+            return {"type": self.entry.type, "value": self.entry.value, **({NARROW: "1"} if self.narrow else {})}
         return {self.entry.type: self.entry.value}
 
     @property
@@ -131,7 +136,7 @@ def wish(path: str, params: Mapping[str, str], is_public_suffix: Callable[[str],
         case Action.BLOCK_DOMAIN:
             entry = domain_entry(params.get("domain", ""), is_public_suffix)
         case Action.UNBLOCK:
-            entry = _listed(params)
+            return Wish(action, UUID(found[2]), _listed(params), narrow=NARROW in params)
         case _:
             return Wish(action, UUID(found[2]))
     return Wish(action, UUID(found[2]), entry)

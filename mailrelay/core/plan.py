@@ -33,7 +33,7 @@ class Copy:
     envelope_id: str
     eight_bit: bool
     smtputf8: bool
-    return_full: bool = False  # a report of its failure is to bring back the whole of it, not just the header
+    return_full: bool = False  # if it fails, its owner wants the whole of it back, not just the header
 
 
 @dataclass(frozen=True, slots=True)

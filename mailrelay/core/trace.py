@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from mailrelay.core.facts import REASON_TEXTS, AliasId, Reason
+from mailrelay.core.failed import FailedId
 from mailrelay.core.held import HeldId
 from mailrelay.core.ledger import Mode, OutboundId, Outcome
 from mailrelay.core.verp import EmailType
@@ -44,7 +45,9 @@ def seek(text: str) -> Sought:
 class TraceEntry:
     """One entry of the ledger with its copy or the record of held mail, if there is one.
 
-    sender: '' for the null sender; held_id: for `mailrelay held`; held_until: None if the message is not kept.
+    sender: '' for the null sender. sent_at, remote: when its destination took the copy, and what it said last, if
+    somebody reads the mail log. held_id: for `mailrelay held`; held_until: None if the message is not kept. failed_id:
+    for `mailrelay failed`.
     """
 
     id: int
@@ -70,9 +73,15 @@ class TraceEntry:
     bounced_at: datetime | None
     bounce_status: str | None
     bounce_text: str | None
+    sent_at: datetime | None
+    remote: str | None
+    notice: str | None
     held_id: HeldId | None
     quarantined: bool | None
     held_until: datetime | None
+    failed_id: FailedId | None
+    failed_stored: bool | None
+    bounce_type: str | None
 
     @property
     def reason_text(self) -> str | None:
@@ -110,11 +119,19 @@ def tell(entry: TraceEntry) -> list[str]:
     lines.append(_outcome(entry))
     if entry.held_id is not None:
         lines.append(_record(entry))
+    if entry.sent_at is not None:
+        lines.append(f"arrived {_moment(entry.sent_at)}: {entry.remote or 'without a word'}")
+    elif entry.remote and entry.bounced_at is None:
+        lines.append(f"has not arrived: {entry.remote}")
     if entry.bounced_at is not None:
         words = " ".join(filter(None, (entry.bounce_status, entry.bounce_text)))
-        lines.append(f"came back as undeliverable: {words or 'without an explanation'}")
+        lines.append(f"came back as undeliverable {_moment(entry.bounced_at)}: {words or 'without an explanation'}")
     elif entry.bounce_text:
         lines.append(f"the answer was: {entry.bounce_text}")
+    if entry.failed_id is not None and entry.held_id is None:
+        kind = f", {entry.bounce_type}" if entry.bounce_type else ""
+        stored = "whose message is kept" if entry.failed_stored else "of which only the record is kept"
+        lines.append(f"failed delivery {entry.failed_id}{kind}, {stored}")
     return lines
 
 
@@ -128,7 +145,8 @@ def _circumstances(entry: TraceEntry) -> str:
 def _copy(entry: TraceEntry) -> str:
     kind = _TYPES[EmailType(entry.email_type)] if entry.email_type else "copy"
     if entry.email_type == EmailType.NOTIFICATION:
-        return f"{kind} to {entry.destination}"  # made by us, from the null sender
+        # Made by us; reports to the senders of SRS addresses have no code.
+        return f"{kind}{f' {entry.notice}' if entry.notice else ''} to {entry.destination}"
     mode = f", {entry.mode}" if entry.mode else ""
     return f"{kind} to {entry.destination}{mode}, return path {entry.return_path}"
 
@@ -138,8 +156,11 @@ def _record(entry: TraceEntry) -> str:
     kind = "quarantine" if entry.quarantined else "held mail"
     if entry.held_until is None:
         return f"{kind} {entry.held_id}, of which only the record is kept"
-    until = entry.held_until.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return f"{kind} {entry.held_id}, kept until {until}"
+    return f"{kind} {entry.held_id}, kept until {_moment(entry.held_until)}"
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _outcome(entry: TraceEntry) -> str:

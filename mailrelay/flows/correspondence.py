@@ -29,7 +29,7 @@ from mailrelay.core.sending.facts import SendingFacts
 from mailrelay.core.sending.header import Outgoing, outgoing, sender_name
 from mailrelay.core.sending.hidden import Hidden
 from mailrelay.core.sending.ids import Cited, cited, minted, threaded
-from mailrelay.core.sending.leaks import Verdict, in_fields, verdict
+from mailrelay.core.sending.leaks import Leak, Verdict, distinct, in_fields, verdict
 from mailrelay.core.sending.openpgp import Removal
 from mailrelay.core.sending.scrub import Edited, Scrubbing
 from mailrelay.core.signer import signing_domain, usable_keys
@@ -62,7 +62,10 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """The one copy of an errand. leaks: what is to become of it for the addresses that are left in it."""
+    """The one copy of an errand.
+
+    leaks: where addresses are left in it; verdict: what is to become of it for that. exposed: see Addressees.
+    """
 
     rules: Rules
     signing_keys: SigningKeys
@@ -71,7 +74,9 @@ class Outbound:
     edited: Edited
     body_hash: bytes
     sent: Sent
-    leaks: Verdict
+    verdict: Verdict
+    leaks: tuple[Leak, ...]
+    exposed: tuple[Address, ...]
 
     def mode(self, destination: Address) -> Mode | None:
         return None
@@ -103,6 +108,7 @@ class Outbound:
             envelope_id=f"{outbound_id:016x}",
             eight_bit=not all(chunk.isascii() for chunk in content),
             smtputf8=not header.block.isascii() or not destination.local.isascii(),
+            return_full=errand.sending.manner.stores_failed,
         )
 
     def _vouched(self, header: Header, sender: str, now: int) -> Header:
@@ -140,6 +146,7 @@ class Correspondence:
         header = outgoing(letter.message, said, House(identity.header_prefix, identity.hostname, key))
         contact = sending.contact or str(errand.contact)
         sent = Sent(errand.allowed.kind, contact, not sending.contact_known, errand.allowed.automatic, our_id, ids.own)
+        leaks = distinct((*edited.leaks, *in_fields(header.fields, hidden)))
         return Outbound(
             self.rules,
             self.signing_keys,
@@ -148,7 +155,9 @@ class Correspondence:
             edited,
             body_hash,
             sent,
-            verdict((*edited.leaks, *in_fields(header.fields, hidden)), sending.manner.leak_policy),
+            verdict(leaks, sending.manner.leak_policy),
+            leaks,
+            said.parties.exposed,
         )
 
     async def answers_contact(self, letter: Letter, address: Address, account_id: AccountId, alias_id: AliasId) -> bool:

@@ -18,6 +18,7 @@ from mailrelay.core.realm import Place
 from mailrelay.core.receive import structural_refusal
 from mailrelay.core.reply import Reply
 from mailrelay.core.screen import day_number, question
+from mailrelay.core.waiting import must_end
 from mailrelay.flows.books import Books, Done
 from mailrelay.flows.clearance import is_reverse
 from mailrelay.flows.evidence import read_ingress, stopped
@@ -78,6 +79,10 @@ class Delivery:
                     done = await self.books.reject(letter.envelope(rcpt), *refusal)
                 else:
                     done = await self._deliver(letter, rcpt)
+                    if done.outcome == "deferred" and done.reason is not None and must_end(letter.checked, letter.now):
+                        # A report of Postfix would go to whoever is said to have written (invariant I4).
+                        envelope = letter.envelope(rcpt, done.account_id, done.alias_id)
+                        done = await self.books.end(envelope, Reason.WAITED_TOO_LONG)
         except (Unavailable, TimeoutError) as error:
             log.logger().warning("recipient.unavailable", problem=str(error) or "time-out")
             done = Done(self.rules.replies["TEMP"], "deferred")
@@ -109,16 +114,24 @@ class Delivery:
         except BadAddress as error:
             return await self.books.reject(letter.envelope(text), self.rules.replies[error.fault.value], Reason.SYNTAX)
         technical = await self.technical(letter, rcpt, place)
-        return technical if technical is not None else await self._person(letter, rcpt, place)
+        if isinstance(technical, Done):
+            return technical
+        if technical is None:
+            return await self._person(letter, rcpt, rcpt, place)
+        place = realm.locate(technical.rcpt.domain)
+        if place is None:
+            return await self.books.end(letter.envelope(text), Reason.RETURN_PATH_MAIL)
+        return await self._person(technical.letter, rcpt, technical.rcpt, place)
 
-    async def _person(self, letter: Letter, rcpt: Address, place: Place) -> Done:
+    async def _person(self, letter: Letter, named: Address, rcpt: Address, place: Place) -> Done:
+        """named: as in the envelope; rcpt: whom it is for, which is the same but for mail to return paths."""
         if isinstance(letter.ingress, ingress.Invalid) and self.rules.checks.required:
             log.logger().warning("recipient.unchecked", problem=letter.ingress.reason)
             return Done(self.rules.replies["UNCHECKED"], "deferred")
         if not is_reverse(rcpt):
-            return await self._alias(letter, rcpt, place, Detour(rcpt))
+            return await self._alias(letter, named, place, Detour(rcpt))
         sent = await self.sending(letter, rcpt, place)
-        return sent if isinstance(sent, Done) else await self._alias(letter, rcpt, place, sent)
+        return sent if isinstance(sent, Done) else await self._alias(letter, named, place, sent)
 
     async def _alias(self, letter: Letter, named: Address, place: Place, meant: Detour) -> Done:
         """named: as in the envelope; meant: the alias, with an extension if there is one."""

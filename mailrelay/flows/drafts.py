@@ -1,7 +1,7 @@
 """How the copies of one recipient are made: untouched or rewritten, signed, sealed (spec 3.2 to 3.13, 11)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from mailrelay.core import arc, loop, mode, verp
@@ -74,7 +74,7 @@ class Press:
     spam: bool = False
     resend: bool = False
     compat: bool = False
-    return_full: bool = False  # of untouched copies, for one that is refused and made once more (flows/secondtry.py)
+    return_full: bool = False  # what comes back is kept for the owner, or made once more (flows/secondtry.py)
 
     def untouched(self, destination: Address, outbound_id: OutboundId) -> Copy:
         """No octet changes below our fields."""
@@ -93,8 +93,7 @@ class Press:
         header = self._sealed(header.signed(letter.body_hash, self._signer(keys)), letter.body_hash, "transparent")
         smtputf8 = letter.mail.smtputf8 or not destination.local.isascii()
         content = header.above(letter.message)
-        copy = self._copy(content, identity.bounce_domain, destination, outbound_id, smtputf8=smtputf8)
-        return replace(copy, return_full=self.return_full)
+        return self._copy(content, identity.bounce_domain, destination, outbound_id, smtputf8=smtputf8)
 
     def rewritten(self, revision: Revision, destination: Address, outbound_id: OutboundId, reason: str) -> Copy:
         """The author appears under an address of ours. Raises Unavailable if there is no key to sign with."""
@@ -131,6 +130,7 @@ class Press:
             envelope_id=f"{outbound_id:016x}",
             eight_bit=not all(chunk.isascii() for chunk in content),
             smtputf8=smtputf8,
+            return_full=self.return_full,
         )
 
     def _letterhead(self, destination: Address, outbound_id: OutboundId, reason: str) -> Letterhead:
@@ -192,7 +192,8 @@ class Composer:
             spam=self._is_spam(order),
             resend=order.resend,
             compat=order.background.style.compat_headers,
-            return_full=order.background.preferences.stores_failed,
+            # What was resent in vain is not kept once more (spec section 7.6).
+            return_full=order.background.preferences.stores_failed and not order.resend,
         )
         return Chosen(press, choices, revision)
 

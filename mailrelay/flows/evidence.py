@@ -64,7 +64,8 @@ def stopped(letter: Letter, alias: Alias | None, rules: Rules, background: Backg
         alias.uuid if alias is not None else _NO_ALIAS,
         rules.around.keys.loop,
         loop_name,
-        accept_foreign_dsn=background is not None and background.accepts_foreign_dsn,
+        # A receipt for something that the owner wrote looks like a bounce, and is none of forged mail.
+        accept_foreign_dsn=letter.answers or (background is not None and background.accepts_foreign_dsn),
         arrivals=background.arrivals if background is not None else 0,
         returned=letter.returned,
     )

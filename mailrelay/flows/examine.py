@@ -20,12 +20,13 @@ from mailrelay.core.forged import forged, values
 from mailrelay.core.header import MAX_FIELDS, Message, split
 from mailrelay.core.ledger import Ending, Envelope, IngressKey, ingress_key
 from mailrelay.core.mailbox import FromProblem, from_problem
+from mailrelay.core.notices import Notice
 from mailrelay.core.reply import Reply
 from mailrelay.core.rules.model import RuleId
 from mailrelay.core.sending.submitted import is_in_our_name
 from mailrelay.core.spam import read_score
 from mailrelay.flows.authenticate import Client
-from mailrelay.flows.ports import Clock, LedgerPort
+from mailrelay.flows.ports import Clock, LedgerPort, Post
 from mailrelay.flows.recipients import Arrival, Known, Outsider, Recipients
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import CountRules
@@ -104,6 +105,7 @@ class Examination:
     read_preferences: ReadPreferences
     count_rules: CountRules
     ledger: LedgerPort
+    post: Post
     clock: Clock
     timeout_seconds: float = 30.0
     _notes: set[asyncio.Task[None]] = field(default_factory=set)
@@ -301,13 +303,17 @@ class Examination:
                 for one, fate in zip(known, fates, strict=True)
                 if isinstance(fate, Refuse) and fate.reason is Reason.RULE
             ]
-            task = asyncio.get_running_loop().create_task(self._write(endings, matched))
+            notices = [one.notice for one in known if one.notice is not None]
+            task = asyncio.get_running_loop().create_task(self._write(endings, matched, notices))
             self._notes.add(task)
             task.add_done_callback(self._notes.discard)
 
-    async def _write(self, endings: Sequence[Ending], matched: Sequence[Sequence[RuleId]]) -> None:
+    async def _write(
+        self, endings: Sequence[Ending], matched: Sequence[Sequence[RuleId]], notices: Sequence[Notice]
+    ) -> None:
+        ended = (self.ledger.end(ending) for ending in endings)
         try:
-            await asyncio.gather(*(self.ledger.end(ending) for ending in endings), *map(self.count_rules, matched))
+            await asyncio.gather(*ended, *map(self.count_rules, matched), *map(self.post, notices))
         except Unavailable as error:
             log.logger().warning("message.not_noted", recipients=len(endings), problem=str(error))
         except Exception:

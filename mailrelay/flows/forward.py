@@ -9,12 +9,13 @@ from mailrelay.core.address import Address, split_extension
 from mailrelay.core.author import speaker
 from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
-from mailrelay.core.facts import AccountId, AliasId, Reason, Target
+from mailrelay.core.facts import AccountId, AliasId, Reason, RecipientId, Target
 from mailrelay.core.judge import NOT_READY_FOR, Deliver
+from mailrelay.core.mode import Why
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
 from mailrelay.flows.books import Books, Done, is_settled_now
 from mailrelay.flows.evidence import content_of, is_bare, stopped
-from mailrelay.flows.handover import Destination, Dispatcher, Draft
+from mailrelay.flows.handover import Destination, Dispatcher, Draft, destination
 from mailrelay.flows.keeping import KeepMail, held
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Case, Order
@@ -37,6 +38,16 @@ class AnswersContact(Protocol):
     async def __call__(self, letter: Letter, address: Address, account_id: AccountId, alias_id: AliasId, /) -> bool: ...
 
 
+class Troubled(Protocol):
+    """Mailboxes that refuse mail. Both raise Unavailable."""
+
+    async def take_probe(self, recipient_id: RecipientId, /) -> bool:
+        """Whether a failing one may be tried now, which then is today's try."""
+
+    async def spared(self, recipients: Sequence[RecipientId], /) -> bool:
+        """Whether mail with a warning is kept from one of these, as their hosts took so much of it for spam."""
+
+
 class Compose(Protocol):
     """Prepares the copies of one recipient. Raises Unavailable."""
 
@@ -56,13 +67,14 @@ class Forwarding:
     ruling: Ruling
     unmake_alias: UnmakeAlias
     answers_contact: AnswersContact
+    troubled: Troubled
 
     async def __call__(self, case: Case, verdict: Deliver) -> Done:
         letter, envelope, alias = case.letter, case.envelope, case.alias
         targets = loopguard.elsewhere(verdict.targets, self.rules.around.realm)
+        near = [target for target in verdict.targets if target not in targets]
         if not targets:
             if letter.checked is not None and letter.now.timestamp() - letter.checked.time >= _WAIT_SECONDS:
-                # Postfix would give up at last, and bounce to whoever is said to have written (invariant I4).
                 return await self.books.end(envelope, Reason.OWN_DOMAIN)
             return self.books.wait(envelope, self.rules.replies["NOTREADY"], Reason.OWN_DOMAIN)
         background = await self.read_background(case.inquiry(verdict.account.id, targets))
@@ -80,23 +92,31 @@ class Forwarding:
                 assert fate.reason is not None  # only what is not known here has none
                 return await self.books.end(envelope, fate.reason)
             danger: Danger = "dmarc" if content.dmarc_fails else "spam"
-            if fate.act == "quarantine":
+            if fate.act == "quarantine" or (
+                fate.act == "tag"
+                and background.preferences.stores_failed
+                and await self.troubled.spared([target.id for target in targets])
+            ):
                 reason = Reason.DMARC if danger == "dmarc" else Reason.SPAM
                 kept = await self._quarantine(case, reason)
                 if kept is not None:
                     return kept
             warning = danger if fate.act != "none" else warning
-        return await self._by_rules(case, verdict, targets, background, warning)
+        return await self._by_rules(case, verdict, targets, near, background, warning)
 
     async def _by_rules(
         self,
         case: Case,
         verdict: Deliver,
         targets: Sequence[Target],
+        near: Sequence[Target],
         background: Background,
         warning: Danger | None,
     ) -> Done:
-        """As the owner's rules want it (spec section 5.5). They are counted once the recipient has its outcome."""
+        """As the owner's rules want it (spec section 5.5). They are counted once the recipient has its outcome.
+
+        near: those that get no copy, as their domains are served here by now (section 9.5).
+        """
         letter, account_id = case.letter, verdict.account.id
         contact = speaker(letter.message, letter.mail.sender).address
         name = str(contact) if contact is not None else ""
@@ -111,7 +131,7 @@ class Forwarding:
         if done is None:
             chosen = loopguard.elsewhere(await self.ruling.targets(account_id, effects), self.rules.around.realm)
             background = replace(background, style=styled(background.style, effects))
-            done = await self._send(case, verdict, chosen or targets, background, warning)
+            done = await self._send(case, verdict, chosen or targets, () if chosen else near, background, warning)
         if effects.matched and is_settled_now(done):
             await self.ruling.count(effects.matched)
         return done
@@ -133,7 +153,7 @@ class Forwarding:
 
     async def _quarantine(self, case: Case, reason: Reason) -> Done | None:
         """None: the account's room is full, so that the mail goes on, with its warning (spec section 3.14)."""
-        return await held(
+        kept = await held(
             self.keep,
             self.rules.identity,
             case.letter,
@@ -143,12 +163,14 @@ class Forwarding:
             org=case.org,
             bounce_type="rule" if reason is Reason.RULE_QUARANTINE else "spam",
         )
+        return kept.done if kept is not None else None
 
     async def _send(
         self,
         case: Case,
         verdict: Deliver,
         targets: Sequence[Target],
+        near: Sequence[Target],
         background: Background,
         warning: Danger | None,
     ) -> Done:
@@ -162,6 +184,9 @@ class Forwarding:
                 return await self.books.end(envelope, Reason.SELF_COPY)
             case Normal() | NewMessageId():
                 pass
+        targets = await self._tried(targets)
+        if not targets:
+            return self.books.wait(envelope, self.rules.replies["NOTREADY"], Reason.FAILING)
         order = Order(
             letter,
             envelope,
@@ -173,16 +198,21 @@ class Forwarding:
             background,
             warning,
             new_message_id=isinstance(found, NewMessageId),
+            rewrite=Why.ANSWER if letter.answers else None,
         )
-        draft = await self.composer.draft(order, [target.address for target in targets])
-        destinations = [self._destination(target, letter) for target in targets]
+        draft = await self.composer.draft(order, [target.address for target in (*targets, *near)])
+        bans = self.rules.around.bans
+        destinations = [destination(target.id, target.address, bans, letter.now) for target in targets]
+        destinations += [Destination(target.id, target.address, Reason.OWN_DOMAIN) for target in near]
         handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, case.org)
         return self.books.handed(envelope, handover)
+
+    async def _tried(self, targets: Sequence[Target]) -> Sequence[Target]:
+        """Less the failing ones that another message tries today (spec section 7.5)."""
+        return [
+            target for target in targets if target.failing_since is None or await self.troubled.take_probe(target.id)
+        ]
 
     async def _answers_contact(self, case: Case, verdict: Deliver) -> bool:
         base = Address(split_extension(case.rcpt.local)[0], case.rcpt.domain)
         return await self.answers_contact(case.letter, base, verdict.account.id, case.alias.id)
-
-    def _destination(self, target: Target, letter: Letter) -> Destination:
-        ban = self.rules.around.bans.mailbox(target.address.folded, "destination", letter.now)
-        return Destination(target.id, target.address, ban is not None)

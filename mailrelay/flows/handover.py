@@ -5,10 +5,12 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from mailrelay import metrics
 from mailrelay.core.address import Address
+from mailrelay.core.bans import BanBook
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Reason
 from mailrelay.core.ledger import Closing, Envelope, Mode, Opening, OutboundId, Sent, Tally
@@ -32,6 +34,16 @@ class Submit(Protocol):
     async def __call__(self, copy: Copy) -> Handed | Refused: ...
 
 
+class Spool(Protocol):
+    """Keeps a message until a copy of it is known to have arrived. Never raises."""
+
+    async def __call__(self, outbound_id: OutboundId, letter: Letter, /) -> None: ...
+
+
+async def unspooled(outbound_id: OutboundId, letter: Letter, /) -> None:
+    """Where nobody would learn that a copy has arrived."""
+
+
 class Draft(Protocol):
     """What the copies of one recipient have in common. Both raise nothing but bugs, copy also Unavailable."""
 
@@ -41,11 +53,11 @@ class Draft(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Who gets a copy. recipient_id: negative for the operator's mailboxes."""
+    """Who gets a copy. recipient_id: negative for the operator's mailboxes; refused: why there is none after all."""
 
     recipient_id: int
     address: Address
-    banned: bool = False
+    refused: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,7 @@ class Dispatcher:
     ledger: LedgerPort
     submit: Submit
     random_id: Callable[[], int]
+    spool: Spool = unspooled
     # Copies that Postfix has and the ledger does not know of yet, because the database went away in between.
     _unrecorded: dict[OutboundId, Closing] = field(default_factory=dict)
     # Hand-overs go on when nobody waits for them any more; a further try joins the one that is under way.
@@ -147,8 +160,8 @@ class Dispatcher:
         if opened.settled:
             self._unrecorded.pop(opened.outbound_id, None)
             return None
-        if destination.banned:
-            return Closing(opened.outbound_id, "failed", Reason.DESTINATION_BANNED)
+        if destination.refused is not None:
+            return Closing(opened.outbound_id, "failed", destination.refused)
         known = self._unrecorded.get(opened.outbound_id)
         if known is not None:
             return known
@@ -156,7 +169,7 @@ class Dispatcher:
         if task is None:
             copy = draft.copy(destination.address, opened.outbound_id)
             metrics.DECISION_SECONDS.observe(time.perf_counter() - letter.began)
-            task = asyncio.create_task(self._hand_over(copy, opened.outbound_id))
+            task = asyncio.create_task(self._hand_over(copy, opened.outbound_id, letter))
             self._under_way[opened.outbound_id] = task
             task.add_done_callback(lambda done: self._handed_over(opened.outbound_id, done))
         # Whoever gave up in the middle could not know whether Postfix has the copy.
@@ -170,7 +183,9 @@ class Dispatcher:
             del self._unrecorded[next(iter(self._unrecorded))]
         self._unrecorded[outbound_id] = task.result()
 
-    async def _hand_over(self, copy: Copy, outbound_id: OutboundId) -> Closing:
+    async def _hand_over(self, copy: Copy, outbound_id: OutboundId, letter: Letter) -> Closing:
+        if copy.return_full:
+            await self.spool(outbound_id, letter)
         started = time.perf_counter()
         with metrics.SUBMITTING.track_inprogress():
             outcome = await self.submit(copy)
@@ -181,6 +196,12 @@ class Dispatcher:
             return Closing(outbound_id, "failed", Reason.REFUSED_BY_POSTFIX, note=f"{outcome.code} {outcome.text}")
         # Only the codes: the words may name the destination, which has no place in a log.
         raise Unavailable(f"re-injection was answered {outcome.code} {outcome.text.partition(' ')[0]}")
+
+
+def destination(recipient_id: int, address: Address, bans: BanBook, now: datetime) -> Destination:
+    """Who gets a copy, unless the operator has banned the mailbox."""
+    ban = bans.mailbox(address.folded, "destination", now)
+    return Destination(recipient_id, address, Reason.DESTINATION_BANNED if ban is not None else None)
 
 
 def _is_out(result: object) -> bool:

@@ -1,6 +1,8 @@
 """Keeps a message for its owner's decision instead of sending it on (spec section 3.14)."""
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
+from uuid import UUID
 
 from mailrelay.core.facts import REASON_TEXTS, Reason
 from mailrelay.core.held import Held, HeldKind, Hold, storable
@@ -18,6 +20,14 @@ class KeepMail(Protocol):
     async def __call__(self, hold: Hold) -> Held: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message that was kept. uuid: of the record that its owner knows it by, None if there is none any more."""
+
+    done: Done
+    uuid: UUID | None
+
+
 async def held(
     keep: KeepMail,
     identity: Identity,
@@ -29,7 +39,7 @@ async def held(
     org: str = "",
     type: EmailType = EmailType.FORWARD,
     bounce_type: Literal["spam", "rule"] | None = None,
-) -> Done | None:
+) -> Kept | None:
     """None: the account's room is full. org: the sender's organisational domain. Raises Unavailable."""
     name = f"{identity.header_prefix}ingress".lower().encode("ascii")
     hold = Hold(
@@ -45,6 +55,7 @@ async def held(
         type=type,
         bounce_type=bounce_type,
     )
-    if (await keep(hold)).no_room:
+    kept = await keep(hold)
+    if kept.no_room:
         return None
-    return Done(ACCEPTED, "held", reason, envelope.account_id, envelope.alias_id)
+    return Kept(Done(ACCEPTED, "held", reason, envelope.account_id, envelope.alias_id), kept.uuid)

@@ -47,4 +47,4 @@ class LeakTest:
             return None
         errand = Errand(letter, place, alias, cleared.aim.alias, cleared.contact, cleared.sending, allowed, effects)
         outbound = await self.composer.compose(errand)
-        return Reason.LEAK if outbound.leaks is Verdict.REFUSE else None
+        return Reason.LEAK if outbound.verdict is Verdict.REFUSE else None

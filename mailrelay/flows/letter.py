@@ -37,6 +37,7 @@ class Letter:
     began: float  # by time.perf_counter
     ingress: Ingress | Invalid = _NOT_READ
     returned: bool = False  # see loopguard.is_returned
+    answers: bool = False  # it came to the return path of a reply or send, and goes to the alias
     _fingerprint: list[int] = field(default_factory=list)
 
     @property

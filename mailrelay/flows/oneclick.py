@@ -9,11 +9,10 @@ from typing import Protocol
 from uuid import UUID
 
 from mailrelay import log
-from mailrelay.core.errors import Absent, Conflict, Malformed
+from mailrelay.core.errors import Conflict
 from mailrelay.core.held import HeldId
 from mailrelay.core.links import Action
 from mailrelay.core.oneclick import AliasSight, Change, HeldSight, Sight, Visitor, Wish, counted_for
-from mailrelay.flows.release import Released
 
 
 class LinkStore(Protocol):
@@ -29,9 +28,12 @@ class LinkStore(Protocol):
 
 
 class Release(Protocol):
-    """Sends a held message, as flows/release.py does. Raises Absent, Conflict, Malformed, Unavailable."""
+    """Sends a held message, soon: durable once it returns; asked for twice, it is done once. Raises Unavailable.
 
-    async def __call__(self, held_id: HeldId, actor: str) -> Released: ...
+    If it cannot go out after all, its owner hears of it.
+    """
+
+    async def __call__(self, held_id: HeldId, actor: str) -> None: ...
 
 
 class Trouble(StrEnum):
@@ -62,10 +64,10 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class OneClick:
-    """Looks and acts. Raises Unavailable. release: None where nothing can be sent."""
+    """Looks and acts. Raises Unavailable."""
 
     store: LinkStore
-    release: Release | None = None
+    release: Release
 
     async def admit(self, ip: str) -> int:
         """0 if a client may ask, which is counted, else the seconds that it has to wait. Unknown ones may."""
@@ -106,17 +108,7 @@ class OneClick:
             return Declined(Trouble.UNKNOWN)
         if held.state == "released":
             return Acted(held, False, None)
-        if self.release is None:
-            return Declined(Trouble.IMPOSSIBLE, "this installation releases held mail on its command line only")
-        try:
-            released = await self.release(held.id, visitor.actor)
-        except Absent:
-            return Declined(Trouble.UNKNOWN)
-        except (Conflict, Malformed) as error:
-            again = await self.store.held(wish.about)
-            if again is not None and again.state == "released":  # pressed twice at once
-                return Acted(again, False, None)
-            return Declined(Trouble.IMPOSSIBLE, str(error))
-        if released.failed is not None:
-            return Declined(Trouble.IMPOSSIBLE, "it was refused and did not go out")
+        if held.state == "discarded" or not held.kept:
+            return Declined(Trouble.IMPOSSIBLE, "its text is not kept any more")
+        await self.release(held.id, visitor.actor)
         return Acted(held, True, None)

@@ -16,6 +16,7 @@ from mailrelay.core.header import Message
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import Deliver, Verdict, block_behaviour, judge
 from mailrelay.core.loopguard import within_reach
+from mailrelay.core.notices import Notice
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.rules.model import NO_EFFECTS, Effects
@@ -31,6 +32,7 @@ from mailrelay.core.screen import (
     screen,
 )
 from mailrelay.core.sending import authorise as sending
+from mailrelay.core.sending import told
 from mailrelay.core.sending.classify import Evidence, Owner, evidence_of
 from mailrelay.core.sending.fate import in_session
 from mailrelay.core.sending.submitted import alias_of, way
@@ -82,12 +84,16 @@ class Outsider:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One recipient of ours and whose it is. effects: of its owner's rules, where they were asked."""
+    """One recipient of ours and whose it is.
+
+    effects: of its owner's rules, where they were asked. notice: what the owner is told if the message is refused.
+    """
 
     text: str
     rcpt: Rcpt
     facts: Facts = field(default_factory=Facts)
     effects: Effects = NO_EFFECTS
+    notice: Notice | None = None
 
 
 class FindLeak(Protocol):
@@ -184,12 +190,16 @@ class Recipients:
         """What the owner writes to a contact, or somebody who says so."""
         refused = in_session(evidence, cleared.who, cleared.decision)
         refusal = self._not_cleared(refused) if refused is not None else None
+        account_id, now = cleared.sending.account_id, self.clock()
+        notice = (
+            told.of_refusal(refused, evidence, cleared.aim, account_id, cleared.who, now, None) if refused else None
+        )
         if refusal is None:
             place = _place(rcpt, self.rules.around)
             mail = Mail(arrival.queue_id, arrival.sender, (str(rcpt),), arrival.content, arrival.client)
             leak = await self.find_leak(mail, message, rcpt, place, cleared)
             refusal = Refuse(self.rules.replies["LEAK"], leak) if leak is not None else None
-        return Known(str(rcpt), Rcpt("person", refusal=refusal), cleared.facts)
+        return Known(str(rcpt), Rcpt("person", refusal=refusal), cleared.facts, notice=notice)
 
     def _too_many(self, rcpts: Sequence[Outsider]) -> Refuse | None:
         """However long one waits."""

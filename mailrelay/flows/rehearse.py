@@ -7,18 +7,24 @@ from uuid import UUID
 
 from mailrelay.core.address import Address
 from mailrelay.core.background import Background, BackgroundInquiry
+from mailrelay.core.bounce import Complaint
+from mailrelay.core.bounced import Bounced, Recorded
+from mailrelay.core.complaints import Handled
 from mailrelay.core.context import Wanted
-from mailrelay.core.facts import AccountId, Alias, AliasId, Facts, Reason, Target
+from mailrelay.core.facts import AccountId, Alias, AliasId, Facts, Reason, RecipientId, Target
 from mailrelay.core.held import Held, Hold
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.mode import Choice, Evidence, configured
+from mailrelay.core.notices import Notice
 from mailrelay.core.plan import Copy, Handed, Mail
+from mailrelay.core.realm import Place
 from mailrelay.core.receivers import Receiver
 from mailrelay.core.reply import Reply
 from mailrelay.core.rules.model import Book, Flow, RuleId, Tested
-from mailrelay.flows.books import Books
+from mailrelay.core.unsubscribe import is_unsubscribe
+from mailrelay.flows.books import Books, Done
 from mailrelay.flows.clearance import Clearance
 from mailrelay.flows.correspondence import Correspondence, Errand, Outbound
 from mailrelay.flows.deliver import Delivery
@@ -28,6 +34,7 @@ from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
+from mailrelay.flows.returned import ReadArrival, ReturnPaths
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import ReadReturned, SecondTry
@@ -88,6 +95,7 @@ class Rehearsal:
     composer: Composer
     signing_keys: SigningKeys
     read_report: ReadReport
+    read_arrival: ReadArrival
     read_undelivered: ReadUndelivered
     read_returned: ReadReturned
     random: Callable[[int], bytes]
@@ -119,7 +127,22 @@ class Rehearsal:
             dispatcher,
         )
         books = Books(self.rules, stage)
-        technical = TechnicalMail(self.rules, books, stage, dispatcher, self.read_report, srs_bounces, second_try)
+
+        async def unsubscribe(letter: Letter, rcpt: Address, place: Place) -> Done | None:
+            wanted = is_unsubscribe(place)
+            return await books.end(letter.envelope(str(rcpt)), Reason.UNSUBSCRIBE) if wanted else None
+
+        return_paths = ReturnPaths(
+            self.rules,
+            books,
+            self.read_arrival,
+            stage.record,
+            stage.take_spooled,
+            second_try,
+            stage.complain,
+            stage.post,
+        )
+        technical = TechnicalMail(self.rules, books, stage, dispatcher, return_paths, srs_bounces, unsubscribe)
         ruling = replace(
             self.ruling, read_targets=stage.read_targets, count=stage.count_rules, listen=stage.rules_asked
         )
@@ -133,6 +156,7 @@ class Rehearsal:
             stage,
             dispatcher,
             ruling,
+            stage.post,
         )
         forwarding = Forwarding(
             self.rules,
@@ -144,6 +168,7 @@ class Rehearsal:
             ruling,
             stage.unmake_alias,
             self.correspondence.answers_contact,
+            stage,
         )
         delivery = Delivery(
             self.rules, books, stage.read_facts, stage.make_alias, technical, sending, forwarding, self.clock
@@ -199,6 +224,24 @@ class _Stage:
     async def count_rules(self, matched: Sequence[RuleId]) -> None: ...
 
     async def unmake_alias(self, alias_id: AliasId) -> None: ...
+
+    async def post(self, notice: Notice, /) -> None: ...
+
+    async def take_probe(self, recipient_id: RecipientId, /) -> bool:
+        return True
+
+    async def spared(self, recipients: Sequence[RecipientId], /) -> bool:
+        return False
+
+    async def record(self, bounce: Bounced, /) -> Recorded:
+        self.traces.bounced = bounce.copy.id
+        return Recorded(first=True, failed_id=None)
+
+    async def take_spooled(self, outbound_id: OutboundId, /) -> None:
+        return None
+
+    async def complain(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None, /) -> Handled | None:
+        return Handled() if copy is not None else None
 
     # -- ledger ----------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.evidence import read_ingress
-from mailrelay.flows.handover import Destination, Handover
+from mailrelay.flows.handover import Destination, Handover, destination
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, ReadBackground, ReadFacts
@@ -113,14 +113,7 @@ class Release:
         effects = await self.ruling.ask(account_id, "F", letter.message, speaker, rcpt, alias)
         wanted = to or await self.ruling.targets(account_id, effects) or choose_targets(facts)
         targets = loopguard.elsewhere(wanted, around.realm)
-        destinations = [
-            Destination(
-                target.id,
-                target.address,
-                around.bans.mailbox(target.address.folded, "destination", letter.now) is not None,
-            )
-            for target in targets
-        ]
+        destinations = [destination(target.id, target.address, around.bans, letter.now) for target in targets]
         if not destinations:
             raise Conflict("no recipient is verified, or only some at domains of this service")
         order = await self._order(letter, held, rcpt, place, facts, alias, targets)

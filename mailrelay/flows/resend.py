@@ -36,7 +36,7 @@ from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.returned import Restored, restored
 from mailrelay.flows.evidence import content_of, read_ingress
-from mailrelay.flows.handover import Destination, Handover
+from mailrelay.flows.handover import Handover, destination
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, ReadBackground, ReadFacts
@@ -151,14 +151,7 @@ class Resend:
         targets = loopguard.elsewhere(to or choose_targets(facts), around.realm)
         if not targets:
             raise Conflict("no recipient is verified, or only some at domains of this service")
-        destinations = [
-            Destination(
-                target.id,
-                target.address,
-                around.bans.mailbox(target.address.folded, "destination", letter.now) is not None,
-            )
-            for target in targets
-        ]
+        destinations = [destination(target.id, target.address, around.bans, letter.now) for target in targets]
         order = await self._order(failed, source, rcpt, place, facts, alias, targets)
         handover = await self.make(order, destinations, None)  # it was counted when it came
         if not handover.done:

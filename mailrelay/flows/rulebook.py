@@ -3,13 +3,17 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from mailrelay import log, metrics
 from mailrelay.batch import Batcher
+from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId
+from mailrelay.core.notices import Code, Notice
 from mailrelay.core.rules import stored
-from mailrelay.core.rules.model import NO_RULES, Book, StoredRule
+from mailrelay.core.rules.model import NO_RULES, Book, Broken, StoredRule
+from mailrelay.flows.ports import Post
 
 # What takes memory, in octets, as measured.
 _BOOK, _RULE, _CONDITION, _VALUE, _INSTRUCTION = 200, 500, 1000, 100, 100
@@ -24,11 +28,13 @@ class ReadRules(Protocol):
 class Rulebooks:
     """A cache that forgets what was least recently used. While changes are not announced (`trusted` False), it asks.
 
-    room_octets: about how much memory it takes at most, though the latest book stays whatever its size.
+    room_octets: about how much memory it takes at most, though the latest book stays whatever its size. post: tells
+    owners of rules that do not work; None: somebody else does.
     """
 
-    def __init__(self, read: ReadRules, room_octets: int) -> None:
+    def __init__(self, read: ReadRules, room_octets: int, post: Post | None = None) -> None:
         self._read = read
+        self.post = post
         self._room = room_octets
         self._kept: OrderedDict[AccountId, Book] = OrderedDict()
         self._weight = 0
@@ -72,10 +78,18 @@ class Rulebooks:
             compiled = await asyncio.to_thread(_compiled, found) if found else {}
             for account in missing:
                 books[account] = compiled.get(account, NO_RULES)
-                _report(account, books[account])
+                await self._report(account, books[account])
                 if self.trusted and account in self._reading:
                     self._keep(account, books[account])
         return [books[account] for account in accounts]
+
+    async def _report(self, account_id: AccountId, book: Book) -> None:
+        for broken in book.broken:
+            metrics.BROKEN_RULES.inc()
+            log.logger().warning("rule.broken", rule=broken.id, account=account_id, problem=broken.reason)
+            if self.post is not None:
+                with suppress(Unavailable):  # rules are loaded again, and mail does not wait for it
+                    await self.post(_notice(account_id, broken))
 
     def _keep(self, account_id: AccountId, book: Book) -> None:
         self._drop(account_id)
@@ -94,10 +108,9 @@ def _compiled(found: Mapping[AccountId, Sequence[StoredRule]]) -> dict[AccountId
     return {account: stored.book(rows) for account, rows in found.items()}
 
 
-def _report(account_id: AccountId, book: Book) -> None:
-    for broken in book.broken:
-        metrics.BROKEN_RULES.inc()
-        log.logger().warning("rule.broken", rule=broken.id, account=account_id, problem=broken.reason)
+def _notice(account_id: AccountId, broken: Broken) -> Notice:
+    data = {"rule": broken.name, "problem": broken.reason}
+    return Notice(Code.RUL, account_id, about=f"rule {broken.id}", data=data)
 
 
 def _weight(book: Book) -> int:

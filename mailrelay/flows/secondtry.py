@@ -32,7 +32,7 @@ from mailrelay.core.original import Original, is_of_alias, original, proof
 from mailrelay.core.plan import Mail
 from mailrelay.core.receivers import Receiver, is_authentication_refusal, rewrites_only
 from mailrelay.flows.drafts import SigningKeys
-from mailrelay.flows.handover import Destination, Dispatcher, Draft, Handover
+from mailrelay.flows.handover import Dispatcher, Draft, Handover, destination
 from mailrelay.flows.letter import INLINE_OCTETS, Letter, open_letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import ReadBackground, ReadFacts
@@ -86,15 +86,15 @@ class SecondTry:
     composer: Compose
     dispatcher: Dispatcher
 
-    async def __call__(self, report: Letter, bounce: Bounce, refused: OutboundCopy) -> None:
-        """Remember the refusal, and make the copy if everything for it is there.
+    async def __call__(self, report: Letter, bounce: Bounce, refused: OutboundCopy) -> bool:
+        """Remember the refusal, and make the copy if everything for it is there. True: there is one.
 
         Raises Unavailable when it has to be tried again. However often a refusal is reported, and by however many
         reports, there is one copy more.
         """
         why = _why(bounce) if refused.mode == "transparent" else None
         if why is None:
-            return
+            return False
         receiver = Receiver()
         if why is Why.RECEIVER:
             receiver = await self.note(refused.destination.rpartition("@")[2], refused.created_at, report.now)
@@ -110,13 +110,13 @@ class SecondTry:
             copies=handover.delivered if handover is not None else 0,
             reason=handover.failed.value if handover is not None and handover.failed else None,
         )
+        return handover is not None and handover.failed is None
 
     async def _copy(self, again: _Again) -> Handover:
         order, mailbox = again.order, again.target.address
-        ban = self.rules.around.bans.mailbox(mailbox.folded, "destination", order.letter.now)
         draft = await self.composer.draft(order, [mailbox])
-        destination = Destination(again.target.id, mailbox, ban is not None)
-        handover = await self.dispatcher.dispatch(order.letter, order.envelope, draft, [destination], None)
+        to = destination(again.target.id, mailbox, self.rules.around.bans, order.letter.now)
+        handover = await self.dispatcher.dispatch(order.letter, order.envelope, draft, [to], None)
         if not handover.done:
             raise Unavailable("the second copy cannot be handed over now")
         return handover

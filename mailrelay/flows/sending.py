@@ -1,9 +1,9 @@
 """The story of mail that an owner writes through an alias, to a reverse address (spec section 4)."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 from mailrelay import log
@@ -16,7 +16,8 @@ from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Envelope
 from mailrelay.core.realm import Place
 from mailrelay.core.rules.model import Flow
-from mailrelay.core.sending.authorise import Allowed
+from mailrelay.core.sending import told
+from mailrelay.core.sending.authorise import Allowed, Refusal
 from mailrelay.core.sending.classify import Evidence, Owner, evidence_of
 from mailrelay.core.sending.fate import Defer, Drop, Forward, Keep, at_delivery
 from mailrelay.core.sending.leaks import Verdict
@@ -27,9 +28,9 @@ from mailrelay.flows.correspondence import Errand, Outbound
 from mailrelay.flows.evidence import stopped
 from mailrelay.flows.forward import UnmakeAlias
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
-from mailrelay.flows.keeping import KeepMail, held
+from mailrelay.flows.keeping import KeepMail, Kept, held
 from mailrelay.flows.letter import Letter
-from mailrelay.flows.ports import MakeAlias
+from mailrelay.flows.ports import MakeAlias, Post
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
 
@@ -70,6 +71,7 @@ class Sending:
     composer: Compose
     dispatcher: Dispatcher
     ruling: Ruling
+    post: Post
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def __call__(self, letter: Letter, rcpt: Address, place: Place) -> Done | Detour:
@@ -92,14 +94,17 @@ class Sending:
             case Forward(tagged):
                 return Detour(cleared.aim.alias if opaque else rcpt, tagged)
             case Defer(refusal):
+                await self._tell(evidence, cleared, refusal, letter)
                 reply = refusal.answer(self.rules.replies) or self.rules.replies["TEMP"]
                 return self.books.wait(envelope, reply, refusal.reason)
             case Drop(refusal):
+                await self._tell(evidence, cleared, refusal, letter)
                 return await self.books.end(envelope, refusal.reason)
             case Keep(refusal):
                 assert isinstance(cleared.who, Owner)  # what strangers write is not kept
                 kept = await self._hold(letter, envelope, cleared.who.kind, "unauthorised", refusal.reason)
-                return kept or await self.books.end(envelope, refusal.reason)
+                await self._tell(evidence, cleared, refusal, letter, kept.uuid if kept is not None else None)
+                return kept.done if kept is not None else await self.books.end(envelope, refusal.reason)
             case Allowed():
                 return await self._allowed(letter, rcpt, place, envelope, cleared, fate)
 
@@ -151,19 +156,39 @@ class Sending:
         if effects.quarantine is not None:
             kept = await self._hold(letter, envelope, kind, "quarantined", Reason.RULE_QUARANTINE)
             if kept is not None:
-                return kept
+                return kept.done
         outbound = await self.composer.compose(errand)
-        if outbound.leaks is Verdict.REFUSE:
+        if outbound.verdict is Verdict.REFUSE:
             kept = await self._hold(letter, envelope, kind, "held", Reason.LEAK)
-            # Its author is proved, so if there is no room, Postfix may return it to him in the end.
-            return kept or self.books.wait(envelope, self.rules.replies["TEMP"], Reason.LEAK)
-        if outbound.leaks is Verdict.WARN:
-            log.logger().warning("recipient.leak", alias=errand.alias.id, places=_places(outbound))
+            if kept is None:
+                # Its author is proved, so that Postfix may return it to him in the end.
+                return self.books.wait(envelope, self.rules.replies["TEMP"], Reason.LEAK)
+            await self._warn(errand, outbound, kept.uuid)
+            return kept.done
+        await self._warn(errand, outbound, None)
         return self.books.handed(envelope, await self._dispatch(errand, envelope, outbound))
 
     async def _dispatch(self, errand: Errand, envelope: Envelope, outbound: Outbound) -> Handover:
         destination = Destination(errand.allowed.mailbox.id, errand.contact)
         return await self.dispatcher.dispatch(errand.letter, envelope, outbound, [destination], "", outbound.sent)
+
+    async def _tell(
+        self, evidence: Evidence, cleared: Cleared, refusal: Refusal, letter: Letter, kept: UUID | None = None
+    ) -> None:
+        account_id = cleared.sending.account_id
+        notice = told.of_refusal(refusal, evidence, cleared.aim, account_id, cleared.who, letter.now, kept)
+        if notice is not None:
+            await self.post(notice)
+
+    async def _warn(self, errand: Errand, outbound: Outbound, kept: UUID | None) -> None:
+        leaks = outbound.leaks if outbound.verdict is not Verdict.SEND else ()
+        if leaks:
+            places = sorted({leak.place.value for leak in leaks})
+            log.logger().warning("recipient.leak", alias=errand.alias.id, places=places)
+        account_id, mailbox = errand.sending.account_id, errand.allowed.mailbox
+        notice = told.of_leaks(leaks, outbound.exposed, errand.address, account_id, mailbox.id, kept)
+        if notice is not None:
+            await self.post(notice)
 
     async def _create(self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared) -> Facts:
         """The alias that an owner writes from first (spec section 4.11)."""
@@ -178,7 +203,7 @@ class Sending:
 
     async def _hold(
         self, letter: Letter, envelope: Envelope, kind: EmailType, how: HeldKind, reason: Reason
-    ) -> Done | None:
+    ) -> Kept | None:
         """None: there is no room."""
         bounce_type: Literal["rule"] | None = "rule" if reason is Reason.RULE_QUARANTINE else None
         identity = self.rules.identity
@@ -197,7 +222,3 @@ def _evidence(letter: Letter, rcpt: Address) -> Evidence:
     route = checked.route if checked is not None else "smtp"
     findings = checked.findings if checked is not None else None
     return evidence_of(letter.message, rcpt, letter.author, letter.mail.sender, route, findings)
-
-
-def _places(outbound: Outbound) -> Sequence[str]:
-    return sorted({one.place.value for one in outbound.edited.leaks})

@@ -19,7 +19,7 @@ from mailrelay.core.signer import signing_domain, usable_keys
 from mailrelay.core.srsreport import Stationery, Undelivered
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.drafts import SigningKeys
-from mailrelay.flows.handover import Destination, Dispatcher, Handover
+from mailrelay.flows.handover import Dispatcher, Handover, destination
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.ports import LedgerPort, ReadFacts, ReadReport
 from mailrelay.flows.rules import Rules
@@ -108,10 +108,9 @@ class SrsBounces:
         if opened.outcome is None and not await self.take_report(str(sender)):
             await self.ledger.close([Closing(opened.outbound_id, "discarded", Reason.BOUNCE_REPORT)], None)
             return Reason.BOUNCE_REPORT
-        ban = self.rules.around.bans.mailbox(sender.folded, "destination", letter.now)
-        destination = Destination(_RECIPIENT_ID, sender, ban is not None)
+        to = destination(_RECIPIENT_ID, sender, self.rules.around.bans, letter.now)
         report = await self._report(letter, found)
-        return await self.dispatcher.dispatch(letter, envelope, report, [destination], "")
+        return await self.dispatcher.dispatch(letter, envelope, report, [to], "")
 
     async def _report(self, letter: Letter, found: Undelivered) -> NewReport:
         rules, identity = self.rules, self.rules.identity

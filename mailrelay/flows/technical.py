@@ -15,10 +15,15 @@ from mailrelay.flows.books import Books, Done
 from mailrelay.flows.evidence import stopped
 from mailrelay.flows.handover import Destination, Dispatcher, Draft
 from mailrelay.flows.letter import Letter
-from mailrelay.flows.ports import ReadReport
+from mailrelay.flows.returned import Onward, ReturnPaths
 from mailrelay.flows.rules import Rules
-from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.srsbounce import SrsBounces
+
+
+class Unsubscribe(Protocol):
+    """Answers mail that deactivates an alias; None for other addresses. Raises Unavailable."""
+
+    async def __call__(self, letter: Letter, rcpt: Address, place: Place, /) -> Done | None: ...
 
 
 class Compose(Protocol):
@@ -35,16 +40,16 @@ class TechnicalMail:
     books: Books
     composer: Compose
     dispatcher: Dispatcher
-    read_report: ReadReport
+    return_paths: ReturnPaths
     srs_bounces: SrsBounces
-    second_try: SecondTry
+    unsubscribe: Unsubscribe
 
-    async def __call__(self, letter: Letter, rcpt: Address, place: Place) -> Done | None:
-        """None for addresses of people."""
+    async def __call__(self, letter: Letter, rcpt: Address, place: Place) -> Done | Onward | None:
+        """None for addresses of people, Onward for what goes on to one."""
         keys, today = self.rules.around.keys, day_number(letter.now)
         path = verp.decode(rcpt.local, rcpt.domain, keys.verp, today)
         if isinstance(path, verp.VerpId):
-            return await self._return_path(letter, rcpt, OutboundId(path.outbound_id))
+            return await self.return_paths(letter, rcpt, OutboundId(path.outbound_id))
         if path is not None:
             return await self.books.end(letter.envelope(str(rcpt)), Reason.RETURN_PATH_INVALID)
         if rcpt.domain == self.rules.around.realm.srs_domain and srs.looks_srs(rcpt.local):
@@ -54,23 +59,25 @@ class TechnicalMail:
             return await self.books.end(letter.envelope(str(rcpt)), Reason.RETURN_PATH_INVALID)
         if is_operator(rcpt, place):
             return await self._operator(letter, rcpt)
+        unsubscribed = await self.unsubscribe(letter, rcpt, place)
+        if unsubscribed is not None:
+            return unsubscribed
         if isinstance(place, ServiceDomain | Nested):
             return await self.books.end(letter.envelope(str(rcpt)), Reason.UNKNOWN)
-        return None
+        answered = self._answered(letter)
+        return await self.return_paths.answered(letter, rcpt, answered) if answered is not None else None
 
-    async def _return_path(self, letter: Letter, rcpt: Address, outbound_id: OutboundId) -> Done:
-        """A bounce belongs to its copy; neither it nor anything else that comes here goes further."""
-        envelope = letter.envelope(str(rcpt))
-        copy = await self.books.ledger.outbound(outbound_id)
-        if copy is None:
-            return await self.books.end(envelope, Reason.RETURN_PATH_UNKNOWN)
-        bounce = self.read_report(letter.mail.content)
-        if bounce is None:
-            return await self.books.end(envelope, Reason.RETURN_PATH_MAIL)
-        if bounce.failed:
-            await self.books.ledger.bounced(outbound_id, bounce.status, bounce.text)
-            await self.second_try(letter, bounce, copy)
-        return await self.books.end(envelope, Reason.BOUNCE_REPORT)
+    def _answered(self, letter: Letter) -> OutboundId | None:
+        """The copy that a report is about which comes from its return path: some hosts turn the two around.
+
+        What we injected ourselves for another alias has such a sender, too, and is no report.
+        """
+        sender = letter.mail.sender
+        if not sender.startswith(("b-", "B-")) or (letter.checked is not None and letter.checked.route == "internal"):
+            return None
+        local, _, domain = sender.rpartition("@")
+        path = verp.decode(local, domain.lower(), self.rules.around.keys.verp, day_number(letter.now))
+        return OutboundId(path.outbound_id) if isinstance(path, verp.VerpId) else None
 
     async def _srs(self, letter: Letter, rcpt: Address, sender: Address) -> Done:
         """A bounce of a copy that left with the SRS address as its sender."""
@@ -82,6 +89,8 @@ class TechnicalMail:
         envelope = letter.envelope(str(rcpt))
         if split_extension(rcpt.local)[0] == "noreply":
             return await self.books.end(envelope, Reason.NOREPLY)
+        if await self.return_paths.is_complaint(letter):
+            return await self.books.end(envelope, Reason.COMPLAINT)
         stop = stopped(letter, None, self.rules)
         if stop is not None and stop is not Reason.BACKSCATTER:
             return await self.books.end(envelope, stop)

@@ -163,6 +163,12 @@ class FailingStore:
         row = await self.database.row(_TAKE_PROBE, {"id": recipient_id, "every": PROBE_EVERY})
         return row is not None and bool(row[0])
 
+    async def spared(self, recipient_ids: Sequence[RecipientId]) -> bool:
+        """Is mail with a warning kept from one of these, as their hosts took so much of it for spam?"""
+        query = "select exists (select from recipient where id = any (%(ids)s) and quarantines_tagged_at is not null)"
+        row = await self.database.row(query, {"ids": list(recipient_ids)})
+        return row is not None and bool(row[0])
+
     async def note_success(self, recipient_ids: Sequence[RecipientId], at: datetime) -> None:
         """Copies arrived at these recipients at that time, or somebody read mail there. Costs little when repeated."""
         values = {"ids": sorted(set(recipient_ids)), "at": at, "holds_for": SUCCESS_HOLDS_FOR}

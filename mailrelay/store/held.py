@@ -66,11 +66,11 @@ _HOLD: LiteralString = """
             last_blocked = case when account.save_alias_last_used then now() else last_blocked end
         from entry, account where alias.id = %(alias)s and account.id = alias.account_id
     )
-    select id, is_stored from record
+    select id, is_stored, %(uuid)s::uuid from record
 """
 
 _KNOWN = """
-    select f.id, s.id is not null
+    select f.id, s.id is not null, f.uuid
     from ledger l left join failed_delivery f on f.ledger_id = l.id
                   left join stored_message s on s.failed_delivery_id = f.id
     where l.ingress_key = %(key)s and l.rcpt || '' = %(rcpt)s
@@ -175,7 +175,7 @@ class HeldStore:
             row = await self.database.row(_KNOWN, values)
         if row is None:
             return Held(None, False, no_room=True)
-        return Held(HeldId(row[0]), row[1]) if row[0] is not None else Held(None, False)
+        return Held(HeldId(row[0]), row[1], uuid=row[2]) if row[0] is not None else Held(None, False)
 
     async def _values(self, hold: Hold) -> dict[str, Any]:
         envelope = hold.envelope

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from psycopg.rows import TupleRow
 
+from mailrelay.core.address import Address
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.ledger import (
     Closing,
@@ -190,8 +191,12 @@ _BOUNCED = """
 """
 
 _OUTBOUND = """
-    select id, email_type, mode, destination, created_at, account_id, alias_id, recipient_id
-    from outbound where id = any (%(ids)s::bigint[])
+    select o.id, o.email_type, o.mode, o.destination, o.created_at, o.account_id, o.alias_id, o.recipient_id,
+           a.local_part, a.domain, coalesce(l.sender, '')
+    from outbound o
+    left join alias a on a.id = o.alias_id and a.account_id = o.account_id
+    left join lateral (select sender from ledger where outbound_id = o.id limit 1) l on true
+    where o.id = any (%(ids)s::bigint[])
 """
 
 
@@ -285,9 +290,18 @@ class Ledger:
 
 
 def _outbound(row: TupleRow) -> OutboundCopy:
-    number, kind, made, destination, created_at, account_id, alias_id, recipient_id = row
+    number, kind, made, destination, created_at, account_id, alias_id, recipient_id, local, domain, sender = row
     return OutboundCopy(
-        unsigned(number), EmailType(kind), made, destination, created_at, account_id, alias_id, recipient_id
+        unsigned(number),
+        EmailType(kind),
+        made,
+        destination,
+        created_at,
+        account_id,
+        alias_id,
+        recipient_id,
+        None if local is None else Address(local, domain),
+        sender,
     )
 
 

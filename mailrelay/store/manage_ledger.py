@@ -29,13 +29,18 @@ _STORY: LiteralString = f"""
            l.size_octets, case when acc.id is not null then {OWNER_NAME} end as account, l.alias_id,
            a.uuid as alias_uuid, a.local_part || '@' || a.domain as alias, l.outcome, l.reason, l.mode, l.finished_at,
            l.outbound_id, o.email_type, o.destination, o.outbound_queue_id, o.bounced_at, o.bounce_status,
-           o.bounce_text, f.id as held_id, f.quarantined, s.expires_at as held_until
+           o.bounce_text, o.sent_at, o.remote, o.notice, h.id as held_id, h.quarantined, s.expires_at as held_until,
+           f.id as failed_id, f.is_stored as failed_stored, f.bounce_type
     from latest join ledger l on l.id = latest.id
     left join alias a on a.id = l.alias_id
     left join account acc on acc.id = l.account_id
     left join outbound o on o.id = l.outbound_id
-    left join failed_delivery f on f.ledger_id = l.id
-    left join stored_message s on s.failed_delivery_id = f.id
+    left join failed_delivery h on h.ledger_id = l.id
+    left join stored_message s on s.failed_delivery_id = h.id
+    left join lateral (
+        select id, is_stored, bounce_type from failed_delivery
+        where l.outbound_id is not null and outbound_id = l.outbound_id order by id limit 1
+    ) f on true
     order by l.id
 """
 

@@ -38,7 +38,8 @@ _ADMIT = """
 _ALIAS: LiteralString = """
     select a.id, a.account_id, a.uuid, a.local_part || '@' || a.domain, a.state, acc.banner_link_login,
            exists (select from blocked_sender s
-                   where s.account_id = acc.id and s.type = %(type)s and s.value = %(value)s and s.alias_id is null),
+                   where s.account_id = acc.id and s.type = %(type)s and s.value = %(value)s
+                     and s.alias_id is not distinct from case when %(narrow)s then a.id end),
            h.state = 'released'
     from alias a
     join account acc on acc.id = a.account_id
@@ -83,7 +84,8 @@ _BLOCK = """
 """
 _UNBLOCK = """
     delete from blocked_sender
-    where account_id = %(account)s and type = %(type)s and value = %(value)s and alias_id is null
+    where account_id = %(account)s and type = %(type)s and value = %(value)s
+      and alias_id is not distinct from case when %(narrow)s then %(id)s end
     returning id
 """
 # Who reads mail there has shown that it arrives.
@@ -182,6 +184,7 @@ def _about(wish: Wish) -> dict[str, Any]:
         "about": wish.about,
         "type": entry.type if entry is not None else None,
         "value": entry.value if entry is not None else None,
+        "narrow": wish.narrow,
     }
 
 

@@ -20,7 +20,7 @@ from mailrelay.store.changes import Follower
 if TYPE_CHECKING:
     from mailrelay.wiring.runtime import Runtime
 
-_MAIL_ROLES = frozenset({"policy", "lmtp"})
+_MAIL_ROLES = frozenset({"policy", "lmtp", "worker"})
 
 
 class Role(Protocol):
@@ -45,10 +45,10 @@ def serve(path: Path, roles: Sequence[str]) -> None:
         milter.serve(path, config)
         return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Process(path, config, roles).run())
+        runner.run(Process(path, config, roles).run())
 
 
-class _Process:
+class Process:
     """The roles of one process and what they share. Raises BadConfig before anything listens."""
 
     def __init__(self, path: Path, config: Config, names: Sequence[str]) -> None:
@@ -77,9 +77,10 @@ class _Process:
             from mailrelay.wiring.child import ChildRole
 
             return ChildRole(self._path, name)
+        assert self._runtime is not None  # _MAIL_ROLES has the worker
         from mailrelay.wiring.worker import WorkerRole
 
-        return WorkerRole(self._config)
+        return WorkerRole(self._config, self._runtime)
 
     def _health(self, name: str) -> Health:
         """A role's components, and the database's."""

@@ -1,23 +1,45 @@
 """The api role: HTTP."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from mailrelay.api import app, server
+from mailrelay.api.pages import Pages
 from mailrelay.config import Config
+from mailrelay.flows.oneclick import OneClick
+from mailrelay.flows.releasejob import ReleaseLater
 from mailrelay.health import Health
+from mailrelay.keyring import read_secret
+from mailrelay.store.database import Database
+from mailrelay.store.jobs import JobStore
+from mailrelay.store.oneclick import OneClickStore
+from mailrelay.wiring.suffixes import is_public_suffix
 
 
 class ApiRole:
-    """Serves the web application. all_health: of the whole process, for /healthz."""
+    """Serves the web application. all_health: of the whole process, for /healthz. Raises BadConfig."""
 
     def __init__(self, config: Config, all_health: Health) -> None:
-        self._server = server.serve(app.build(all_health), config.api.listen)
+        database = config.database
+        self._database = Database(database.dsn, database.connections, database.timeout_seconds, "api")
+        self._server = server.serve(app.build(all_health, self._pages(config)), config.api.listen)
+
+    def _pages(self, config: Config) -> Pages | None:
+        """Of signed links; without an address there are none."""
+        if not config.api.url:
+            return None
+        release = ReleaseLater(JobStore(self._database).put)
+        story = OneClick(OneClickStore(self._database), release)
+        keys = read_secret(config.secrets, "url.key")
+        return Pages(story, keys, is_public_suffix, lambda: datetime.now(UTC), config.notices.name)
 
     async def start(self) -> None:
+        await self._database.open()
         await self._server.start()
 
     async def stop(self) -> None:
         await self._server.stop()
+        await self._database.close()
 
     def reload(self, config: Config) -> None:
         """Nothing of it can change while it runs."""

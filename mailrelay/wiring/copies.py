@@ -58,6 +58,7 @@ def sending(runtime: Runtime, correspondence: Correspondence, dispatcher: Dispat
         correspondence,
         dispatcher,
         runtime.ruling,
+        runtime.post,
     )
 
 

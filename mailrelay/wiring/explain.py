@@ -18,11 +18,12 @@ from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
 from mailrelay.store.preferences import PreferencesReader
-from mailrelay.wire import report
+from mailrelay.wire import arrival, report
 from mailrelay.wiring import copies
 from mailrelay.wiring.examine import trusted
-from mailrelay.wiring.lmtp import read_report
-from mailrelay.wiring.runtime import Runtime, organisational_domains, utc_now
+from mailrelay.wiring.runtime import Runtime, utc_now
+from mailrelay.wiring.suffixes import organisational_domains
+from mailrelay.wiring.technical import read_report
 
 
 async def explain(config: Config, request: RcptRequest, content: bytes | None, helo: str) -> Explained:
@@ -57,6 +58,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         PreferencesReader(runtime.database).read,
         runtime.count_rules,
         runtime.ledger,
+        runtime.post,
         utc_now,
     )
     rehearsal = Rehearsal(
@@ -71,6 +73,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         copies.composer(config, runtime, keys, imagined_reverse),
         keys,
         read_report,
+        arrival.read,
         report.undelivered,
         report.returned,
         secrets.token_bytes,

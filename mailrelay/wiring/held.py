@@ -37,7 +37,7 @@ def archive(config: Config) -> Database:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a command sends with, from its own process. make: makes copies that nobody asks whether they may pass."""
+    """What sends kept mail. make: makes copies that nobody asks whether they may pass."""
 
     config: Config
     runtime: Runtime
@@ -47,9 +47,25 @@ class Bench:
     make: Resend
 
 
+def furnished(config: Config, runtime: Runtime, database: Database, dispatcher: Dispatcher, keys: DkimKeys) -> Bench:
+    """In a process that has these already. database: connections for whole messages. Raises BadConfig."""
+    composer = copies.composer(config, runtime, keys)
+
+    async def make(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
+        draft = await composer.draft(order, [destination.address for destination in destinations])
+        return await dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
+
+    read_background = copies.background_reader(runtime.database)
+    shelf = held_store(config, database)
+    correspondence = copies.correspondence(config, runtime, keys)
+    sending = copies.sending(runtime, correspondence, dispatcher, shelf.hold)
+    story = Release(runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, sending, make, utc_now)
+    return Bench(config, runtime, database, read_background, story, make)
+
+
 @asynccontextmanager
 async def bench(config: Config, name: str) -> AsyncIterator[Bench]:
-    """Everything opened, and closed afterwards. Raises BadConfig, and Unavailable."""
+    """For a command: everything opened, and closed afterwards. Raises BadConfig, and Unavailable."""
     log.configure("warning", "text")
     runtime = Runtime(config, name, None)
     database = archive(config)
@@ -57,25 +73,12 @@ async def bench(config: Config, name: str) -> AsyncIterator[Bench]:
         config.submit.address, config.service.hostname, config.submit.connections, config.submit.timeout_seconds
     )
     dispatcher = Dispatcher(runtime.ledger, submitter.submit, lambda: secrets.randbits(64))
-    keys = DkimKeys(config.dkim)
-    composer = copies.composer(config, runtime, keys)
-
-    async def make(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
-        draft = await composer.draft(order, [destination.address for destination in destinations])
-        return await dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
-
+    parts = furnished(config, runtime, database, dispatcher, DkimKeys(config.dkim))
     await runtime.database.open()
     await database.open()
     try:
         await runtime.memory.reload()
-        read_background = copies.background_reader(runtime.database)
-        shelf = held_store(config, database)
-        correspondence = copies.correspondence(config, runtime, keys)
-        sending = copies.sending(runtime, correspondence, dispatcher, shelf.hold)
-        story = Release(
-            runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, sending, make, utc_now
-        )
-        yield Bench(config, runtime, database, read_background, story, make)
+        yield parts
     finally:
         submitter.close()
         await database.close()

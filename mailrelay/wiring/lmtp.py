@@ -4,31 +4,24 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
-from functools import partial
 
 from mailrelay import log
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.bounce import Bounce
 from mailrelay.core.errors import Unavailable
 from mailrelay.flows.books import Books
 from mailrelay.flows.deliver import Delivery
-from mailrelay.flows.drafts import Composer
 from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
-from mailrelay.flows.ports import ReadBackground
-from mailrelay.flows.secondtry import SecondTry
-from mailrelay.flows.srsbounce import SrsBounces
-from mailrelay.flows.technical import TechnicalMail
 from mailrelay.servers.lmtp import LmtpServer
 from mailrelay.signing import DkimKeys
-from mailrelay.store import loopguard
+from mailrelay.store.failing import FailingStore
 from mailrelay.store.newalias import AliasMaker
-from mailrelay.store.receivers import ReceiverStore
-from mailrelay.wire import report
 from mailrelay.wiring import copies
 from mailrelay.wiring.held import archive, held_store
 from mailrelay.wiring.runtime import Runtime, utc_now
+from mailrelay.wiring.spool import keep
+from mailrelay.wiring.technical import technical
 
 # Postfix keeps a connection for reuse; it has its own time-outs for commands.
 _IDLE_SECONDS = 300.0
@@ -50,8 +43,11 @@ class LmtpRole:
             config.submit.connections,
             config.submit.timeout_seconds,
         )
-        self._dispatcher = Dispatcher(runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64))
+        self._dispatcher = Dispatcher(
+            runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64), keep(config)
+        )
         runtime.on_restored.append(self._dispatcher.catch_up)
+        runtime.rulebooks.post = runtime.post
         self._archive = archive(config)
         self._server = LmtpServer(
             self._delivery(config, runtime),
@@ -77,44 +73,19 @@ class LmtpRole:
             runtime.ruling,
             alias_maker.unmake,
             correspondence.answers_contact,
+            FailingStore(runtime.database),
         )
         return Delivery(
             runtime.rules,
             books,
             runtime.read_facts,
             alias_maker,
-            self._technical(runtime, books, read_background, composer),
+            technical(config, runtime, self._archive, read_background, composer, self._dispatcher, self._dkim),
             copies.sending(runtime, correspondence, self._dispatcher, keep),
             forwarding,
             utc_now,
             config.lmtp.timeout_seconds,
         )
-
-    def _technical(
-        self, runtime: Runtime, books: Books, read_background: ReadBackground, composer: Composer
-    ) -> TechnicalMail:
-        srs_bounces = SrsBounces(
-            runtime.rules,
-            runtime.ledger,
-            runtime.read_facts,
-            read_report,
-            report.undelivered,
-            partial(loopguard.take_report, runtime.database),
-            self._dkim,
-            self._dispatcher,
-            secrets.token_bytes,
-        )
-        second_try = SecondTry(
-            runtime.rules,
-            runtime.read_facts,
-            read_background,
-            ReceiverStore(runtime.database).note,
-            report.returned,
-            self._dkim,
-            composer,
-            self._dispatcher,
-        )
-        return TechnicalMail(runtime.rules, books, composer, self._dispatcher, read_report, srs_bounces, second_try)
 
     async def start(self) -> None:
         await self._archive.open()
@@ -146,14 +117,3 @@ class LmtpRole:
 
     def health(self) -> Mapping[str, str]:
         return {"re-injection": self._submitter.trouble or "ok"}
-
-
-def read_report(content: bytes) -> Bounce | None:
-    """What a delivery report says about the one copy that its return path names."""
-    status = report.delivery_status(content)
-    if status is None:
-        return None
-    entries = sorted(status.recipients, key=lambda entry: entry.action != "failed")
-    if not entries:
-        return Bounce(failed=False, status="", text="")
-    return Bounce(entries[0].action == "failed", entries[0].status, entries[0].diagnostic_code)

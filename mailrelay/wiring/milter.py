@@ -36,8 +36,9 @@ from mailrelay.store.preferences import PreferencesReader
 from mailrelay.wiring import copies
 from mailrelay.wiring.examine import trusted
 from mailrelay.wiring.prefork import Prefork
-from mailrelay.wiring.runtime import Runtime, organisational_domains, utc_now
+from mailrelay.wiring.runtime import Runtime, utc_now
 from mailrelay.wiring.samples import merged
+from mailrelay.wiring.suffixes import organisational_domains
 
 try:
     from mailrelay.servers.milter import MilterServer, listen
@@ -56,7 +57,7 @@ _T = TypeVar("_T")
 
 def serve(path: Path, config: Config) -> None:
     """Run the role until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises BadConfig."""
-    worker = _Worker(path, config)
+    worker = Worker(path, config)
 
     def reload() -> bool:
         try:
@@ -147,7 +148,7 @@ class _Socket:
                 path.unlink(missing_ok=True)
 
 
-class _Worker:
+class Worker:
     """What each process does. Made in the parent, where it shows whether all secrets are there; run after the fork."""
 
     def __init__(self, path: Path, config: Config) -> None:
@@ -171,6 +172,7 @@ class _Worker:
             PreferencesReader(self._runtime.database).read,
             self._runtime.count_rules,
             self._runtime.ledger,
+            self._runtime.post,
             utc_now,
             config.milter.timeout_seconds,
         )

@@ -4,16 +4,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-
-from publicsuffixlist import PublicSuffixList
 
 from mailrelay.batch import Batcher
 from mailrelay.config import Config
 from mailrelay.core import srs
 from mailrelay.core.bans import BanBook
 from mailrelay.core.facts import Facts
-from mailrelay.core.inquiry import Inquiry, OrganisationalDomain
+from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import DefaultLimits
 from mailrelay.core.ledger import Closing, Ending, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.realm import Realm
@@ -34,10 +31,12 @@ from mailrelay.store import directory
 from mailrelay.store.changes import Follower
 from mailrelay.store.database import Database
 from mailrelay.store.facts import FactsReader
+from mailrelay.store.jobs import JobStore
 from mailrelay.store.ledger import Ledger
 from mailrelay.store.rules import RuleReader
 from mailrelay.store.sending import SendingReader
 from mailrelay.store.targets import TargetReader
+from mailrelay.wiring.suffixes import organisational_domains
 
 # Compiled rules: of some 5,000 accounts with three each, or of 150,000 without any.
 _RULEBOOK_OCTETS = 32_000_000
@@ -46,18 +45,6 @@ _RULEBOOK_OCTETS = 32_000_000
 def utc_now() -> datetime:
     """The clock of the process."""
     return datetime.now(UTC)
-
-
-@cache
-def organisational_domains() -> OrganisationalDomain:
-    """By the public suffix list that the library ships; remembers the domains asked for last."""
-    suffixes = PublicSuffixList()
-
-    @lru_cache(maxsize=10_000)
-    def organisation(domain: str) -> str:
-        return suffixes.privatesuffix(domain) or domain
-
-    return organisation
 
 
 class BatchedLedger:
@@ -110,6 +97,7 @@ class Runtime:
             self.rulebooks,
         )
         self.on_restored: list[Callable[[], Awaitable[None]]] = []  # for roles that wait for the database
+        self.post = JobStore(self.database).post
         self.follower = Follower(config.database.dsn, self._restored, self.memory.changed, self.memory.lost)
 
     async def read_facts(self, inquiry: Inquiry) -> Facts:

@@ -27,9 +27,9 @@ class Settings:
     concurrency: int = 16
 
 
-def settings(_config: Config) -> Settings:
+def settings(config: Config) -> Settings:
     """What the settings file says about webhooks."""
-    return Settings()
+    return Settings(config.webhooks.networks)
 
 
 def runner(config: Config, database: Database, resolver: Resolver) -> WebhookRunner:

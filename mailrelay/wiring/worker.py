@@ -1,32 +1,167 @@
-"""The worker role: timers."""
+"""The worker role: what is done later than the mail, each duty for itself."""
 
 import asyncio
+import random
+import secrets
+import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Protocol
 
+from mailrelay import log
+from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
+from mailrelay.clients.resolver import Resolver
+from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
+from mailrelay.core.jobs import NOTICE
+from mailrelay.core.sealed import Vault, vault
+from mailrelay.flows.bouncing import BouncingAliases
+from mailrelay.flows.chronicle import Chronicle, Manner
+from mailrelay.flows.handover import Dispatcher
+from mailrelay.flows.jobs import Handler, JobRunner
+from mailrelay.flows.releasejob import RELEASE, ReleaseJobs
 from mailrelay.flows.retain import Retention
+from mailrelay.flows.upkeep import Step, Upkeep
+from mailrelay.flows.watchlog import Consequences, LogSource, LogWatch, Reading
+from mailrelay.keyring import read_secret
+from mailrelay.signing import DkimKeys
+from mailrelay.store import jobs
+from mailrelay.store.chronicle import ChronicleStore
+from mailrelay.store.failing import FailingStore
+from mailrelay.store.jobs import JobStore
+from mailrelay.store.reminders import Reminders
 from mailrelay.store.retention import RetentionStore
+from mailrelay.store.watchlog import WatchStore
+from mailrelay.wire import maillog
+from mailrelay.wiring import webhooks
+from mailrelay.wiring.held import archive, furnished, held_store
+from mailrelay.wiring.notices import notices
+from mailrelay.wiring.runtime import Runtime, utc_now
+from mailrelay.wiring.spool import spool
+
+# Entries of the ledger that are still being written must not be passed over.
+_LAG_SECONDS = 15.0
+
+
+class Duty(Protocol):
+    """Runs until stop is set and deals with all trouble itself. health: `ok`, or what is wrong."""
+
+    @property
+    def health(self) -> str: ...
+    async def run(self, stop: asyncio.Event) -> None: ...
 
 
 class WorkerRole:
-    """Clears away what is old and counts the ledger."""
+    """Several workers may run: what one must do alone, the one that leads does. Raises BadConfig."""
 
-    def __init__(self, config: Config) -> None:
-        self._retention = Retention(RetentionStore(config.database.dsn), config.worker, lambda: datetime.now(UTC))
+    def __init__(self, config: Config, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._archive = archive(config)
+        self._resolver = Resolver(config.dns.nameservers)
+        self._submitter = Submitter(
+            config.submit.address, config.service.hostname, config.submit.connections, config.submit.timeout_seconds
+        )
+        self._keys = DkimKeys(config.dkim)
+        self._dispatcher = Dispatcher(runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64))
+        runtime.on_restored.append(self._dispatcher.catch_up)
+        self._failing = FailingStore(runtime.database)
+        self._jobs = self._job_runner(config)
+        self._duties: dict[str, Duty] = {
+            "retention": Retention(RetentionStore(config.database.dsn), config.worker, utc_now),
+            "jobs": self._jobs,
+            "chronicle": self._chronicle(config),
+            "webhooks": webhooks.runner(config, runtime.database, self._resolver),
+            "upkeep": self._upkeep(config),
+        }
+        if config.worker.mail_log:
+            self._duties["mail log"] = self._watch(config)
         self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _job_runner(self, config: Config) -> JobRunner:
+        store = JobStore(self._runtime.database, f"{socket.gethostname()} {secrets.token_hex(4)}")
+        told = notices(config, self._runtime, store, self._dispatcher, self._keys)
+        handlers: dict[str, Handler] = {
+            "alias_bounces": BouncingAliases(self._failing, utc_now),
+            RELEASE: ReleaseJobs(
+                furnished(config, self._runtime, self._archive, self._dispatcher, self._keys).release,
+                held_store(config, self._archive).one,
+                self._runtime.post,
+            ),
+        }
+        return JobRunner(store, handlers, {NOTICE: told.sift}, random.random)
+
+    def _chronicle(self, config: Config) -> Chronicle:
+        lag = timedelta(seconds=max(_LAG_SECONDS, 2 * config.database.timeout_seconds))
+        store = ChronicleStore(config.database.dsn, storage_keys(config), secrets.token_bytes, lag)
+        manner = Manner(config.service.hostname, config.limits.bandwidth_octets_per_month)
+        return Chronicle(store, manner, utc_now)
+
+    def _upkeep(self, config: Config) -> Upkeep:
+        files, failing = spool(config), self._failing
+
+        async def recovered(now: datetime) -> int:
+            return len(await failing.clear_recovered(now))
+
+        async def ended(now: datetime) -> int:
+            return len(await failing.unverify_long_failing(now))
+
+        steps: dict[str, Step] = {
+            "recipients that recovered": recovered,
+            "recipients that failed for long": ended,
+            "tokens that expire": Reminders(self._runtime.database).tokens,
+        }
+        if not config.worker.mail_log:
+            # What was kept while somebody read the log; now nobody would learn when to let it go.
+            steps["spool"] = files.sweep
+        return Upkeep(steps, utc_now)
+
+    def _watch(self, config: Config) -> LogWatch:
+        path = config.worker.mail_log
+        source: LogSource = JournalTail() if path == "journal" else FileTail(Path(path))
+        store = WatchStore(
+            config.database.dsn, f"{socket.gethostname()} {path}", storage_keys(config), secrets.token_bytes
+        )
+        rules, files = self._runtime.rules, spool(config)
+        reading = Reading(
+            partial(maillog.read, zone=local_zone()), rules.around.keys.verp, rules.replies["UNKNOWN"].text
+        )
+        consequences = Consequences(
+            self._failing.note_success, self._failing.note_contact_success, files.drop, files.sweep
+        )
+        return LogWatch(source, store, reading, consequences, utc_now)
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._retention.run(self._stop), name="retention")
+        await self._archive.open()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(duty.run(self._stop), name=name) for name, duty in self._duties.items()]
+        listening = jobs.listen(self._runtime.config.database.dsn, self._jobs.wake.set)
+        self._listener = loop.create_task(listening, name="job listener")
 
     async def stop(self) -> None:
         self._stop.set()
-        if self._task is not None:
-            await self._task
+        self._jobs.wake.set()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.logger().error("worker.duty_ended", problem=repr(result))
+        self._listener.cancel()
+        await asyncio.gather(self._listener, return_exceptions=True)
+        self._submitter.close()
+        await self._resolver.close()
+        await self._archive.close()
 
     def reload(self, config: Config) -> None:
-        """Its settings are read when it starts."""
+        """Read the signing keys again; the rest of its settings is read when it starts."""
+        self._keys.forget()
 
     def health(self) -> Mapping[str, str]:
-        return {"retention": self._retention.health}
+        """A duty that has ended, which none should, says so."""
+        ended = {task.get_name() for task in self._tasks if task.done() and not self._stop.is_set()}
+        return {name: "ended, see the log" if name in ended else duty.health for name, duty in self._duties.items()}
+
+
+def storage_keys(config: Config) -> Vault:
+    """What seals mail and addresses at rest. Raises BadConfig."""
+    return vault(read_secret(config.secrets, "storage.key"))

@@ -9,6 +9,7 @@ alter table outbound add column notice text;
 
 alter table recipient add column probed_at timestamptz;
 alter table recipient add column quarantines_tagged_at timestamptz;
+create index recipient_failing on recipient (failing_since) where failing_since is not null;
 drop trigger recipient_notify on recipient;
 create trigger recipient_notify after update on recipient for each row
     when (old.verified_at is distinct from new.verified_at or old.pending <> new.pending

@@ -20,7 +20,9 @@ from mailrelay.api.server import HttpServer, serve
 from mailrelay.core.links import Links
 from mailrelay.endpoint import Endpoint
 from mailrelay.flows.oneclick import OneClick
+from mailrelay.flows.releasejob import ReleaseLater
 from mailrelay.store.database import Database
+from mailrelay.store.jobs import JobStore
 from mailrelay.store.migrate import folder, migrate
 from mailrelay.store.oneclick import OneClickStore
 from tests.store.postgres import Cluster, database_of, private_cluster
@@ -102,7 +104,12 @@ class Site:
 async def site(conn: Connection, dsn: str) -> AsyncIterator[Site]:
     database = Database(dsn, 2, 3.0, "test")
     await database.open()
-    pages = Pages(OneClick(OneClickStore(database)), (KEY,), lambda domain: domain == "example", utc_now)
+    pages = Pages(
+        OneClick(OneClickStore(database), ReleaseLater(JobStore(database).put)),
+        (KEY,),
+        lambda domain: domain == "example",
+        utc_now,
+    )
     server = serve(build(dict, pages), Endpoint(host="127.0.0.1", port=0))
     await server.start()
     yield Site(server, conn)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
+from mailrelay.core.address import parse_address
 from mailrelay.core.bans import BanId
 from mailrelay.core.facts import (
     NOBODY,
@@ -411,12 +412,13 @@ async def test_a_copy_is_told_as_it_was_registered(world: World) -> None:
     assert operators is not None
     assert abs(mine.created_at - before) < timedelta(minutes=5)
     who = AccountId(1), AliasId(number), RecipientId(1)
-    copy = OutboundCopy(BIG, EmailType.FORWARD, "transparent", "real@inbox.example", mine.created_at, *who)
+    whence = parse_address("a1@alias.example"), ENVELOPE.sender
+    copy = OutboundCopy(BIG, EmailType.FORWARD, "transparent", "real@inbox.example", mine.created_at, *who, *whence)
     assert mine == copy
     nobody = replace(
         copy, id=OutboundId(8), type=EmailType.NOTIFICATION, mode="rewrite", created_at=operators.created_at
     )
-    assert operators == replace(nobody, account_id=None, alias_id=None, recipient_id=None)
+    assert operators == replace(nobody, account_id=None, alias_id=None, recipient_id=None, alias=None)
 
 
 async def test_three_refusals_of_different_copies_mark_a_receiver(world: World) -> None:

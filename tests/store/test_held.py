@@ -120,7 +120,8 @@ async def outcomes(world: World) -> list[tuple[int, str]]:
 async def test_the_same_message_twice_is_one_row(both: tuple[World, Shelf]) -> None:
     world, shelf = both
     first = await shelf.hold(HOLD)
-    assert first == await shelf.hold(HOLD) == Held(first.id, True)
+    assert first.uuid is not None
+    assert first == await shelf.hold(HOLD) == Held(first.id, True, uuid=first.uuid)
     assert await outcomes(world) == [(0, "held")]
     assert len(await world.rows("failed_delivery")) == 1
     assert [row["emails_blocked"] for row in await world.rows("alias")] == [1]
@@ -352,7 +353,7 @@ async def test_a_discarded_message_is_gone_and_its_end_is_recorded(
     for action in (store.take(held.id), store.discard(held.id, "cli:root")):
         with pytest.raises(Conflict, match="was discarded before"):
             await action
-    assert await store.hold(HOLD) == Held(held.id, False)
+    assert await store.hold(HOLD) == Held(held.id, False, uuid=held.uuid)
     with pytest.raises(Absent):
         await store.discard(HeldId(99), "cli:root")
 

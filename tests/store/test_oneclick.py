@@ -166,6 +166,10 @@ async def test_blocking_makes_an_entry_for_all_aliases_and_unblocking_removes_it
     assert [row["action"] for row in audits] == ["block.add", "block.remove"]
     assert audits[0]["detail"] == {"type": entry.type, "value": entry.value}
     assert await table(conn, "job") == []
+    narrow = replace(wanted.undo, narrow=True)
+    assert await store.act(narrow, VISITOR) == Change(listed, True)
+    assert await store.act(narrow, VISITOR) == Change(unlisted, False)
+    assert len(await table(conn, "blocked_sender")) == 1  # another account's
 
 
 async def test_unknown_and_forgotten_aliases_are_none(store: OneClickStore, conn: Connection) -> None:

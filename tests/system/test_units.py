@@ -8,18 +8,29 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
+import yaml
 
-from mailrelay.config import Milter
+from mailrelay.config import Milter, load
+from mailrelay.wiring import Process, milter
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("policy", "milter", "lmtp", "api", "worker")
-SECRETS = ("verp", "loop", "srs", "ingress")
+MAIL = ("verp", "loop", "srs", "ingress")
+SECRETS = {
+    "policy": MAIL,
+    "milter": MAIL,
+    "lmtp": (*MAIL, "url", "storage"),
+    "api": ("url",),
+    "worker": (*MAIL, "url", "storage"),
+}
 COMMAND = "/opt/mailrelay/bin/mailrelay"
 
 # What may differ from role to role; all else is the same hardening.
-OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths"}
-# The milter has processes below it, a socket where Postfix looks, and asks name servers anywhere.
-MILTER_OWN = {"KillMode", "TasksMax", "ReadWritePaths", "IPAddressDeny", "IPAddressAllow"}
+OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths", "LoadCredential"}
+# The worker asks webhooks anywhere, the milter name servers; and that has processes below it, and a socket where
+# Postfix looks.
+WORKER_OWN = {"IPAddressDeny", "IPAddressAllow"}
+MILTER_OWN = {"KillMode", "TasksMax", "ReadWritePaths", *WORKER_OWN}
 
 
 class _Settings(dict[str, str]):
@@ -121,11 +132,14 @@ def test_a_role_tells_when_it_is_ready_and_comes_back(role: str) -> None:
 
 
 def test_roles_share_their_hardening() -> None:
-    others = [role for role in ROLES if role != "milter"]
-    shared = [{name: value for name, value in service(role).items() if name not in OWN} for role in others]
-    assert all(settings == shared[0] for settings in shared)
-    milter = {name: value for name, value in service("milter").items() if name not in OWN | MILTER_OWN}
-    assert milter == {name: value for name, value in shared[0].items() if name not in MILTER_OWN}
+    apart = {"milter": MILTER_OWN, "worker": WORKER_OWN}
+    shared = {role: {name: value for name, value in service(role).items() if name not in OWN} for role in ROLES}
+    alike = [settings for role, settings in shared.items() if role not in apart]
+    assert all(settings == alike[0] for settings in alike)
+    for role, own in apart.items():
+        assert {name: value for name, value in shared[role].items() if name not in own} == {
+            name: value for name, value in alike[0].items() if name not in own
+        }
 
 
 def test_the_milters_socket_has_a_folder_that_only_postfix_enters() -> None:
@@ -136,12 +150,36 @@ def test_the_milters_socket_has_a_folder_that_only_postfix_enters() -> None:
     assert service("milter")["ReadWritePaths"] == folder
 
 
-def test_secrets_come_as_credentials_and_only_lmtp_signs() -> None:
-    secrets = [f"{name}.key:/etc/mailrelay/secrets/{name}.key" for name in SECRETS]
+def test_secrets_come_as_credentials_and_only_two_sign() -> None:
     for role in ROLES:
+        secrets = [f"{name}.key:/etc/mailrelay/secrets/{name}.key" for name in SECRETS[role]]
         assert service(role)["LoadCredential"].split() == secrets
         hidden = {path.removeprefix("-") for path in service(role)["InaccessiblePaths"].split()}
-        assert hidden == {"/etc/mailrelay/secrets", *(() if role == "lmtp" else ("/etc/mailrelay/dkim",))}
+        signs = role in ("lmtp", "worker")
+        assert hidden == {"/etc/mailrelay/secrets", *(() if signs else ("/etc/mailrelay/dkim",))}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_needs_no_other_secrets(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made as systemd starts it: with its credentials, and no sight of the folder that they come from."""
+    for name in SECRETS[role]:
+        (tmp_path / f"{name}.key").write_text("00" * 32 + "\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = {
+        "service": {"domain": "relay.example", "hostname": "mx.relay.example", "operator": ["admin@inbox.example"]},
+        "database": {"dsn": f"host={tmp_path}"},
+        "secrets": str(tmp_path / "nowhere"),
+        "dkim": str(tmp_path / "dkim"),
+        "state": str(tmp_path),
+        "api": {"url": "https://app.relay.example", "listen": f"unix:{tmp_path}/api"},
+        "worker": {"mail_log": "/var/log/mail.log"},
+    }
+    path = tmp_path / "mailrelay.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    if role == "milter":
+        milter.Worker(path, load(path))
+    else:
+        Process(path, load(path), [role])
 
 
 def test_the_target_starts_every_role_and_stops_it() -> None:

@@ -33,9 +33,11 @@ from mailrelay.core.facts import (
     Target,
     Usage,
 )
+from mailrelay.core.failing import PROBE_EVERY
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
+from mailrelay.core.notices import Notice
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.receivers import Receiver, refuse
 from mailrelay.core.rules.model import RuleId
@@ -98,6 +100,7 @@ class FakeStore:
         self.catch_all = catch_all
         self.tables: dict[str, list[Row]] = {}
         self.count: Callable[[Tally], None] = self._count_forward  # what else a tally is for
+        self.posted: list[Notice] = []
         self.counted: list[RuleId] = []  # rules, once for each message that they matched
         self.trouble: Callable[[str, str], None] = lambda moment, operation: None
 
@@ -430,9 +433,30 @@ class FakeStore:
         if row is None:
             return None
         who = (row["account_id"], row["alias_id"], row["recipient_id"])
-        return OutboundCopy(
-            outbound_id, EmailType(row["email_type"]), row["mode"], row["destination"], row["created_at"], *who
-        )
+        kind, at = EmailType(row["email_type"]), row["created_at"]
+        alias = self.row("alias", id=row["alias_id"], account_id=row["account_id"]) if row["alias_id"] else None
+        address = Address(alias["local_part"], alias["domain"]) if alias is not None else None
+        entry = self.row("ledger", outbound_id=outbound_id)
+        sender = entry["sender"] if entry is not None else ""
+        return OutboundCopy(outbound_id, kind, row["mode"], row["destination"], at, *who, address, sender)
+
+    async def take_probe(self, recipient_id: RecipientId, /) -> bool:
+        return bool(await self._run("take_probe", lambda: self._take_probe(recipient_id)))
+
+    def _take_probe(self, recipient_id: RecipientId) -> bool:
+        row = self.row("recipient", id=recipient_id)
+        if row is None or row["failing_since"] is None:
+            return row is not None
+        if max(row["failing_since"], row["probed_at"] or row["failing_since"]) > self.clock() - PROBE_EVERY:
+            return False
+        row["probed_at"] = self.clock()
+        return True
+
+    async def spared(self, recipients: Sequence[RecipientId], /) -> bool:
+        return any(row["quarantines_tagged_at"] for row in self.rows("recipient") if row["id"] in recipients)
+
+    async def post(self, notice: Notice, /) -> None:
+        await self._run("post", lambda: self.posted.append(notice))
 
     async def take_report(self, sender: str) -> bool:
         taken: bool = await self._run("take_report", lambda: self._take_report(sender))

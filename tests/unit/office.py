@@ -1,6 +1,7 @@
 """Admission and delivery over the store in memory, furnished as spec section 12 has it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from ipaddress import ip_network
@@ -9,14 +10,26 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mailrelay.core import srs
-from mailrelay.core.address import parse_address
+from mailrelay.core.address import Address, parse_address
 from mailrelay.core.bans import Ban, BanBook, BanId, BanScope, BanType
-from mailrelay.core.bounce import Bounce
+from mailrelay.core.bounce import (
+    Arrival,
+    Bounce,
+    BounceType,
+    Complaint,
+    Failed,
+    Failure,
+    News,
+    OtherMail,
+)
+from mailrelay.core.bounced import Bounced, Recorded
+from mailrelay.core.complaints import Handled
 from mailrelay.core.dkim import SigningKey
 from mailrelay.core.facts import AccountId
 from mailrelay.core.judge import DefaultLimits
+from mailrelay.core.ledger import OutboundCopy, OutboundId
 from mailrelay.core.plan import Mail
-from mailrelay.core.realm import Realm
+from mailrelay.core.realm import Place, Realm
 from mailrelay.core.reply import Replies
 from mailrelay.core.rules.model import NO_RULES, Book
 from mailrelay.core.screen import Keys, RcptRequest, Surroundings
@@ -33,7 +46,9 @@ from mailrelay.flows.drafts import Composer, SigningKeys
 from mailrelay.flows.forward import Forwarding
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.leaking import LeakTest
+from mailrelay.flows.letter import Letter
 from mailrelay.flows.recipients import Recipients
+from mailrelay.flows.returned import ReturnPaths
 from mailrelay.flows.revision import Reviser
 from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.flows.ruling import Ruling
@@ -77,12 +92,26 @@ def no_keys(domain: str) -> Sequence[SigningKey]:
     return () if domain == "relay.example" else (SigningKey(domain, "mr1e", "ed25519-sha256", _PRIVATE),)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What the spool has of a copy."""
+
+    content: bytes
+    evidence: bytes = b""
+
+
+async def _no_unsubscribe(letter: Letter, rcpt: Address, place: Place, /) -> None:
+    return None
+
+
 class Office:
     """now: may be moved; bounce: what the reader of delivery reports finds in any message; url: where links lead."""
 
     def __init__(self, store: FakeStore | None = None, signing_keys: SigningKeys = no_keys, url: str = "") -> None:
         self.now = NOW
         self.bounce: Bounce | None = None
+        self.arrival: Arrival | None = None  # what mail at a return path is; None: what `bounce` says
+        self.recorded: list[Bounced] = []
         self.store = store or FakeStore(self.clock)
         self.outside = Outside()
         self.shelf = FakeShelf(self.store)
@@ -153,8 +182,20 @@ class Office:
             self.dispatcher,
         )
         books = Books(self.rules, self.store)
+        self.complaints: list[tuple[Complaint, OutboundCopy | None]] = []
+        self.spooled: dict[int, Kept] = {}
+        return_paths = ReturnPaths(
+            self.rules,
+            books,
+            self.read_arrival,
+            self._record,
+            self._take_spooled,
+            second_try,
+            self._complain,
+            self.store.post,
+        )
         self.technical = TechnicalMail(
-            self.rules, books, self.composer, self.dispatcher, lambda content: self.bounce, srs_bounces, second_try
+            self.rules, books, self.composer, self.dispatcher, return_paths, srs_bounces, _no_unsubscribe
         )
         self.book = NO_RULES
         self.ruling = Ruling(self._read_book, self.store.read_targets, self.store.count_rules)
@@ -175,6 +216,7 @@ class Office:
             self.ruling,
             self.store.unmake_alias,
             self.correspondence.answers_contact,
+            self.store,
         )
         self.sending = Sending(
             self.rules,
@@ -186,6 +228,7 @@ class Office:
             self.correspondence,
             self.dispatcher,
             self.ruling,
+            self.store.post,
         )
         self.delivery = Delivery(
             self.rules,
@@ -200,6 +243,28 @@ class Office:
 
     def clock(self) -> datetime:
         return self.now
+
+    def read_arrival(self, content: bytes, sender: str, /) -> Arrival:
+        if self.arrival is not None or self.bounce is None:
+            return self.arrival or OtherMail()
+        if not self.bounce.failed:
+            return News()
+        failure = Failure(self.bounce.status, self.bounce.text, "", "", BounceType.HARD)
+        return Failed((failure,), None)
+
+    async def _record(self, bounce: Bounced, /) -> Recorded:
+        row = self.store.row("outbound", id=bounce.copy.id)
+        first = row is not None and row["bounce_status"] is None
+        await self.store.bounced(bounce.copy.id, bounce.failure.status, bounce.failure.code)
+        self.recorded += [bounce] if first else []
+        return Recorded(first, None)
+
+    async def _take_spooled(self, outbound_id: OutboundId, /) -> Kept | None:
+        return self.spooled.get(outbound_id)
+
+    async def _complain(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None, /) -> Handled | None:
+        self.complaints.append((complaint, copy))
+        return Handled(alert="Somebody complains.") if copy is not None else None
 
     async def _reach(self, domain: str, /) -> Reach:
         return self.reach.get(domain, "yes")

@@ -5,12 +5,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from mailrelay.core.errors import Conflict, Unavailable
-from mailrelay.core.facts import Reason
 from mailrelay.core.held import HeldId
 from mailrelay.core.links import Action
 from mailrelay.core.oneclick import AliasSight, Change, HeldSight, RecipientSight, Sight, Visitor, Wish
 from mailrelay.core.verp import EmailType
-from mailrelay.flows.release import Released
 
 ABOUT = UUID("50c9e585-e7f5-41c4-9016-9014c15454bc")
 NOW = datetime(2026, 1, 6, 12, tzinfo=UTC)
@@ -74,14 +72,12 @@ def _after(thing: AliasSight | RecipientSight, action: Action) -> AliasSight | R
 
 @dataclass
 class Sender:
-    """Releases, or raises."""
+    """Notes who wants something sent, or raises."""
 
     error: Exception | None = None
-    failed: Reason | None = None
     actors: list[str] = field(default_factory=list)
 
-    async def __call__(self, held_id: HeldId, actor: str) -> Released:
+    async def __call__(self, held_id: HeldId, actor: str) -> None:
         self.actors.append(actor)
         if self.error is not None:
             raise self.error
-        return Released(held_id, 0 if self.failed else 1, self.failed)

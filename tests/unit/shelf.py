@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from mailrelay.core.errors import Absent, Conflict, Unavailable
 from mailrelay.core.held import Held, HeldId, HeldMessage, Hold
@@ -29,7 +30,7 @@ class FakeShelf:
         whole = [row for row in rows if row["recipient_id"] == 0]
         if whole:
             record = store.row("failed_delivery", ledger_id=whole[0]["id"])
-            return Held(None, False) if record is None else Held(HeldId(record["id"]), record["content"] is not None)
+            return Held(None, False) if record is None else _held(record)
         if rows and all(row["outcome"] != "queued" for row in rows):
             return Held(None, False)
         kept = sum(len(row["content"] or b"") for row in store.rows("failed_delivery", account_id=envelope.account_id))
@@ -62,7 +63,7 @@ class FakeShelf:
             store.use(int(envelope.account_id or 0), "message", subject, 1)
         for row in store.rows("alias", id=envelope.alias_id):
             row["emails_blocked"] += 1
-        return Held(HeldId(number), fits)
+        return Held(HeldId(number), fits, uuid=UUID(int=number))
 
     async def take(self, held_id: HeldId) -> HeldMessage:
         message: HeldMessage = await self._run("take", lambda: self._take(held_id))
@@ -117,3 +118,7 @@ class FakeShelf:
         if row is None:
             raise Absent(f"there is no held message {held_id}")
         return row
+
+
+def _held(record: Row) -> Held:
+    return Held(HeldId(record["id"]), record["content"] is not None, uuid=UUID(int=record["id"]))

@@ -18,7 +18,7 @@ from mailrelay.core.header import split
 from mailrelay.core.lookup import ABSENT, Answer, Kind
 from mailrelay.flows import authenticate
 from mailrelay.flows.authenticate import Authenticator, Client
-from mailrelay.wiring.runtime import organisational_domains
+from mailrelay.wiring.suffixes import organisational_domains
 from tests.unit.test_dkim import ED25519, RSA
 
 NOW = int(time.time())

@@ -8,6 +8,7 @@ import pytest
 from mailrelay.cli import show
 from mailrelay.core import verp
 from mailrelay.core.facts import Reason
+from mailrelay.core.failed import FailedId
 from mailrelay.core.held import HeldId
 from mailrelay.core.ledger import OutboundId, Outcome
 from mailrelay.core.trace import Sought, TraceEntry, seek, tell
@@ -38,9 +39,15 @@ DELIVERED = TraceEntry(
     bounced_at=None,
     bounce_status=None,
     bounce_text=None,
+    sent_at=None,
+    remote=None,
+    notice=None,
     held_id=None,
     quarantined=None,
     held_until=None,
+    failed_id=None,
+    failed_stored=None,
+    bounce_type=None,
 )
 WITHOUT_COPY = replace(
     DELIVERED, outbound_id=None, email_type=None, destination=None, outbound_queue_id=None, mode=None
@@ -88,8 +95,28 @@ def test_a_bounce_ends_the_story() -> None:
     assert tell(bounced)[-3:] == [
         "was handed to Postfix as 9F8E7D6",
         "failed: the destination refused the copy",
-        "came back as undeliverable: 5.1.1 no such user",
+        "came back as undeliverable 2026-01-02T12:00:00Z: 5.1.1 no such user",
     ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [(True, "whose message is kept"), (False, "of which only the record is kept")],
+)
+def test_a_bounce_leads_to_its_failed_delivery(stored: bool, said: str) -> None:
+    failed = replace(DELIVERED, failed_id=FailedId(9), failed_stored=stored, bounce_type="hard")
+    assert tell(failed)[-1] == f"failed delivery 9, hard, {said}"
+
+
+def test_the_mail_log_tells_the_end_of_the_story() -> None:
+    arrived = replace(DELIVERED, sent_at=NOON, remote="250 2.0.0 Ok: queued as 7A")
+    assert tell(arrived)[-1] == "arrived 2026-01-02T12:00:00Z: 250 2.0.0 Ok: queued as 7A"
+    waits = replace(DELIVERED, remote="451 4.7.1 greylisted")
+    assert tell(waits)[-1] == "has not arrived: 451 4.7.1 greylisted"
+
+
+def test_a_notification_is_told_with_its_code() -> None:
+    assert tell(replace(DELIVERED, email_type="N", notice="FDN"))[2] == "notification FDN to me@inbox.example"
 
 
 @pytest.mark.parametrize(

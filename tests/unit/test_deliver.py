@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,14 @@ from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Reason
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.screen import day_number
+from tests.golden.cases import examined
 from tests.unit.fakes import NOW
 from tests.unit.office import KEY, MESSAGE, OK, SENDER, TEMP, Office, new_office
 
 REAL, SECOND, ADMIN = "real@inbox.example", "second@inbox2.example", "admin@inbox.example"
+NOTREADY = "450 4.2.1 Address is not ready to receive mail"
+PASSED = {"spf": {"result": "pass", "domain": "shop.example"}}
+UNPROVED: dict[str, Any] = {"spf": {"result": "none"}, "dkim": []}
 Prepare = Callable[[Office], object]
 
 
@@ -366,6 +371,32 @@ async def test_without_an_author_the_sender_is_asked_for(office: Office) -> None
     office.store.update("alias", 1, sender_allow_list=["shop.example"])
     await office.deliver("a1@alias.example", content=b"Subject: x\r\n\r\n")
     assert office.outside.rcpts == [REAL]
+
+
+# -- Mailboxes that refuse ------------------------------------------------------------------------------------------
+
+
+async def test_12_6_171_a_failing_recipient_gets_one_message_a_day(office: Office) -> None:
+    office.store.update("recipient", 1, failing_since=NOW - timedelta(days=2))
+    for queue_id in ("4Probe1", "4Probe2"):
+        assert await office.deliver("both@alias.example", queue_id=queue_id) == [OK]
+    assert sorted(office.outside.rcpts) == sorted([REAL, SECOND, SECOND])
+
+
+async def test_12_6_171_where_all_are_failing_the_others_wait(office: Office) -> None:
+    office.store.update("recipient", 1, failing_since=NOW - timedelta(days=2))
+    assert await office.deliver("a1@alias.example", queue_id="4Probe1") == [OK]
+    assert await office.deliver("a1@alias.example", queue_id="4Probe2") == [NOTREADY]
+    assert office.outside.rcpts == [REAL]
+
+
+async def test_7_9_mail_of_unproved_senders_does_not_wait_for_ever(office: Office) -> None:
+    office.store.update("recipient", 1, failing_since=NOW - timedelta(hours=1))
+    old = NOW - timedelta(days=4)
+    for found, answer in ((PASSED, NOTREADY), (UNPROVED, OK)):
+        content = examined(MESSAGE, found, SENDER, old)
+        assert await office.deliver("a1@alias.example", content=content, queue_id=f"4{answer[:3]}") == [answer]
+    assert office.outcomes() == [("a1@alias.example", "discarded", "waited_too_long")]
 
 
 # -- Return paths --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mailrelay.core.dmarc import Record, align, asks_existence, evaluate, read_records, record_names
 from mailrelay.core.findings import Dkim, Dmarc, Policy, Result, Spf
 from mailrelay.core.lookup import ABSENT, Answer
-from mailrelay.wiring.runtime import organisational_domains
+from mailrelay.wiring.suffixes import organisational_domains
 
 ORG = organisational_domains()
 PASS = Dkim("pass", "shop.example", aligned=True)

@@ -14,6 +14,7 @@ from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId
 from mailrelay.core.findings import Arc, Dmarc, Findings, Policy, Result, Sealer, Spf
 from mailrelay.core.header import Message, split
+from mailrelay.core.notices import Code
 from mailrelay.core.reply import Reply
 from mailrelay.core.rules import stored
 from mailrelay.core.rules.model import Book, RuleId, StoredRule
@@ -87,6 +88,7 @@ class Desk:
             self.read_preferences,
             self.store.count_rules,
             self.store,
+            self.store.post,
             self.office.clock,
             1.0,
         )
@@ -489,6 +491,14 @@ async def test_12_4_121_an_authenticated_stranger_writes_to_the_alias(desk: Desk
 async def test_the_contact_has_to_be_there(desk: Desk) -> None:
     desk.office.reach["shop.example"] = "no"
     assert (await desk.said(REVERSE, **written_by(desk, REAL))).startswith("550 5.1.2 ")
+
+
+async def test_4_3_the_claimed_owner_is_told_of_what_was_refused(desk: Desk) -> None:
+    await desk.said(REVERSE, **written_by(desk, "news@shop.example", "fail"))
+    assert desk.store.posted == []
+    await desk.said(REVERSE, **written_by(desk, REAL, "fail"))
+    [notice] = desk.store.posted
+    assert (notice.code, notice.recipient_id, notice.data["failed_uuid"]) == (Code.SRSA, 1, "")
 
 
 async def test_12_4_112_a_leak_is_refused_in_the_session(desk: Desk) -> None:

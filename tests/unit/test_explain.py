@@ -54,6 +54,7 @@ class Desk:
             self.read_preferences,
             store.count_rules,
             store,
+            store.post,
             office.clock,
         )
         reviser = Reviser(
@@ -71,6 +72,7 @@ class Desk:
             Composer(office.rules, rsa, reviser),
             rsa,
             lambda content: office.bounce,
+            office.read_arrival,
             undelivered,
             returned,
             lambda octets: bytes(range(octets)),

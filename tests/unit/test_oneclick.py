@@ -1,14 +1,15 @@
 """What links ask for, and the story behind their pages, with a store that remembers."""
 
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailrelay.core.blocklist import Entry
-from mailrelay.core.errors import Absent, Conflict, Malformed, Unavailable
-from mailrelay.core.facts import Reason
+from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.held import HeldId
 from mailrelay.core.links import Action, Links
 from mailrelay.core.oneclick import (
@@ -21,7 +22,6 @@ from mailrelay.core.oneclick import (
 )
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.oneclick import Acted, Declined, OneClick, Trouble
-from mailrelay.flows.release import Released
 from tests.unit.onelink import ABOUT, ACTIVE, HELD, NOW, VISITOR, Memory, Sender
 
 
@@ -100,39 +100,41 @@ def test_one_customer_counts_as_one(ip: str, subject: str) -> None:
 
 async def test_unknown_clients_are_not_counted_together() -> None:
     store = Memory(wait=17)
-    assert await OneClick(store).admit("") == 0
-    assert await OneClick(store).admit("2001:db8::9") == 17
+    assert await OneClick(store, Sender()).admit("") == 0
+    assert await OneClick(store, Sender()).admit("2001:db8::9") == 17
     assert store.asked == ["2001:db8::/64"]
 
 
 async def test_only_what_changed_can_be_undone() -> None:
-    wanted, story = Wish(Action.DEACTIVATE, ABOUT), OneClick(Memory())
+    wanted, story = Wish(Action.DEACTIVATE, ABOUT), OneClick(Memory(), Sender())
     assert await story.act(wanted, VISITOR) == Acted(ACTIVE, True, wanted.undo)
     assert await story.act(wanted, VISITOR) == Acted(AliasSight("a1@alias.example", "inactive"), False, None)
 
 
 @pytest.mark.parametrize("action", [Action.DELETE, Action.ACTIVATE])
 async def test_a_deleted_alias_is_neither_deleted_nor_activated(action: Action) -> None:
-    story = OneClick(Memory(AliasSight("a1@alias.example", "deleted")))
+    story = OneClick(Memory(AliasSight("a1@alias.example", "deleted")), Sender())
     assert await story.look(Wish(action, ABOUT), from_banner=False) == Declined(Trouble.DELETED)
     assert await story.act(Wish(action, ABOUT), VISITOR) == Declined(Trouble.DELETED)
 
 
 async def test_nothing_is_known_about_strangers_ids() -> None:
     for action in (Action.DEACTIVATE, Action.SEND):
-        assert await OneClick(Memory(None)).look(Wish(action, ABOUT), from_banner=True) == Declined(Trouble.UNKNOWN)
-        assert await OneClick(Memory(None)).act(Wish(action, ABOUT), VISITOR) == Declined(Trouble.UNKNOWN)
+        assert await OneClick(Memory(None), Sender()).look(Wish(action, ABOUT), from_banner=True) == Declined(
+            Trouble.UNKNOWN
+        )
+        assert await OneClick(Memory(None), Sender()).act(Wish(action, ABOUT), VISITOR) == Declined(Trouble.UNKNOWN)
 
 
 async def test_banner_links_want_a_login_if_the_owner_does() -> None:
     sight = AliasSight("a1@alias.example", "active", asks_login=True)
-    story = OneClick(Memory(sight))
+    story = OneClick(Memory(sight), Sender())
     assert await story.look(Wish(Action.DEACTIVATE, ABOUT), from_banner=True) == Declined(Trouble.LOGIN)
     assert await story.look(Wish(Action.DEACTIVATE, ABOUT), from_banner=False) == sight
 
 
 async def test_what_cannot_come_back_says_why() -> None:
-    story = OneClick(Memory(conflict="its name is taken by now"))
+    story = OneClick(Memory(conflict="its name is taken by now"), Sender())
     assert await story.act(Wish(Action.RESTORE, ABOUT), VISITOR) == Declined(
         Trouble.IMPOSSIBLE, "its name is taken by now"
     )
@@ -156,33 +158,14 @@ async def test_what_was_sent_is_not_sent_again() -> None:
     assert sender.actors == []
 
 
-async def test_who_presses_twice_at_once_hears_that_it_was_sent() -> None:
-    store = Memory(HELD)
-
-    async def at_the_same_time(held_id: HeldId, actor: str) -> Released:
-        store.thing = HeldSight(HeldId(5), "", EmailType.REPLY, None, "released", False, NOW)
-        raise Conflict("5 was released before")
-
-    acted = await OneClick(store, at_the_same_time).act(SEND, VISITOR)
-    assert isinstance(acted, Acted) and not acted.changed
-
-
-@pytest.mark.parametrize(
-    ("sender", "declined"),
-    [
-        (Sender(Conflict("the alias was deleted")), Declined(Trouble.IMPOSSIBLE, "the alias was deleted")),
-        (Sender(Malformed("cannot be read")), Declined(Trouble.IMPOSSIBLE, "cannot be read")),
-        (Sender(Absent("no such")), Declined(Trouble.UNKNOWN)),
-        (Sender(failed=Reason.LEAK), Declined(Trouble.IMPOSSIBLE, "it was refused and did not go out")),
-    ],
-    ids=["conflict", "malformed", "absent", "refused"],
-)
-async def test_what_cannot_be_sent_says_so(sender: Sender, declined: Declined) -> None:
-    assert await OneClick(Memory(HELD), sender).act(SEND, VISITOR) == declined
+@pytest.mark.parametrize("changed", [{"state": "discarded"}, {"kept": False}], ids=["discarded", "not kept"])
+async def test_what_is_not_there_any_more_cannot_be_sent(changed: dict[str, Any]) -> None:
+    sender = Sender()
+    acted = await OneClick(Memory(replace(HELD, **changed)), sender).act(SEND, VISITOR)
+    assert acted == Declined(Trouble.IMPOSSIBLE, "its text is not kept any more")
+    assert sender.actors == []
 
 
 async def test_trouble_is_for_later() -> None:
     with pytest.raises(Unavailable):
         await OneClick(Memory(HELD), Sender(Unavailable("busy"))).act(SEND, VISITOR)
-    acted = await OneClick(Memory(HELD)).act(SEND, VISITOR)
-    assert isinstance(acted, Declined) and acted.trouble is Trouble.IMPOSSIBLE

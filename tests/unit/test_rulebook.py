@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId
+from mailrelay.core.notices import Code, Notice
 from mailrelay.core.rules.model import NO_RULES, RuleId, StoredRule
 from mailrelay.flows.memory import Memory
 from mailrelay.flows.rulebook import Rulebooks
@@ -220,3 +221,17 @@ async def test_memory_trusts_forgets_and_distrusts(table: Table) -> None:
     assert not books.trusted
     await memory.reload()
     assert (len(books), books.trusted) == (0, True)
+
+
+async def test_owners_are_told_of_rules_that_do_not_work(table: Table) -> None:
+    told: list[Notice] = []
+
+    async def post(notice: Notice, /) -> None:
+        told.append(notice)
+        raise Unavailable("away")  # which is no reason not to deliver
+
+    table.rules[ONE] = [stored(1), stored(7, "matches regex", ["(?=x)"])]
+    books = Rulebooks(table.read, 1_000_000, post)
+    assert await names(books, ONE) == ["rule 1"]
+    assert [(one.code, one.account_id, one.data["rule"]) for one in told] == [(Code.RUL, ONE, "rule 7")]
+    assert told[0].data["problem"]

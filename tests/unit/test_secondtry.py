@@ -402,13 +402,14 @@ async def test_untouched_copies_are_asked_back_whole_where_failures_are_stored(o
     untouched = await first(office)
     await office.deliver("postmaster@alias.example", content=MATERIAL)
     await refuse(office, untouched)
-    assert [copy.return_full for copy in office.outside.copies] == [stores, False, False]
+    assert [copy.return_full for copy in office.outside.copies] == [stores, False, stores]
 
 
 async def test_a_new_process_makes_no_second_copy(office: Office) -> None:
     untouched = await first(office)
     await refuse(office, untouched)
     fresh = Dispatcher(office.store, office.outside, counter(99))
-    office.technical.second_try = replace(office.technical.second_try, dispatcher=fresh)
+    paths = office.technical.return_paths
+    office.technical.return_paths = replace(paths, second_try=replace(paths.second_try, dispatcher=fresh))
     assert await refuse(office, untouched) == [OK]
     assert office.outside.rcpts == [REAL, REAL]

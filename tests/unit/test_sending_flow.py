@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mailrelay.core import dkim, ingress
 from mailrelay.core.address import Address
 from mailrelay.core.dkim import SigningKey
-from mailrelay.core.errors import Conflict
+from mailrelay.core.errors import Conflict, Unavailable
 from mailrelay.core.header import Message, split
 from mailrelay.core.held import HeldId
+from mailrelay.core.notices import Code
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.rules import stored
 from mailrelay.core.rules.model import RuleId, StoredRule
@@ -412,3 +414,65 @@ async def test_other_mail_goes_on_while_a_large_body_is_worked_on(
     monkeypatch.setattr(correspondence, "INLINE_OCTETS", 50_000)
     assert await send(office, body=BODY + b"x\r\n" * 20_000) == [OK]
     assert seen == {"opaque_mentioned": True, "edit": True, "body_hash": True}
+
+
+# --- what owners are told --------------------------------------------------------------------------------------------
+
+
+async def test_4_3_the_claimed_owner_is_told_and_can_release_the_text(office: Office) -> None:
+    assert await send(office, found=FAIL) == [OK]
+    [notice] = office.store.posted
+    record = office.store.rows("failed_delivery")[0]
+    assert (notice.code, notice.account_id, notice.recipient_id) == (Code.SRSA, 1, 1)
+    assert notice.data["alias"] == "a1@alias.example"
+    assert notice.data["contact"] == CONTACT
+    assert notice.data["dmarc"] == "fail"
+    assert notice.data["failed_uuid"] == str(UUID(int=record["id"]))
+
+
+async def test_4_3_a_switched_off_recipient_is_told_why(office: Office) -> None:
+    office.store.update("recipient", 1, can_reply_send=False)
+    assert await send(office) == [OK]
+    [notice] = office.store.posted
+    assert (notice.code, notice.data["reason"]) == (
+        Code.DRSA,
+        "replying is switched off for the recipient that wrote",
+    )
+
+
+async def test_4_3_who_reached_a_limit_is_told(office: Office) -> None:
+    office.rules.sending_limits = replace(office.rules.sending_limits, per_day=1, per_hour=0)
+    await send(office)
+    await send(office, queue_id="4Reply2")
+    assert [(notice.code, notice.data["contact"]) for notice in office.store.posted] == [(Code.RSL, CONTACT)]
+
+
+async def test_4_8_who_left_its_address_is_told_where(office: Office) -> None:
+    await send(office, body=b"Write to real@inbox.example directly.\r\n")
+    [notice] = office.store.posted
+    assert (notice.code, notice.data) == (
+        Code.LEAK,
+        {"alias": "a1@alias.example", "places": "text", "exposed": "", "held_uuid": ""},
+    )
+
+
+async def test_12_4_117_who_wrote_to_others_directly_is_told(office: Office) -> None:
+    await send(office, head=HEAD.replace(b"Subject:", b"Cc: friend@elsewhere.example\r\nSubject:"))
+    [notice] = office.store.posted
+    assert (notice.code, notice.data["places"]) == (Code.LEAK, "")
+    assert notice.data["exposed"] == "friend@elsewhere.example"
+
+
+async def test_nobody_is_told_of_what_nobody_wrote(office: Office) -> None:
+    await send(office, head=HEAD + b"Auto-Submitted: auto-replied\r\n")
+    await send(office, queue_id="4Reply2")
+    assert office.store.posted == []
+
+
+async def test_what_cannot_be_told_waits(office: Office) -> None:
+    def away(moment: str, operation: str) -> None:
+        if operation == "post":
+            raise Unavailable("away")
+
+    office.store.trouble = away
+    assert await send(office, found=FAIL) == [TEMP]

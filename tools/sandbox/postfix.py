@@ -82,6 +82,7 @@ class Instance:
         data.mkdir(exist_ok=True)
         shutil.chown(data, "postfix", "root")
         data.chmod(0o700)
+        self.maillog.touch()  # who reads it may start before Postfix does
         for file in _CHROOT_FILES:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(Path("/etc") / file, self.queue / "etc" / file)

@@ -114,8 +114,8 @@ def settings(sandbox: Sandbox) -> dict[str, Any]:
         "dns": {"nameservers": [address("dns")]},
         "lmtp": {"listen": address("lmtp"), "status": address("lmtp_status")},
         "submit": {"address": address("submit")},
-        "api": {"listen": address("api")},
-        "worker": {"status": address("worker_status")},
+        "api": {"listen": address("api"), "url": sandbox.http},
+        "worker": {"status": address("worker_status"), "mail_log": str(sandbox.postfix.maillog)},
     }
 
 

@@ -1,0 +1,231 @@
+"""The story of mail at a return path of ours: what it says of the copy that left with it (spec sections 7.2 to 7.5)."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mailrelay import log, metrics
+from mailrelay.core.address import Address, BadAddress, parse_address
+from mailrelay.core.answers import for_alias
+from mailrelay.core.author import author
+from mailrelay.core.bounce import (
+    Arrival,
+    AutomaticAnswer,
+    Bounce,
+    Complained,
+    Complaint,
+    Failed,
+    Failure,
+    News,
+    Returned,
+)
+from mailrelay.core.bounced import Bounced, Recorded
+from mailrelay.core.complaints import Handled
+from mailrelay.core.facts import Reason
+from mailrelay.core.header import Message, split
+from mailrelay.core.ledger import OutboundCopy, OutboundId
+from mailrelay.core.notices import Code, Notice
+from mailrelay.core.phrase import decoded
+from mailrelay.core.reverse import reverse_by
+from mailrelay.core.verp import EmailType
+from mailrelay.flows.books import Books, Done
+from mailrelay.flows.letter import Letter
+from mailrelay.flows.ports import Post
+from mailrelay.flows.rules import Rules
+from mailrelay.flows.secondtry import SecondTry
+
+
+class ReadArrival(Protocol):
+    """What mail at a return path is. Never raises."""
+
+    def __call__(self, content: bytes, sender: str, /) -> Arrival: ...
+
+
+class RecordBounce(Protocol):
+    """Records a failure with all that follows from it, once for each copy. Raises Unavailable."""
+
+    async def __call__(self, bounce: Bounced, /) -> Recorded: ...
+
+
+class Spooled(Protocol):
+    """A message as it came in, as core/held.storable makes it. evidence: value of its ingress header, b"" for none."""
+
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def evidence(self) -> bytes: ...
+
+
+class TakeSpooled(Protocol):
+    """The message as it came in, None if it was not kept. Never raises."""
+
+    async def __call__(self, outbound_id: OutboundId, /) -> Spooled | None: ...
+
+
+class Complain(Protocol):
+    """Does what follows from a complaint; None: it is about no copy that is known. Raises Unavailable.
+
+    copy: of the return path that it came to.
+    """
+
+    async def __call__(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None, /) -> Handled | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """It is mail to somebody after all. rcpt: an alias, or a reverse address of one."""
+
+    letter: Letter
+    rcpt: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnPaths:
+    """Whoever sent it, and however authenticated, does not matter: knowing the return path proves enough.
+
+    Nothing here makes Postfix send a report: mail is taken, or tried again.
+    """
+
+    rules: Rules
+    books: Books
+    read_arrival: ReadArrival
+    record: RecordBounce
+    take_spooled: TakeSpooled
+    second_try: SecondTry
+    complain: Complain
+    post: Post
+
+    async def __call__(self, letter: Letter, rcpt: Address, outbound_id: OutboundId) -> Done | Onward:
+        """rcpt: the return path, or an alias whose mail has it as its sender. Raises Unavailable."""
+        envelope = letter.envelope(str(rcpt))
+        copy = await self.books.ledger.outbound(outbound_id)
+        if copy is None:
+            return await self.books.end(envelope, Reason.RETURN_PATH_UNKNOWN)
+        arrival = self.read_arrival(letter.mail.content, letter.mail.sender)
+        match arrival:
+            case Failed():
+                await self._failed(letter, copy, arrival)
+                return await self.books.end(envelope, Reason.BOUNCE_REPORT)
+            case News():
+                return await self.books.end(envelope, Reason.BOUNCE_REPORT)
+            case Complained(complaint):
+                complained = await self._complained(letter, complaint, copy)
+                return await self.books.end(envelope, Reason.COMPLAINT if complained else Reason.RETURN_PATH_MAIL)
+        onward = self._onward(letter, copy, automatic=isinstance(arrival, AutomaticAnswer))
+        if onward is not None:
+            return onward
+        forwarded = copy.type is EmailType.FORWARD and isinstance(arrival, AutomaticAnswer)
+        return await self.books.end(envelope, Reason.AUTO_REPLY if forwarded else Reason.RETURN_PATH_MAIL)
+
+    async def answered(self, letter: Letter, rcpt: Address, outbound_id: OutboundId) -> Done | None:
+        """A report that has the return path as its sender and came to the alias; None if it is none.
+
+        Raises Unavailable.
+        """
+        if not isinstance(self.read_arrival(letter.mail.content, ""), Failed | News):
+            return None
+        done = await self(letter, rcpt, outbound_id)
+        return done if isinstance(done, Done) else None
+
+    async def is_complaint(self, letter: Letter) -> bool:
+        """Whether mail to the operator is a complaint about a copy that we know; then it was dealt with.
+
+        Raises Unavailable.
+        """
+        arrival = self.read_arrival(letter.mail.content, letter.mail.sender)
+        return isinstance(arrival, Complained) and await self._complained(letter, arrival.complaint, None)
+
+    async def _complained(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None) -> bool:
+        handled = await self.complain(letter, complaint, copy)
+        if handled is not None and handled.alert is not None:
+            for mailbox in self.rules.identity.operator:
+                await self.post(Notice(Code.OPS, None, data={"address": str(mailbox), "text": handled.alert}))
+        return handled is not None
+
+    async def _failed(self, letter: Letter, copy: OutboundCopy, report: Failed) -> None:
+        failure = _about(copy, report)
+        metrics.BOUNCES.labels(copy.type.value, failure.type.value).inc()
+        bounce = Bounce(failed=True, status=failure.status, text=failure.code)
+        if await self.second_try(letter, bounce, copy):
+            # The message is on its way once more: nothing has failed yet but this copy.
+            await self.books.ledger.bounced(copy.id, failure.status, failure.code)
+            return
+        recorded = await self.record(await self._bounced(copy, failure, report.returned))
+        log.logger().info(
+            "copy.bounced",
+            outbound=f"{copy.id:016x}",
+            type=copy.type.value,
+            status=failure.status,
+            bounce=failure.type.value,
+            first=recorded.first,
+            account=copy.account_id,
+            alias=copy.alias_id,
+        )
+
+    async def _bounced(self, copy: OutboundCopy, failure: Failure, returned: Returned | None) -> Bounced:
+        spooled = await self.take_spooled(copy.id)
+        content, partial = (spooled.content, False) if spooled is not None else _returned(returned)
+        message = split(content) if content is not None else None
+        if copy.type is EmailType.NOTIFICATION:
+            content = None  # ours to write again
+        return Bounced(
+            copy=copy,
+            failure=failure,
+            author=self._author(message),
+            subject=_subject(message),
+            content=content,
+            partial=partial,
+            evidence=spooled.evidence if spooled is not None else b"",
+            host=self.rules.identity.hostname,
+        )
+
+    def _author(self, message: Message | None) -> str:
+        """As the owner knows him; in copies that we rewrote, our own field tells."""
+        if message is None:
+            return ""
+        name = f"{self.rules.identity.header_prefix}Original-Sender-Address".lower().encode("ascii")
+        told = message.first(name)
+        if told is not None:
+            return told.decode("utf-8", "replace")
+        found = author(message)
+        return str(found) if found is not None else ""
+
+    def _onward(self, letter: Letter, copy: OutboundCopy, *, automatic: bool) -> Onward | None:
+        """Contacts answer replies and sends, the automatic answers of owners are about forwards."""
+        if copy.alias is None:
+            return None
+        if copy.type in (EmailType.REPLY, EmailType.SEND):
+            message = for_alias(letter.message, copy.alias) if automatic else letter.message
+            mail = replace(letter.mail, content=message.content)
+            return Onward(replace(letter, message=message, mail=mail, answers=True), copy.alias)
+        if copy.type is EmailType.FORWARD and automatic:
+            rcpt = self._reverse(copy.alias, copy.sender)
+            return Onward(letter, rcpt) if rcpt is not None else None
+        return None
+
+    @staticmethod
+    def _reverse(alias: Address, sender: str) -> Address | None:
+        """Whom the owner's answer is for, None if there is nobody or only an opaque address would do."""
+        try:
+            return reverse_by(alias, parse_address(sender), {}, "plain")
+        except BadAddress:
+            return None
+
+
+def _about(copy: OutboundCopy, report: Failed) -> Failure:
+    """A copy has one recipient; who that passed it on to may be named instead."""
+    named = (one for one in report.failures if one.recipient.lower() == copy.destination.lower())
+    return next(named, report.failures[0])
+
+
+def _returned(returned: Returned | None) -> tuple[bytes | None, bool]:
+    """What came back, and whether that is not all of it."""
+    if returned is None:
+        return None, False
+    if returned.content is not None:
+        return returned.content, False
+    return (returned.header + b"\r\n", True) if returned.header else (None, False)
+
+
+def _subject(message: Message | None) -> bytes | None:
+    value = message.first(b"subject") if message is not None else None
+    return None if value is None else decoded(value).encode("utf-8", "replace")

@@ -32,6 +32,7 @@ ACCEPTED = "250"
 UNKNOWN = "550 5.1.1 Address does not exist"
 TEMPORARY = "451 4.3.0 Temporary look-up failure"
 
+NOTICE = b"From: mailrelay <notifications@relay.example>"
 _AROUND_TEXT = re.compile(r"<[^\n]*>: Recipient address rejected: ")
 _numbers = itertools.count(1)
 
@@ -281,10 +282,19 @@ class Scenario:
                 assert found is not None
                 run(["postsuper", "-c", etc, "-d", found[1]])
 
+    def _siblings(self, mailboxes: set[str]) -> set[str]:
+        """The mailboxes of the accounts that have one of these."""
+        account = "select account_id from recipient where address_folded = any (%s)"
+        found = self.sql(f"select address_folded from recipient where account_id in ({account})", list(mailboxes))
+        return {address for (address,) in found}
+
     # --- leaks -----------------------------------------------------------------------------------------------------
 
     def check_leaks(self, already: set[str]) -> None:
-        """No mailbox in anything said to senders, nor in a message that went to somebody else."""
+        """No mailbox in anything said to senders, nor in a message that went to somebody else.
+
+        What we write to an owner may name the other mailboxes of the account.
+        """
         replies = [*self.said, *_replies(self.world)]
         for mailbox in self.mailboxes:
             needle = mailbox.lower()
@@ -295,6 +305,8 @@ class Scenario:
                 continue
             message = show.read(path)
             owners = {recipient.lower() for recipient in message.recipients}
+            if NOTICE in message.content:
+                owners |= self._siblings(owners)
             content = message.content.lower()
             leaked = [box for box in self.mailboxes if box.lower() not in owners and box.lower().encode() in content]
             assert not leaked, f"{path.name} for {owners} names {leaked}"

@@ -10,6 +10,7 @@ from mailrelay.core.ledger import OutboundId
 from mailrelay.store.ledger import signed
 from tests.system.scenario import (
     NEWS,
+    NOTICE,
     R1,
     R2,
     SHARED,
@@ -233,7 +234,9 @@ def _deferred(scenario: Scenario, sent: Sent) -> str:
 @pytest.mark.parametrize(
     ("name", "status"), [("refuse", "5.1.1"), ("spam", "5.7.1")], ids=["refused-at-rcpt", "refused-after-data"]
 )
-def test_a_bounce_is_recorded_on_its_copy_and_told_to_nobody(scenario: Scenario, name: str, status: str) -> None:
+def test_a_bounce_is_recorded_on_its_copy_and_told_to_its_owner_alone(
+    scenario: Scenario, name: str, status: str
+) -> None:
     box = f"{name}.bounced@inbox.example"
     address = scenario.alias(scenario.u, box, R2)
     sent = scenario.send(address)
@@ -252,6 +255,8 @@ def test_a_bounce_is_recorded_on_its_copy_and_told_to_nobody(scenario: Scenario,
     returned = f"{verp.encode(path, BOUNCES, verp_key(scenario))}@{BOUNCES}"
     assert scenario.sql(reports, returned) == [("discarded", "bounce_report", "")]
     assert scenario.world.arrivals(to=NEWS) == []
+    (notice,) = scenario.world.arrived(to=R1, containing=address.encode())
+    assert NOTICE in notice.content
 
 
 def test_mail_for_a_destination_that_is_not_ready_stays_queued(scenario: Scenario) -> None:

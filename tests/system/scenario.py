@@ -12,6 +12,8 @@ import smtplib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from typing import Any
 
 import psycopg
@@ -32,7 +34,7 @@ ACCEPTED = "250"
 UNKNOWN = "550 5.1.1 Address does not exist"
 TEMPORARY = "451 4.3.0 Temporary look-up failure"
 
-NOTICE = b"From: mailrelay <notifications@relay.example>"
+NOTICE = b"<notifications@relay.example>"
 _AROUND_TEXT = re.compile(r"<[^\n]*>: Recipient address rejected: ")
 _numbers = itertools.count(1)
 
@@ -288,6 +290,24 @@ class Scenario:
         found = self.sql(f"select address_folded from recipient where account_id in ({account})", list(mailboxes))
         return {address for (address,) in found}
 
+    # --- notifications ---------------------------------------------------------------------------------------------
+
+    def notices(self, mailbox: str, code: str, about: str = "") -> list[EmailMessage]:
+        """What the service itself has written to a mailbox so far. about: something that the text says."""
+        found = [
+            message_from_bytes(arrived.content, policy=policy.default)
+            for arrived in self.world.arrivals(to=mailbox, containing=f"Feedback-ID: {code}:mailrelay".encode())
+        ]
+        return [message for message in found if about in text_of(message)]
+
+    def notice(self, mailbox: str, code: str, about: str = "", seconds: float = 30.0) -> EmailMessage:
+        """Wait for the one notification of this kind."""
+        self.eventually(
+            lambda: len(self.notices(mailbox, code, about)) > 0, f"{code} to {mailbox} about {about}", seconds
+        )
+        (message,) = self.notices(mailbox, code, about)
+        return message
+
     # --- leaks -----------------------------------------------------------------------------------------------------
 
     def check_leaks(self, already: set[str]) -> None:
@@ -356,6 +376,13 @@ def _user_u(world: World) -> Person:
     for name in (MINE, RX):
         Scenario(world, person).await_domain(name)
     return person
+
+
+def text_of(notice: EmailMessage) -> str:
+    """What a notification says to who reads it without markup."""
+    part = notice.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
 
 
 @pytest.fixture(name="scenario")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.benchmark import letter, population
 from tools.benchmark.population import Population
-from tools.benchmark.systems import FULL, PRODUCT, System, settings
+from tools.benchmark.systems import FULL, PRODUCT, WATCHED, System, settings
 from tools.sandbox import ports, world
 from tools.sandbox.process import Trouble, wait_until
 from tools.sandbox.sandbox import ROLES
@@ -38,10 +38,25 @@ SETUPS = {
         tuple(role for role in ROLES if role != "milter"),
         mode="transparent",
         banner="off",
-        overrides={"service": {"forward_mode": "transparent"}, "milter": {"enabled": False}},
+        overrides={
+            "service": {"forward_mode": "transparent"},
+            "milter": {"enabled": False},
+            "worker": {"mail_log": ""},
+        },
     ),
     FULL: Setup(
         FULL,
+        ROLES,
+        mode="rewrite",
+        banner="top",
+        overrides={
+            "service": {"forward_mode": "rewrite"},
+            "milter": {"enabled": True},
+            "worker": {"mail_log": ""},
+        },
+    ),
+    WATCHED: Setup(
+        WATCHED,
         ROLES,
         mode="rewrite",
         banner="top",

@@ -15,6 +15,7 @@ from tools.sandbox.process import Trouble, run, wait_until
 
 PLAIN, TWO_PASSES, CLASSIC_SET_UP, PRODUCT, FULL = "plain", "two-passes", "classic", "mailrelay", "all-checks"
 RULED = "rules"  # FULL again, with mail for accounts that have rules
+WATCHED = "mail-log"  # FULL with the mail log read, hence every message spooled until it has arrived
 TITLES = {
     PLAIN: "plain Postfix relay",
     TWO_PASSES: "two Postfix passes, nothing between",
@@ -22,6 +23,7 @@ TITLES = {
     PRODUCT: "mailrelay",
     FULL: "mailrelay, all checks",
     RULED: f"mailrelay, all checks, {RULES} rules",
+    WATCHED: "mailrelay, all checks, mail log",
 }
 
 

@@ -39,6 +39,7 @@ from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import ReadReturned, SecondTry
 from mailrelay.flows.sending import Sending
+from mailrelay.flows.sharing import Sharing
 from mailrelay.flows.srsbounce import ReadUndelivered, SrsBounces
 from mailrelay.flows.technical import TechnicalMail
 
@@ -156,6 +157,7 @@ class Rehearsal:
             stage,
             dispatcher,
             ruling,
+            Sharing(self.rules, stage.read_background, stage, dispatcher),
             stage.post,
         )
         forwarding = Forwarding(

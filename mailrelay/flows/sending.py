@@ -44,6 +44,12 @@ class Compose(Protocol):
     async def compose(self, errand: Errand) -> Outbound: ...
 
 
+class Share(Protocol):
+    """As flows/sharing.py. Raises Unavailable."""
+
+    async def __call__(self, errand: Errand, envelope: Envelope, facts: Facts) -> Handover: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Detour:
     """It is no mail of the owner's, so it goes to the alias. rcpt: as if it had been addressed so; tagged: a warning
@@ -71,6 +77,7 @@ class Sending:
     composer: Compose
     dispatcher: Dispatcher
     ruling: Ruling
+    share: Share
     post: Post
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
@@ -114,9 +121,9 @@ class Sending:
         stop = stopped(letter, cleared.facts.alias, self.rules)
         if stop is not None:
             return await self.books.end(envelope, stop)
-        errand = await self._errand(letter, rcpt, place, cleared, allowed)
+        errand, facts = await self._errand(letter, rcpt, place, cleared, allowed)
         envelope = replace(envelope, alias_id=errand.alias.id)
-        done = await self._by_rules(errand, envelope)
+        done = await self._by_rules(errand, envelope, facts)
         if errand.effects.matched and is_settled_now(done):
             await self.ruling.count(errand.effects.matched)
         return done
@@ -133,10 +140,13 @@ class Sending:
             raise Conflict("whoever wrote it is no recipient of the account")
         if not isinstance(decision, Allowed):
             raise Conflict(REASON_TEXTS[decision.reason])
-        errand = await self._errand(letter, rcpt, place, cleared, decision)
+        errand, _ = await self._errand(letter, rcpt, place, cleared, decision)
         return await self._dispatch(errand, envelope, await self.composer.compose(errand))
 
-    async def _errand(self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared, allowed: Allowed) -> Errand:
+    async def _errand(
+        self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared, allowed: Allowed
+    ) -> tuple[Errand, Facts]:
+        """With the facts of the alias, which is made here if there is none."""
         facts = await self._create(letter, rcpt, place, cleared) if allowed.creates else cleared.facts
         if facts.alias is None:
             raise Unavailable("the alias was not there after it had been made")
@@ -144,9 +154,10 @@ class Sending:
         speaker = str(allowed.mailbox.address)
         account_id = cleared.sending.account_id
         effects = await self.ruling.ask(account_id, flow, letter.message, speaker, cleared.aim.alias, facts.alias)
-        return Errand(letter, place, facts.alias, cleared.aim.alias, cleared.contact, cleared.sending, allowed, effects)
+        address, contact = cleared.aim.alias, cleared.contact
+        return Errand(letter, place, facts.alias, address, contact, cleared.sending, allowed, effects), facts
 
-    async def _by_rules(self, errand: Errand, envelope: Envelope) -> Done:
+    async def _by_rules(self, errand: Errand, envelope: Envelope, facts: Facts) -> Done:
         letter, kind, effects = errand.letter, errand.allowed.kind, errand.effects
         if effects.block is not None:
             if errand.allowed.creates:
@@ -166,7 +177,11 @@ class Sending:
             await self._warn(errand, outbound, kept.uuid)
             return kept.done
         await self._warn(errand, outbound, None)
-        return self.books.handed(envelope, await self._dispatch(errand, envelope, outbound))
+        handover = await self._dispatch(errand, envelope, outbound)
+        if handover.done and handover.failed is None and errand.sending.manner.notify_co_recipients:
+            shared = await self.share(errand, envelope, facts)
+            handover = replace(handover, done=shared.done)
+        return self.books.handed(envelope, handover)
 
     async def _dispatch(self, errand: Errand, envelope: Envelope, outbound: Outbound) -> Handover:
         destination = Destination(errand.allowed.mailbox.id, errand.contact)

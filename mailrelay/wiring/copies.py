@@ -17,6 +17,7 @@ from mailrelay.flows.leaking import LeakTest
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.revision import MakeReverse, Reviser
 from mailrelay.flows.sending import Sending
+from mailrelay.flows.sharing import Sharing
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
@@ -45,8 +46,10 @@ def leak_test(config: Config, runtime: Runtime) -> LeakTest:
     return LeakTest(runtime.ruling, correspondence(config, runtime, DkimKeys(config.dkim)), utc_now)
 
 
-def sending(runtime: Runtime, correspondence: Correspondence, dispatcher: Dispatcher, keep: KeepMail) -> Sending:
-    """The story of replies and sends, with what makes them."""
+def sending(
+    runtime: Runtime, correspondence: Correspondence, composer: Composer, dispatcher: Dispatcher, keep: KeepMail
+) -> Sending:
+    """The story of replies and sends, with what makes them; composer: of forwards."""
     alias_maker = AliasMaker(runtime.database)
     return Sending(
         runtime.rules,
@@ -58,6 +61,7 @@ def sending(runtime: Runtime, correspondence: Correspondence, dispatcher: Dispat
         correspondence,
         dispatcher,
         runtime.ruling,
+        Sharing(runtime.rules, background_reader(runtime.database), composer, dispatcher),
         runtime.post,
     )
 

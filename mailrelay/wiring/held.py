@@ -58,7 +58,7 @@ def furnished(config: Config, runtime: Runtime, database: Database, dispatcher: 
     read_background = copies.background_reader(runtime.database)
     shelf = held_store(config, database)
     correspondence = copies.correspondence(config, runtime, keys)
-    sending = copies.sending(runtime, correspondence, dispatcher, shelf.hold)
+    sending = copies.sending(runtime, correspondence, composer, dispatcher, shelf.hold)
     story = Release(runtime.rules, shelf, runtime.read_facts, read_background, runtime.ruling, sending, make, utc_now)
     return Bench(config, runtime, database, read_background, story, make)
 

@@ -81,7 +81,7 @@ class LmtpRole:
             runtime.read_facts,
             alias_maker,
             technical(config, runtime, self._archive, read_background, composer, self._dispatcher, self._dkim),
-            copies.sending(runtime, correspondence, self._dispatcher, keep),
+            copies.sending(runtime, correspondence, composer, self._dispatcher, keep),
             forwarding,
             utc_now,
             config.lmtp.timeout_seconds,

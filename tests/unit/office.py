@@ -54,6 +54,7 @@ from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import SecondTry
 from mailrelay.flows.sending import Sending
+from mailrelay.flows.sharing import Sharing
 from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.flows.technical import TechnicalMail
 from mailrelay.wire.report import returned, undelivered
@@ -228,6 +229,7 @@ class Office:
             self.correspondence,
             self.dispatcher,
             self.ruling,
+            Sharing(self.rules, self.store.read_background, self.composer, self.dispatcher),
             self.store.post,
         )
         self.delivery = Delivery(

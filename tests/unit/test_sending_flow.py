@@ -416,6 +416,24 @@ async def test_other_mail_goes_on_while_a_large_body_is_worked_on(
     assert seen == {"opaque_mentioned": True, "edit": True, "body_hash": True}
 
 
+async def test_4_10_who_shares_the_alias_may_read_along(office: Office) -> None:
+    office.store.update("account", 1, notify_co_recipients=True)
+    reverse = "both+help=shop.example@alias.example"
+    head = HEAD.replace(b"a1+help", b"both+help") + ANSWERS
+    for _ in range(2):  # tried again, it is done once
+        assert await send(office, reverse, head=head) == [OK]
+    answer, shared = office.outside.copies
+    assert (answer.rcpt, shared.rcpt) == (CONTACT, "second@inbox2.example")
+    assert b"both+real=inbox.example@alias.example" in (read(shared).first(b"from") or b"")
+    assert b"help at shop.example" in (read(shared).first(b"to") or b"")
+    assert b"inbox.example" not in b"".join(answer.content)
+
+
+async def test_4_10_nobody_reads_along_unasked(office: Office) -> None:
+    await send(office, "both+help=shop.example@alias.example", head=HEAD.replace(b"a1+help", b"both+help") + ANSWERS)
+    assert [copy.rcpt for copy in office.outside.copies] == [CONTACT]
+
+
 # --- what owners are told --------------------------------------------------------------------------------------------
 
 

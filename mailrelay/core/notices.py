@@ -56,6 +56,7 @@ class Code(StrEnum):
     CYC = "CYC"  # loop, or a mailbox that is an alias
     RUL = "RUL"  # a stored rule is broken
     OPS = "OPS"  # something for the operator
+    NRP = "NRP"  # the no-reply address was written to
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.CYC: Kind("default", Limit(1, _DAY)),
         Code.RUL: Kind("default", Limit(1, _DAY, "rule")),
         Code.OPS: Kind("address", encrypted=False),
+        Code.NRP: Kind("recipient", Limit(1, 30 * _DAY)),
     }
 )
 

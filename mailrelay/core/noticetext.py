@@ -58,6 +58,7 @@ _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         Code.CYC: ("alias reason", ""),
         Code.RUL: ("rule problem", "list"),
         Code.OPS: ("text", ""),
+        Code.NRP: ("address operator", ""),
         STUB: ("", "list"),
     }
 )

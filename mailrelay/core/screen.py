@@ -25,7 +25,10 @@ from mailrelay.core.realm import Custom, Nested, Place, Realm, ServiceDomain, Sh
 from mailrelay.core.unsubscribe import alias_named, is_unsubscribe
 
 # Answered by the operator of the installation, on service and shared domains (spec section 1.9, RFC 2142).
-OPERATOR_NAMES = frozenset({"postmaster", "abuse", "hostmaster", "security", "mailer-daemon", "noreply", "fbl"})
+OPERATOR_NAMES = frozenset(
+    # The last one is what notifications come from: some people answer those.
+    {"postmaster", "abuse", "hostmaster", "security", "mailer-daemon", "noreply", "fbl", "notifications"}
+)
 EPOCH_SECONDS_PER_DAY = 86_400
 
 

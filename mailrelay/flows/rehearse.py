@@ -143,7 +143,17 @@ class Rehearsal:
             stage.complain,
             stage.post,
         )
-        technical = TechnicalMail(self.rules, books, stage, dispatcher, return_paths, srs_bounces, unsubscribe)
+        technical = TechnicalMail(
+            self.rules,
+            books,
+            stage,
+            dispatcher,
+            return_paths,
+            srs_bounces,
+            unsubscribe,
+            stage.find_recipient,
+            stage.post,
+        )
         ruling = replace(
             self.ruling, read_targets=stage.read_targets, count=stage.count_rules, listen=stage.rules_asked
         )
@@ -228,6 +238,9 @@ class _Stage:
     async def unmake_alias(self, alias_id: AliasId) -> None: ...
 
     async def post(self, notice: Notice, /) -> None: ...
+
+    async def find_recipient(self, address: Address, /) -> None:
+        return None
 
     async def take_probe(self, recipient_id: RecipientId, /) -> bool:
         return True

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailrelay.core import srs, verp
-from mailrelay.core.address import Address, split_extension
+from mailrelay.core.address import Address, BadAddress, parse_address, split_extension
+from mailrelay.core.automatic import may_answer
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.facts import Reason
+from mailrelay.core.facts import AccountId, Reason, RecipientId
 from mailrelay.core.ledger import Envelope, OutboundId
+from mailrelay.core.notices import Code, Notice
 from mailrelay.core.realm import Nested, Place, ServiceDomain
 from mailrelay.core.reply import ACCEPTED
 from mailrelay.core.screen import day_number, is_operator
@@ -15,6 +17,7 @@ from mailrelay.flows.books import Books, Done
 from mailrelay.flows.evidence import stopped
 from mailrelay.flows.handover import Destination, Dispatcher, Draft
 from mailrelay.flows.letter import Letter
+from mailrelay.flows.ports import Post
 from mailrelay.flows.returned import Onward, ReturnPaths
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.srsbounce import SrsBounces
@@ -24,6 +27,12 @@ class Unsubscribe(Protocol):
     """Answers mail that deactivates an alias; None for other addresses. Raises Unavailable."""
 
     async def __call__(self, letter: Letter, rcpt: Address, place: Place, /) -> Done | None: ...
+
+
+class FindRecipient(Protocol):
+    """The oldest verified recipient with this address, None if nobody has it. Raises Unavailable."""
+
+    async def __call__(self, address: Address, /) -> tuple[AccountId, RecipientId] | None: ...
 
 
 class Compose(Protocol):
@@ -43,6 +52,8 @@ class TechnicalMail:
     return_paths: ReturnPaths
     srs_bounces: SrsBounces
     unsubscribe: Unsubscribe
+    find_recipient: FindRecipient
+    post: Post
 
     async def __call__(self, letter: Letter, rcpt: Address, place: Place) -> Done | Onward | None:
         """None for addresses of people, Onward for what goes on to one."""
@@ -88,6 +99,7 @@ class TechnicalMail:
     async def _operator(self, letter: Letter, rcpt: Address) -> Done:
         envelope = letter.envelope(str(rcpt))
         if split_extension(rcpt.local)[0] == "noreply":
+            await self._tell_writer(letter, rcpt)
             return await self.books.end(envelope, Reason.NOREPLY)
         if await self.return_paths.is_complaint(letter):
             return await self.books.end(envelope, Reason.COMPLAINT)
@@ -104,6 +116,19 @@ class TechnicalMail:
         draft = self.composer.for_operator(letter, envelope)
         handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, "")
         return self.books.handed(envelope, handover)
+
+    async def _tell_writer(self, letter: Letter, rcpt: Address) -> None:
+        """Recipients of accounts are told, once a month, that nobody reads what they wrote (spec section 1.9)."""
+        try:
+            sender = parse_address(letter.mail.sender)
+        except BadAddress:
+            return
+        found = None
+        if may_answer(letter.message, sender, self.rules.around.realm):
+            found = await self.find_recipient(sender)
+        if found is not None:
+            data = {"address": str(rcpt), "operator": f"postmaster@{self.rules.identity.domain}"}
+            await self.post(Notice(Code.NRP, *found, data=data))
 
     def _leads_back(self, mailbox: Address) -> bool:
         """True for an operator's mailbox whose mail would come to the operator again, and again."""

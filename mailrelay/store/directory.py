@@ -2,13 +2,22 @@
 
 from psycopg.rows import TupleRow
 
+from mailrelay.core.address import Address
 from mailrelay.core.bans import Ban, BanId
+from mailrelay.core.facts import AccountId, RecipientId
+from mailrelay.core.ledger import storable
 from mailrelay.store.database import Database
 
 _DOMAINS = "select name, shared from domain where shared or verified_at is not null"
 _BANS = """
     select id, type, value, scope, expires_at from ban
     where revoked_at is null and (expires_at is null or expires_at > now())
+"""
+
+_RECIPIENT = """
+    select account_id, id from recipient
+    where address_folded = %(address)s and verified_at is not null and not pending
+    order by id limit 1
 """
 
 
@@ -31,3 +40,9 @@ async def read_ban(database: Database, ban_id: BanId) -> Ban | None:
 
 def _ban(row: TupleRow) -> Ban:
     return Ban(*row)
+
+
+async def find_recipient(database: Database, address: Address) -> tuple[AccountId, RecipientId] | None:
+    """The oldest verified recipient with this address and its account, None if nobody has it. Raises Unavailable."""
+    row = await database.row(_RECIPIENT, {"address": storable(address.folded)})
+    return None if row is None else (AccountId(row[0]), RecipientId(row[1]))

@@ -18,7 +18,7 @@ from mailrelay.flows.technical import TechnicalMail
 from mailrelay.flows.unsubscribe import UnsubscribeMail
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
-from mailrelay.store import loopguard
+from mailrelay.store import directory, loopguard
 from mailrelay.store.bounces import BounceStore
 from mailrelay.store.complaints import ComplaintStore
 from mailrelay.store.database import Database
@@ -73,7 +73,17 @@ def technical(
     )
     links = OneClickStore(runtime.database)
     unsubscribe = UnsubscribeMail(books, links.alias_id, runtime.read_sending, links.act)
-    return TechnicalMail(runtime.rules, books, composer, dispatcher, return_paths, srs_bounces, unsubscribe)
+    return TechnicalMail(
+        runtime.rules,
+        books,
+        composer,
+        dispatcher,
+        return_paths,
+        srs_bounces,
+        unsubscribe,
+        partial(directory.find_recipient, runtime.database),
+        runtime.post,
+    )
 
 
 def read_report(content: bytes) -> Bounce | None:

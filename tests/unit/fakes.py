@@ -455,6 +455,10 @@ class FakeStore:
     async def spared(self, recipients: Sequence[RecipientId], /) -> bool:
         return any(row["quarantines_tagged_at"] for row in self.rows("recipient") if row["id"] in recipients)
 
+    async def find_recipient(self, address: Address, /) -> tuple[AccountId, RecipientId] | None:
+        found = [row for row in self.rows("recipient", address=address.folded) if row["verified_at"] is not None]
+        return (AccountId(found[0]["account_id"]), RecipientId(found[0]["id"])) if found else None
+
     async def post(self, notice: Notice, /) -> None:
         await self._run("post", lambda: self.posted.append(notice))
 

@@ -19,6 +19,7 @@ _CLICK: dict[str, Value] = {**_ALIAS, "at": AT, "ip": "192.0.2.77", "user_agent"
 _SENT: dict[str, Value] = {"alias": "shop@alias.example", "contact": "help@shop.example"}
 
 DATA: Mapping[Code, dict[str, Value]] = {
+    Code.NRP: {"address": "noreply@relay.example", "operator": "postmaster@relay.example"},
     Code.OPS: {"address": "admin@inbox.example", "text": "A reply was reported as spam."},
     Code.VU: {"address": "me@inbox.example", "link": f"{BASE}/verify/1"},
     Code.VR: {},

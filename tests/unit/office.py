@@ -196,7 +196,15 @@ class Office:
             self.store.post,
         )
         self.technical = TechnicalMail(
-            self.rules, books, self.composer, self.dispatcher, return_paths, srs_bounces, _no_unsubscribe
+            self.rules,
+            books,
+            self.composer,
+            self.dispatcher,
+            return_paths,
+            srs_bounces,
+            _no_unsubscribe,
+            self.store.find_recipient,
+            self.store.post,
         )
         self.book = NO_RULES
         self.ruling = Ruling(self._read_book, self.store.read_targets, self.store.count_rules)

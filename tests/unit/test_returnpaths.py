@@ -222,3 +222,25 @@ def test_only_the_addressees_change() -> None:
     assert (message.count(b"to"), message.count(b"reply-to")) == (1, 0)
     assert message.body == split(VACATION).body
     assert message.first(b"message-id") == b"<away@shop.example>"
+
+
+@pytest.mark.parametrize(
+    ("sender", "head", "told"),
+    [
+        (REAL, b"", True),
+        ("stranger@shop.example", b"", False),
+        (REAL, b"Auto-Submitted: auto-replied\r\n", False),
+        ("", b"", False),
+    ],
+    ids=["recipient", "stranger", "automatic", "null-sender"],
+)
+async def test_1_9_who_writes_to_noreply_is_told_if_it_is_one_of_us(
+    office: Office, sender: str, head: bytes, told: bool
+) -> None:
+    assert await office.deliver("noreply@relay.example", sender=sender, content=head + MESSAGE) == [OK]
+    assert [(notice.code, notice.recipient_id) for notice in office.store.posted] == ([(Code.NRP, 1)] if told else [])
+
+
+async def test_who_answers_a_notification_reaches_the_operator(office: Office) -> None:
+    assert await office.deliver("notifications@relay.example", sender=REAL) == [OK]
+    assert [copy.rcpt for copy in office.outside.copies] == ["admin@inbox.example"]

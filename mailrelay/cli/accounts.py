@@ -1,9 +1,10 @@
-"""account add|list|show|passwd|disable|enable, username add|list|set|remove."""
+"""account add|list|show|passwd|set|disable|enable, username add|list|set|remove."""
 
 import click
 
 from mailrelay.cli import show
 from mailrelay.cli.app import App, pass_app, read_secret_file
+from mailrelay.cli.held import actor
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
 from mailrelay.core.records import KEEP, AccountRecord, Named, UsernameChange
@@ -85,6 +86,29 @@ def passwd(app: App, name: str, password_file: str | None) -> None:
     else:
         password = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     app.one(app.run(lambda database: accounts.set_password(Accounts(database), Named(name.lower()), password)))
+
+
+@account.command("set")
+@click.argument("name", metavar="NAME|MAILBOX")
+@click.argument("settings", metavar="[SETTING=VALUE]...", nargs=-1)
+@pass_app
+def set_(app: App, name: str, settings: tuple[str, ...]) -> None:
+    """Change what an owner may choose, and show it. An empty VALUE is the installation's default."""
+    from mailrelay.core.settings import parse
+    from mailrelay.store.manage_accounts import Accounts
+
+    pairs = [setting.partition("=") for setting in settings]
+    for setting, equals, _ in pairs:
+        if not equals:
+            raise click.UsageError(f"{setting} has no value: write {setting}=VALUE")
+    chosen = parse({setting: value for setting, _, value in pairs})
+    found = app.run(lambda db: Accounts(db).change_settings(Named(name.lower()), chosen, actor()))
+    app.text("\n".join(f"{setting}={_written(value)}" for setting, value in found.items()), found)
+
+
+def _written(value: object) -> str:
+    """As it could be typed."""
+    return "" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 @account.command()

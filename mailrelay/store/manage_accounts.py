@@ -1,11 +1,16 @@
 """Accounts and their usernames, as the management commands and the HTTP APIs change them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import LiteralString
+
+from psycopg.sql import SQL, Identifier, Placeholder
+from psycopg.types.json import Jsonb
 
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
 from mailrelay.core.records import AccountRecord, Holdings, Named, NewAccount
+from mailrelay.core.settings import NAMES, Value
 from mailrelay.store.database import Database
 from mailrelay.store.manage import (
     OWNER_NAME,
@@ -62,6 +67,12 @@ _SIGN_OUT = """
     where account_id = %(id)s and status in ('active', 'rotated')
 """
 
+_SETTINGS: LiteralString = f"select {', '.join(NAMES)} from account where id = %(id)s"
+_NOTED = """
+    insert into audit (actor, account_id, action, object_table, object_id, detail)
+    values (%(actor)s, %(id)s, 'account.set', 'account', %(id)s, %(detail)s)
+"""
+
 _TAKEN = {"account_name_unique": "an account of this name exists", **TAKEN_USERNAME}
 
 
@@ -107,6 +118,27 @@ class Accounts:
             await conn.execute(_PASSWORD, {"id": account, "hash": password_hash})
             await conn.execute(_SIGN_OUT, {"id": account})
             return await _one(conn, account)
+
+    async def settings(self, owner: Named | AccountId) -> dict[str, Value]:
+        """What the owner has chosen, by name. Raises Absent."""
+        async with self.database.connection() as conn:
+            account = await account_id(conn, owner)
+            row = await (await conn.execute(_SETTINGS, {"id": account})).fetchone()
+        assert row is not None  # account_id has found it
+        return dict(zip(NAMES, row, strict=True))
+
+    async def change_settings(
+        self, owner: Named | AccountId, chosen: Mapping[str, Value], actor: str
+    ) -> dict[str, Value]:
+        """Change these and give all. Raises Absent. chosen: as core/settings.parse gives them."""
+        if chosen:
+            changes = SQL(", ").join(SQL("{} = {}").format(Identifier(name), Placeholder(name)) for name in chosen)
+            async with self.database.connection() as conn, conn.transaction():
+                account = await account_id(conn, owner)
+                query = SQL("update account set {} where id = {}").format(changes, Placeholder("id"))
+                await conn.execute(query, {**chosen, "id": account})
+                await conn.execute(_NOTED, {"actor": actor, "id": account, "detail": Jsonb(dict(chosen))})
+        return await self.settings(owner)
 
     async def set_suspended(self, owner: Named | AccountId, suspended: bool, reason: str | None) -> AccountRecord:
         """Suspend an account or end that. Raises Absent, and Conflict while it is being deleted."""

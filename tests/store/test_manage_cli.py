@@ -295,3 +295,20 @@ def test_trace_finds_a_message_by_every_name_it_has(
     assert "handed to Postfix as OUT6789" in printed
     assert "refused: hourly message limit is reached" in printed
     assert said("trace", "nobody@alias.example")[0] == 1
+
+
+def test_an_owner_s_choices_can_be_seen_and_changed(
+    mailrelay: Command, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    mailrelay("account", "add", "johndoe", "--recipient", "me@inbox.example", "--verified")
+    before = mailrelay("account", "set", "johndoe")
+    assert (before["leak_policy"], before["list_unsubscribe_behaviour"], before["forward_mode"]) == ("warn", 5, None)
+    changed = mailrelay("account", "set", "johndoe", "leak_policy=block", "list_unsubscribe_behaviour=1")
+    assert changed == {**before, "leak_policy": "block", "list_unsubscribe_behaviour": 1}
+    assert mailrelay("account", "set", "johndoe") == changed
+    code, _, words = said("account", "set", "johndoe", "leak_policy=maybe", "colour=red", "use_reply_to=2")
+    assert code == 65
+    assert "leak_policy is one of warn, block, off" in words and "colour is no setting" in words
+    assert "use_reply_to is yes or no" in words
+    code, out, _ = said("account", "set", "johndoe", "from_name=", "notify_co_recipients=yes")
+    assert code == 0 and "notify_co_recipients=yes\n" in out and "from_name=\n" in out

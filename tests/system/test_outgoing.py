@@ -10,7 +10,7 @@ from tests.system.scenario import (
     provide_scenario,  # noqa: F401  # a fixture
 )
 from tests.system.test_delivery import header
-from tests.system.test_replies import BOSS, CONTACT, addresses, copy_of, owner, people, written
+from tests.system.test_replies import BOSS, CONTACT, addresses, copy_of, owner, people, refusal, written
 
 
 def test_12_4_109_and_110_the_header_says_nothing_of_its_writer(scenario: Scenario) -> None:
@@ -55,8 +55,12 @@ def test_12_4_112_what_the_owner_writes_of_himself_is_his_choice(scenario: Scena
     scenario.sql("update account set reply_scrub = 'all' where id = %s", person.account)
     assert f"Write to {alias} directly.".encode() in copy_of(scenario, person, to, body=prose).body
     scenario.sql("update account set reply_scrub = 'quoted', leak_policy = 'block' where id = %s", person.account)
-    sent = written(scenario, person, to, body=prose)
-    scenario.becomes(sent.queue_id, [(to, "held", "leak")])
+    said = refusal(scenario, person, to, body=prose)
+    assert said == "550 5.7.1 Message would show the address that is to stay hidden"
+    # Who writes to others as well has been accepted by then.
+    other = "noreply@alias.example"
+    sent = written(scenario, person, to, other, body=prose)
+    scenario.becomes(sent.queue_id, [(to, "held", "leak"), (other, "discarded", "noreply")])
     scenario.copies(sent)
 
 

@@ -45,7 +45,7 @@ def add(app: App, name: str, recipient: Address, verified: bool, admin: bool, pa
     if found.username is None:
         app.remark(f"no username: {found.name} holds . or _, which a domain name cannot")
     if not verified:
-        app.remark(f"{recipient} gets no mail before it is verified")
+        app.remark(f"{recipient} gets no mail before it is verified; `mailrelay recipient resend` asks its reader")
 
 
 @account.command("list")

@@ -27,7 +27,8 @@ from mailrelay.store.bounces import WATCHED
 from mailrelay.store.database import Database
 from mailrelay.store.ledger import signed
 
-_WORKS: LiteralString = "failing_since = null, hard_failures = 0, first_hard_failure_at = null, probed_at = null"
+# A recipient that is believed in again.
+WORKS: LiteralString = "failing_since = null, hard_failures = 0, first_hard_failure_at = null, probed_at = null"
 
 # Whoever read that a recipient fails may be late: one that works again needs no try.
 _TAKE_PROBE = """
@@ -49,7 +50,7 @@ _SUCCESS: LiteralString = f"""
                or last_success_at < %(at)s::timestamptz - %(holds_for)s::interval)
         order by id for no key update
     ), works as (
-        update recipient r set last_success_at = greatest(r.last_success_at, %(at)s), {_WORKS}
+        update recipient r set last_success_at = greatest(r.last_success_at, %(at)s), {WORKS}
         from changed where r.id = changed.id and changed.works
     )
     update recipient r set last_success_at = greatest(r.last_success_at, %(at)s)
@@ -68,7 +69,7 @@ _CONTACT_SUCCESS = """
 """
 
 _RECOVERED: LiteralString = f"""
-    update recipient r set {_WORKS}
+    update recipient r set {WORKS}
     where r.probed_at > r.failing_since and r.probed_at < %(now)s::timestamptz - %(settled)s::interval
       and not exists (
           select from failed_delivery f
@@ -93,7 +94,7 @@ _UNVERIFY: LiteralString = f"""
         where r.failing_since < %(now)s::timestamptz - %(after)s::interval and r.verified_at is not null
         order by r.id limit 500 for no key update of r skip locked
     ), ended as (
-        update recipient r set verified_at = null, unverified_since = now(), {_WORKS} from old where r.id = old.id
+        update recipient r set verified_at = null, unverified_since = now(), {WORKS} from old where r.id = old.id
     ), moved as (
         update account set default_recipient_id = old.heir_id from old
         where account.id = old.account_id and account.default_recipient_id = old.id

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import LiteralString
 
+from psycopg.types.json import Jsonb
+
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId, RecipientId
+from mailrelay.core.notices import KINDS, Code, Notice
 from mailrelay.core.records import Named, RecipientRecord
 from mailrelay.store.database import Database
+from mailrelay.store.failing import WORKS
 from mailrelay.store.manage import OWNER_NAME, Connection, account_id, conflicts, folded, record, records
 
 _SELECT: LiteralString = f"""
@@ -41,6 +45,37 @@ _DEFAULT = """
     returning account.id
 """
 _REMOVE = "delete from recipient where id = %(id)s"
+_FOUND = """
+    select account_id, address_folded, verified_at is not null and not pending
+    from recipient where id = %(id)s for no key update
+"""
+# When the next one may be sent; no row: now.
+_ASKED = """
+    select to_char((window_start + %(window)s) at time zone 'UTC', 'HH24:MI') from notification_limit
+    where account_id = %(account)s and kind = %(code)s and subject = %(subject)s
+      and window_start > now() - %(window)s and sent >= %(amount)s
+    order by window_start desc limit 1
+"""
+_NOTICE = """
+    insert into job (kind, payload, dedupe_key) values ('notice', %(payload)s, %(key)s)
+    on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
+"""
+_RESUME: LiteralString = f"""
+    with old as (
+        select id, account_id, failing_since, hard_failures, quarantines_tagged_at from recipient
+        where id = %(id)s
+          and (failing_since is not null or hard_failures > 0 or probed_at is not null
+               or quarantines_tagged_at is not null)
+        for no key update
+    ), resumed as (
+        update recipient r set quarantines_tagged_at = null, {WORKS} from old where r.id = old.id
+    )
+    insert into audit (actor, account_id, action, object_table, object_id, detail)
+    select %(actor)s, account_id, 'recipient.resume', 'recipient', id,
+           jsonb_build_object('failing_since', failing_since, 'hard_failures', hard_failures,
+                              'quarantines_tagged_at', quarantines_tagged_at)
+    from old
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +84,13 @@ class Recipients:
 
     database: Database
 
-    async def add(self, owner: Named | AccountId, mailbox: Address, verified: bool) -> RecipientRecord:
-        """The new recipient; an account's first becomes its default. Raises Conflict if the account has it."""
+    async def add(
+        self, owner: Named | AccountId, mailbox: Address, *, verified: bool, ask: bool = False
+    ) -> RecipientRecord:
+        """The new recipient; an account's first becomes its default. ask: a mail there is to ask whether that is right.
+
+        Raises Conflict if the account has it.
+        """
         with conflicts({"recipient_address_unique": f"the account has {mailbox} already"}):
             async with self.database.connection() as conn, conn.transaction():
                 account = await account_id(conn, owner)
@@ -58,7 +98,29 @@ class Recipients:
                 row = await (await conn.execute(_ADD, values)).fetchone()
                 assert row is not None  # returning gives one row or an exception
                 await conn.execute(_BECOMES_DEFAULT, {"account": account, "id": row[0]})
+                if ask:
+                    await _ask(conn, row[0], mailbox)
                 return await _one(conn, row[0])
+
+    async def ask(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
+        """Have a mail ask there whether the mailbox may be used. owner: None if only one account has it.
+
+        Raises Absent, and Conflict if it is verified, or was asked too often.
+        """
+        async with self.database.connection() as conn, conn.transaction():
+            found = await _find(conn, owner, mailbox)
+            await _ask(conn, found, mailbox)
+            return await _one(conn, found)
+
+    async def resume(self, owner: Named | AccountId | None, mailbox: Address, actor: str) -> RecipientRecord:
+        """Believe that the mailbox takes mail again, also such with a warning. actor: who says so, for the record.
+
+        owner: None if only one account has it. Raises Absent and Conflict.
+        """
+        async with self.database.connection() as conn, conn.transaction():
+            found = await _find(conn, owner, mailbox)
+            await conn.execute(_RESUME, {"id": found, "actor": actor})
+            return await _one(conn, found)
 
     async def page(self, account: str | None = None) -> list[RecipientRecord]:
         """All recipients; those of one account if it is named."""
@@ -98,6 +160,30 @@ async def _find(conn: Connection, owner: Named | AccountId | None, mailbox: Addr
     if len(rows) > 1:
         raise Conflict(f"several accounts have {mailbox}, such as {rows[0][1]} and {rows[1][1]}: name one")
     return RecipientId(rows[0][0])
+
+
+async def _ask(conn: Connection, recipient: RecipientId, mailbox: Address) -> None:
+    """Post the notice. It is counted for the address: who removes it and adds it again asks its reader no oftener."""
+    row = await (await conn.execute(_FOUND, {"id": recipient})).fetchone()
+    if row is None:
+        raise Absent(f"there is no recipient {recipient}")
+    account, subject, verified = row
+    if verified:
+        raise Conflict(f"{mailbox} is verified already")
+    limit = KINDS[Code.VR].limit
+    assert limit is not None  # strangers' mailboxes are asked
+    values = {
+        "account": account,
+        "code": Code.VR.value,
+        "subject": subject,
+        "window": limit.window,
+        "amount": limit.amount,
+    }
+    spent = await (await conn.execute(_ASKED, values)).fetchone()
+    if spent is not None:
+        raise Conflict(f"{mailbox} was asked {limit.amount} times within an hour: once more from {spent[0]} UTC")
+    notice = Notice(Code.VR, AccountId(account), recipient, about=subject)
+    await conn.execute(_NOTICE, {"payload": Jsonb(notice.to_json()), "key": notice.dedupe_key})
 
 
 async def _one(conn: Connection, recipient: RecipientId) -> RecipientRecord:

@@ -17,6 +17,7 @@ from mailrelay.core.notices import Code, Notice
 from mailrelay.core.oneclick import NOTICES, AliasSight, Change, HeldSight, RecipientSight, Sight, Visitor, Wish
 from mailrelay.core.verp import EmailType
 from mailrelay.store.database import Database
+from mailrelay.store.failing import WORKS
 from mailrelay.store.manage import Connection, conflicts
 
 MAX_PER_MINUTE = 6
@@ -89,10 +90,9 @@ _UNBLOCK = """
     returning id
 """
 # Who reads mail there has shown that it arrives.
-_VERIFY = """
+_VERIFY: LiteralString = f"""
     update recipient
-    set verified_at = coalesce(verified_at, now()), pending = false, failing_since = null, hard_failures = 0,
-        first_hard_failure_at = null, probed_at = null
+    set verified_at = coalesce(verified_at, now()), pending = false, {WORKS}
     where id = %(id)s and (verified_at is null or pending or failing_since is not null)
     returning id
 """

@@ -188,6 +188,11 @@ def test_a_domain_comes_with_keys_and_records(
     assert peopled("domain", "keys", "own.example") == records
     shared = peopled("domain", "keys", "alias.example")
     assert "*.alias.example" in {record["name"] for record in shared}
+    unsubscribing = [record for record in shared if record["name"] == "unsubscribe.alias.example"]
+    assert [(record["type"], record["value"]) for record in unsubscribing] == [
+        ("MX", "10 mx.relay.example"),
+        ("TXT", "v=spf1 -all"),
+    ]
     checked = peopled("domain", "check", "own.example")
     assert (checked["account"], checked["catch_all"], checked["verified_at"]) == ("johndoe", True, None)
     (problem,) = checked["problems"]

@@ -7,6 +7,7 @@ from typing import Protocol
 from mailrelay.core.errors import Conflict
 from mailrelay.core.naming import ServiceNames
 from mailrelay.core.records import DomainRecord, NewDomain
+from mailrelay.core.unsubscribe import LABEL as UNSUBSCRIBE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,18 @@ async def add(service: ServiceNames, store: DomainStore, keys: KeyFolder, new: N
 def records(name: str, service: ServiceNames, keys: Sequence[tuple[str, str]], shared: bool) -> tuple[DnsRecord, ...]:
     """What to publish for a domain, whose keys are given as selector and DNS text (spec section 11.7).
 
-    shared: usernames give domains below it, which the wildcard records serve.
+    shared: usernames give domains below it, which the wildcard records serve; the one that unsubscribes sends nothing.
     """
     hosts = [name]
     if shared:
         hosts.append(f"*.{name}")
     if name == service.domain:
         hosts += [service.bounce_domain, service.srs_domain]
+    silent = [f"{UNSUBSCRIBE}.{name}"] if shared else []
     return (
-        *(DnsRecord(host, "MX", f"10 {service.hostname}") for host in hosts),
+        *(DnsRecord(host, "MX", f"10 {service.hostname}") for host in [*hosts, *silent]),
         *(DnsRecord(host, "TXT", f"v=spf1 a:{service.hostname} ~all") for host in hosts),
+        *(DnsRecord(host, "TXT", "v=spf1 -all") for host in silent),
         *(DnsRecord(f"{selector}._domainkey.{name}", "TXT", text) for selector, text in keys),
         DnsRecord(f"_dmarc.{name}", "TXT", "v=DMARC1; p=none; adkim=r; aspf=r"),
     )

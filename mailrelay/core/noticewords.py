@@ -67,7 +67,7 @@ def tell(notice: Notice, going: Going, material: Material, signs: Signs, paper: 
         case Code.SRSA:
             said["kept"] = "yes" if said.get("failed_uuid") else ""
         case Code.LEAK:
-            said["kept"] = "yes" if said.get("held_uuid") else ""
+            said["kept"] = "yes" if said.get("held_uuid") or said.get("refused") else ""
     return Told(notice.code, said, shown | _links(notice, going, material, said, signs.links), items)
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from mailrelay.core.address import Address
-from mailrelay.core.facts import Reason
 from mailrelay.core.header import Message
+from mailrelay.core.notices import Notice
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.rules.model import Flow
+from mailrelay.core.sending import told
 from mailrelay.core.sending.authorise import Allowed
 from mailrelay.core.sending.leaks import Verdict, may_be_refused
 from mailrelay.core.verp import EmailType
@@ -29,8 +30,10 @@ class LeakTest:
 
     async def __call__(
         self, mail: Mail, message: Message, rcpt: Address, place: Place, cleared: Cleared
-    ) -> Reason | None:
-        """Why it is to be refused, None if it may pass; what is undecided is left to delivery. Raises Unavailable.
+    ) -> Notice | None:
+        """What to tell its author if it is to be refused, None if it may pass. Raises Unavailable.
+
+        What is undecided is left to delivery.
 
         mail: as it came; message: the same, parsed. cleared: what is known of the one recipient.
         """
@@ -47,4 +50,7 @@ class LeakTest:
             return None
         errand = Errand(letter, place, alias, cleared.aim.alias, cleared.contact, cleared.sending, allowed, effects)
         outbound = await self.composer.compose(errand)
-        return Reason.LEAK if outbound.verdict is Verdict.REFUSE else None
+        if outbound.verdict is not Verdict.REFUSE:
+            return None
+        leaks, exposed, mailbox = outbound.leaks, outbound.exposed, allowed.mailbox
+        return told.of_leaks(leaks, exposed, cleared.aim.alias, account_id, mailbox.id, None, refused=True)

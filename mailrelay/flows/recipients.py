@@ -101,7 +101,7 @@ class FindLeak(Protocol):
 
     async def __call__(
         self, mail: Mail, message: Message, rcpt: Address, place: Place, cleared: Cleared
-    ) -> Reason | None: ...
+    ) -> Notice | None: ...
 
 
 @dataclass(slots=True)
@@ -197,8 +197,8 @@ class Recipients:
         if refusal is None:
             place = _place(rcpt, self.rules.around)
             mail = Mail(arrival.queue_id, arrival.sender, (str(rcpt),), arrival.content, arrival.client)
-            leak = await self.find_leak(mail, message, rcpt, place, cleared)
-            refusal = Refuse(self.rules.replies["LEAK"], leak) if leak is not None else None
+            notice = await self.find_leak(mail, message, rcpt, place, cleared)
+            refusal = Refuse(self.rules.replies["LEAK"], Reason.LEAK) if notice is not None else None
         return Known(str(rcpt), Rcpt("person", refusal=refusal), cleared.facts, notice=notice)
 
     def _too_many(self, rcpts: Sequence[Outsider]) -> Refuse | None:

@@ -59,7 +59,7 @@ _LOCK_RECIPIENT: LiteralString = f"{_RECIPIENT} for no key update of r"
 _HELD = """
     select f.id, a.local_part || '@' || a.domain, f.email_type, s.kind,
            case when f.resent then 'released' when l.outcome = 'held' then 'held' else 'discarded' end,
-           s.id is not null, f.created_at
+           coalesce(s.expires_at > now(), false), f.created_at
     from failed_delivery f
     left join ledger l on l.id = f.ledger_id
     left join stored_message s on s.failed_delivery_id = f.id

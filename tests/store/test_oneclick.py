@@ -257,6 +257,9 @@ async def test_a_held_message_is_found_by_its_failed_delivery(store: OneClickSto
     assert isinstance(sight, HeldSight)
     assert (sight.id, sight.alias, sight.type, sight.kind) == (held.id, "a1@alias.example", "S", "unauthorised")
     assert (sight.state, sight.kept) == ("held", True)
+    await conn.execute("update stored_message set expires_at = now()")  # and nobody has cleared it away yet
+    sight = await store.held(about)
+    assert sight is not None and (sight.state, sight.kept) == ("held", False)
     await shelf.released(held.id, "link:192.0.2.7")
     sight = await store.held(about)
     assert sight is not None and sight.state == "released"

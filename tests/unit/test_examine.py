@@ -510,6 +510,9 @@ async def test_12_4_112_a_leak_is_refused_in_the_session(desk: Desk) -> None:
     said = await desk.said(REVERSE, body=prose, **written_by(desk, REAL))
     assert said == "550 5.7.1 Message would show the address that is to stay hidden"
     assert desk.refused() == [(REVERSE, "leak")]
+    [notice] = desk.store.posted
+    assert (notice.code, notice.recipient_id, notice.data["places"]) == (Code.LEAK, 1, "text")
+    assert (notice.data["refused"], notice.data["held_uuid"]) == (True, "")
 
 
 async def test_4_9_a_certificate_is_refused_in_the_session(desk: Desk) -> None:

@@ -55,18 +55,22 @@ def of_leaks(
     account_id: AccountId,
     recipient_id: RecipientId,
     kept: UUID | None,
+    *,
+    refused: bool = False,
 ) -> Notice | None:
     """What to tell of addresses that were left in a message; None if none were.
 
     exposed: others in To and Cc, who got it from the owner's own mailbox (row 117 of section 12.4). kept: the record
-    under which it lies, None if it went out.
+    under which it lies, None if it does not. refused: in the session; else it went out unless it is kept.
     """
     if not leaks and not exposed:
         return None
     places = "; ".join(dict.fromkeys(_PLACES[leak.place] for leak in leaks))
     others = ", ".join(str(address) for address in [*exposed][:_EXPOSED_SHOWN])
     data: dict[str, Value] = {"alias": str(alias), "places": places, "exposed": others, "held_uuid": str(kept or "")}
-    return Notice(Code.LEAK, account_id, recipient_id, data=data)
+    data |= {"refused": True} if refused else {}
+    # Of what is kept its owner hears each time, or nobody would decide about it.
+    return Notice(Code.LEAK, account_id, recipient_id, about=str(kept or ""), data=data)
 
 
 def _results(findings: Findings | None) -> dict[str, Value]:

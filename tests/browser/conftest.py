@@ -78,6 +78,7 @@ class Site:
 
     server: HttpServer
     conn: Connection
+    database: Database
 
     @property
     def url(self) -> str:
@@ -112,7 +113,7 @@ async def site(conn: Connection, dsn: str) -> AsyncIterator[Site]:
     )
     server = serve(build(dict, pages), Endpoint(host="127.0.0.1", port=0))
     await server.start()
-    yield Site(server, conn)
+    yield Site(server, conn, database)
     await server.stop()
     await database.close()
 

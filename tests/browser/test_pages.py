@@ -1,13 +1,21 @@
 """The pages of signed links in a real browser: without scripts, on a telephone, by keyboard, in the dark."""
 
 import re
+import secrets
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Response
 
-from mailrelay.core.links import Action
+from mailrelay.core.facts import AliasId
+from mailrelay.core.links import Action, Links
+from mailrelay.core.sealed import vault
+from mailrelay.core.verp import EmailType
+from mailrelay.store.held import HeldStore
 from tests.browser.conftest import PHONE, Site
+from tests.store.test_held import HOLD
 from tests.store.world import JOHN, alias, insert, value
 
 SHOP = "shop@alias.example"
@@ -52,6 +60,74 @@ async def test_rows_182_and_183_looking_changes_nothing_and_the_button_acts(site
     assert await heading(page) == "The alias is active"
     assert await site.state(SHOP) == "active"
     assert await phone.cookies() == []
+
+
+async def test_what_a_click_did_can_be_taken_back_and_done_again(site: Site, phone: BrowserContext) -> None:
+    """From the link of a mail program's own button, which some show as a page."""
+    await alias(site.conn, SHOP)
+    url = site.links.one_click(Action.DELETE, await site.uuid(SHOP))
+    page, _ = await opened(phone, url)
+    assert await heading(page) == "Delete this alias?"
+    states = []
+    for _ in range(2):
+        await press(page)
+        states.append((await heading(page), await site.state(SHOP)))
+    assert states == [("The alias is deleted", "deleted"), ("The alias is restored", "active")]
+    assert await page.get_by_role("button").count() == 0  # whoever wants that has the mail
+    await page.goto(url)
+    assert (await heading(page), await site.state(SHOP)) == ("Delete this alias?", "active")
+
+
+async def held(site: Site) -> tuple[UUID, Links]:
+    """A reply that waits for its owner's word, and what makes links to it."""
+    number = await alias(site.conn, SHOP)
+    shelf = HeldStore(site.database, vault([b"a secret of the installation"]), secrets.token_bytes)
+    envelope = replace(HOLD.envelope, alias_id=AliasId(number), rcpt="shop+contact=secret.example@alias.example")
+    kept = await shelf.hold(replace(HOLD, envelope=envelope, kind="unauthorised", type=EmailType.REPLY))
+    assert kept.uuid is not None
+    return kept.uuid, site.links
+
+
+async def test_a_held_reply_is_sent_at_its_owners_word(site: Site, phone: BrowserContext) -> None:
+    about, links = await held(site)
+    page, response = await opened(phone, links.page(Action.SEND, about))
+    assert (response.status, await heading(page)) == (200, "Send this message?")
+    said = await page.get_by_role("main").inner_text()
+    assert SHOP in said and "Only send it if you wrote it." in said
+    assert "secret.example" not in await page.content() and "inbox.example" not in await page.content()
+    await page.reload()
+    jobs = "select count(*) from job where kind = 'release'"
+    assert await value(site.conn, jobs) == 0
+    await press(page)
+    assert await heading(page) == "The message is on its way"
+    assert await page.get_by_role("button").count() == 0  # nobody can call it back
+    await page.reload()  # sends the form once more
+    assert await value(site.conn, jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "title"),
+    [
+        ("update failed_delivery set resent = true", "This message was sent before"),
+        ("update stored_message set expires_at = now()", "This message is gone"),
+        ("delete from stored_message", "This message is gone"),
+        ("delete from failed_delivery", "There is nothing here"),
+    ],
+    ids=["sent", "expired", "cleared", "forgotten"],
+)
+async def test_what_was_sent_or_is_gone_offers_nothing(
+    site: Site, phone: BrowserContext, ending: str, title: str
+) -> None:
+    about, links = await held(site)
+    page, _ = await opened(phone, links.page(Action.SEND, about))
+    await site.conn.execute(ending.encode())
+    await press(page)
+    said = await heading(page)
+    assert said in (title, "This cannot be done")
+    assert await value(site.conn, "select count(*) from job where kind = 'release'") == 0
+    await page.goto(links.page(Action.SEND, about))
+    assert await heading(page) == title
+    assert await page.get_by_role("button").count() == 0
 
 
 async def test_row_184_a_changed_link_says_so(site: Site, phone: BrowserContext) -> None:

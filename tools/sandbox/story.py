@@ -12,6 +12,7 @@ from tools.sandbox.show import Arrived
 
 SENDER = "news@shop.example"
 _SECONDS = 60.0
+_REASONS = ("bounce_type", "status", "code", "destination", "is_stored", "expires_at")
 _IN_SHORT = ("from", "to", "subject", "message-id", "in-reply-to")
 
 
@@ -51,6 +52,38 @@ class Story:
         alias, mailbox = world.PLAIN_ALIAS, world.PLAIN_MAILBOX
         self.tell(f"{SENDER} writes to {alias}, which stands for {mailbox} and only passes on:")
         return self.signed(self._passed(SENDER, alias, sample(SENDER, [alias]), mailbox), "shop.example")
+
+    def bounce(self) -> bool:
+        """Mail to a mailbox that is gone: True if its owner is told at the other one, and nobody else hears of it.
+
+        Raises Trouble if it is not told.
+        """
+        alias, gone, owner = "moved@alias.example", "refuse.jane@inbox.example", "jane@inbox.example"
+        self._furnish(alias, gone, owner)
+        self.tell(f"{SENDER} writes to {alias}, which stands for {gone}, a mailbox that is gone:")
+        notice = self._passed(SENDER, alias, sample(SENDER, [alias]), owner, _IN_SHORT)
+        cli = self.sandbox.cli
+        newest = cli("--json", "failed", "list", "--account", "janedoe").json()[0]
+        self.tell(f"It went to the account's other mailbox. `mailrelay failed show {newest['id']}` says:")
+        self.tell("".join(f"  {name:<13} {newest[name]}\n" for name in _REASONS))
+        self.tell("`mailrelay trace` has the whole story:")
+        self.tell(cli("trace", newest["queue_id"]).out)
+        silent = not any(SENDER in message.recipients for message in self._since(notice))
+        return silent and newest["status"] == "5.1.1" and self.signed(notice, world.SERVICE_DOMAIN)
+
+    def _furnish(self, alias: str, gone: str, owner: str) -> None:
+        """An account with two mailboxes, one of which is believed in anew."""
+        cli = self.sandbox.cli
+        if all(account["name"] != "janedoe" for account in cli("--json", "account", "list").json()):
+            cli("account", "add", "janedoe", "--recipient", owner, "--verified")
+            cli("recipient", "add", gone, "--account", "janedoe", "--verified")
+            cli("alias", "add", alias, "--account", "janedoe", "--to", gone)
+        cli("recipient", "resume", gone)
+
+    def _since(self, first: Arrived) -> list[Arrived]:
+        """What arrived outside after a message."""
+        found = sorted(self.sandbox.places.outside.glob("*.eml"))
+        return [show.read(path) for path in found if path.name > first.path.name]
 
     def signed(self, copy: Arrived, domain: str) -> bool:
         """Whether a signature of this domain holds."""

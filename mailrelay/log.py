@@ -33,6 +33,8 @@ def configure(level: Literal["debug", "info", "warning", "error"], style: Litera
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.processors.KeyValueRenderer(key_order=["event"])
+    # It writes a traceback for each report that confuses it, which is caught.
+    logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             _bind_queue_id,

@@ -121,17 +121,25 @@ class Delivery:
         place = realm.locate(technical.rcpt.domain)
         if place is None:
             return await self.books.end(letter.envelope(text), Reason.RETURN_PATH_MAIL)
-        return await self._person(technical.letter, rcpt, technical.rcpt, place)
+        return await self._person(technical.letter, rcpt, technical.rcpt, place, owners=technical.owners)
 
-    async def _person(self, letter: Letter, named: Address, rcpt: Address, place: Place) -> Done:
-        """named: as in the envelope; rcpt: whom it is for, which is the same but for mail to return paths."""
+    async def _person(
+        self, letter: Letter, named: Address, rcpt: Address, place: Place, *, owners: bool = False
+    ) -> Done:
+        """named: as in the envelope; rcpt: whom it is for, which is the same but for mail to return paths. owners: an
+        automatic answer to a copy, which ends here if it is another's.
+        """
         if isinstance(letter.ingress, ingress.Invalid) and self.rules.checks.required:
             log.logger().warning("recipient.unchecked", problem=letter.ingress.reason)
             return Done(self.rules.replies["UNCHECKED"], "deferred")
         if not is_reverse(rcpt):
             return await self._alias(letter, named, place, Detour(rcpt))
         sent = await self.sending(letter, rcpt, place)
-        return sent if isinstance(sent, Done) else await self._alias(letter, named, place, sent)
+        if isinstance(sent, Done):
+            return sent
+        if owners:
+            return await self.books.end(letter.envelope(str(named)), Reason.AUTO_REPLY)
+        return await self._alias(letter, named, place, sent)
 
     async def _alias(self, letter: Letter, named: Address, place: Place, meant: Detour) -> Done:
         """named: as in the envelope; meant: the alias, with an extension if there is one."""

@@ -34,7 +34,7 @@ from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, LedgerPort, ReadBackground, ReadFacts, ReadReport
-from mailrelay.flows.returned import ReadArrival, ReturnPaths
+from mailrelay.flows.returned import ReadArrival, ReadComplaint, ReturnPaths
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import ReadReturned, SecondTry
@@ -97,6 +97,7 @@ class Rehearsal:
     signing_keys: SigningKeys
     read_report: ReadReport
     read_arrival: ReadArrival
+    read_complaint: ReadComplaint
     read_undelivered: ReadUndelivered
     read_returned: ReadReturned
     random: Callable[[int], bytes]
@@ -137,6 +138,7 @@ class Rehearsal:
             self.rules,
             books,
             self.read_arrival,
+            self.read_complaint,
             stage.record,
             stage.take_spooled,
             second_try,

@@ -1,7 +1,10 @@
 """The story of mail at a return path of ours: what it says of the copy that left with it (spec sections 7.2 to 7.5)."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from mailrelay import log, metrics
 from mailrelay.core.address import Address, BadAddress, parse_address
@@ -17,27 +20,43 @@ from mailrelay.core.bounce import (
     Failure,
     News,
     Returned,
+    about,
 )
 from mailrelay.core.bounced import Bounced, Recorded
 from mailrelay.core.complaints import Handled
 from mailrelay.core.facts import Reason
 from mailrelay.core.header import Message, split
-from mailrelay.core.ledger import OutboundCopy, OutboundId
+from mailrelay.core.ledger import Envelope, OutboundCopy, OutboundId
 from mailrelay.core.notices import Code, Notice
 from mailrelay.core.phrase import decoded
 from mailrelay.core.reverse import reverse_by
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.books import Books, Done
-from mailrelay.flows.letter import Letter
+from mailrelay.flows.letter import INLINE_OCTETS, Letter
 from mailrelay.flows.ports import Post
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.secondtry import SecondTry
+
+_Found = TypeVar("_Found")
+
+# Where the feedback loops of receivers are registered, and where they write of their own accord (spec section 7.8).
+_LOOP = "fbl"
+_LOOPS = (_LOOP, "postmaster")
 
 
 class ReadArrival(Protocol):
     """What mail at a return path is. Never raises."""
 
     def __call__(self, content: bytes, sender: str, /) -> Arrival: ...
+
+
+class ReadComplaint(Protocol):
+    """The complaint that a message is, also in the forms of those who send no proper report; None if it is none.
+
+    Never raises.
+    """
+
+    def __call__(self, content: bytes, /) -> Complaint | None: ...
 
 
 class RecordBounce(Protocol):
@@ -72,10 +91,15 @@ class Complain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Onward:
-    """It is mail to somebody after all. rcpt: an alias, or a reverse address of one."""
+    """It is mail to somebody after all. rcpt: an alias, or a reverse address of one.
+
+    owners: only if the owner of the alias wrote it. What others answer to a forward would be forwarded, too, and the
+    answer to that once more, and so on.
+    """
 
     letter: Letter
     rcpt: Address
+    owners: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +112,7 @@ class ReturnPaths:
     rules: Rules
     books: Books
     read_arrival: ReadArrival
+    read_complaint: ReadComplaint
     record: RecordBounce
     take_spooled: TakeSpooled
     second_try: SecondTry
@@ -100,7 +125,9 @@ class ReturnPaths:
         copy = await self.books.ledger.outbound(outbound_id)
         if copy is None:
             return await self.books.end(envelope, Reason.RETURN_PATH_UNKNOWN)
-        arrival = self.read_arrival(letter.mail.content, letter.mail.sender)
+        return await self._arrived(letter, envelope, copy, await self._read(letter))
+
+    async def _arrived(self, letter: Letter, envelope: Envelope, copy: OutboundCopy, arrival: Arrival) -> Done | Onward:
         match arrival:
             case Failed():
                 await self._failed(letter, copy, arrival)
@@ -121,18 +148,31 @@ class ReturnPaths:
 
         Raises Unavailable.
         """
-        if not isinstance(self.read_arrival(letter.mail.content, ""), Failed | News):
+        arrival = await self._read(letter)
+        if not isinstance(arrival, Failed | News):
             return None
-        done = await self(letter, rcpt, outbound_id)
+        envelope = letter.envelope(str(rcpt))
+        copy = await self.books.ledger.outbound(outbound_id)
+        if copy is None:
+            return await self.books.end(envelope, Reason.RETURN_PATH_UNKNOWN)
+        done = await self._arrived(letter, envelope, copy, arrival)
         return done if isinstance(done, Done) else None
 
-    async def is_complaint(self, letter: Letter) -> bool:
+    async def is_complaint(self, letter: Letter, name: str) -> bool:
         """Whether mail to the operator is a complaint about a copy that we know; then it was dealt with.
 
-        Raises Unavailable.
+        name: of the operator's addresses. What postmaster@ gets that is no proper report counts, but somebody may have
+        written it by hand. Raises Unavailable.
         """
-        arrival = self.read_arrival(letter.mail.content, letter.mail.sender)
-        return isinstance(arrival, Complained) and await self._complained(letter, arrival.complaint, None)
+        proper = isinstance(await self._read(letter), Complained)
+        if not proper and name not in _LOOPS:
+            return False
+        complaint = await _aside(letter, partial(self.read_complaint, letter.mail.content))
+        known = complaint is not None and await self._complained(letter, complaint, None)
+        return known and (proper or name == _LOOP)
+
+    async def _read(self, letter: Letter) -> Arrival:
+        return await _aside(letter, partial(self.read_arrival, letter.mail.content, letter.mail.sender))
 
     async def _complained(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None) -> bool:
         handled = await self.complain(letter, complaint, copy)
@@ -142,7 +182,8 @@ class ReturnPaths:
         return handled is not None
 
     async def _failed(self, letter: Letter, copy: OutboundCopy, report: Failed) -> None:
-        failure = _about(copy, report)
+        # Who that passed the copy on to may be named as well.
+        failure = about(report.failures, copy.destination)
         metrics.BOUNCES.labels(copy.type.value, failure.type.value).inc()
         bounce = Bounce(failed=True, status=failure.status, text=failure.code)
         if await self.second_try(letter, bounce, copy):
@@ -199,7 +240,7 @@ class ReturnPaths:
             return Onward(replace(letter, message=message, mail=mail, answers=True), copy.alias)
         if copy.type is EmailType.FORWARD and automatic:
             rcpt = self._reverse(copy.alias, copy.sender)
-            return Onward(letter, rcpt) if rcpt is not None else None
+            return Onward(letter, rcpt, owners=True) if rcpt is not None else None
         return None
 
     @staticmethod
@@ -211,10 +252,9 @@ class ReturnPaths:
             return None
 
 
-def _about(copy: OutboundCopy, report: Failed) -> Failure:
-    """A copy has one recipient; who that passed it on to may be named instead."""
-    named = (one for one in report.failures if one.recipient.lower() == copy.destination.lower())
-    return next(named, report.failures[0])
+async def _aside(letter: Letter, read: Callable[[], _Found]) -> _Found:
+    """Large mail in a thread: other mail goes on meanwhile."""
+    return read() if len(letter.mail.content) <= INLINE_OCTETS else await asyncio.to_thread(read)
 
 
 def _returned(returned: Returned | None) -> tuple[bytes | None, bool]:

@@ -98,10 +98,11 @@ class TechnicalMail:
 
     async def _operator(self, letter: Letter, rcpt: Address) -> Done:
         envelope = letter.envelope(str(rcpt))
-        if split_extension(rcpt.local)[0] == "noreply":
+        name = split_extension(rcpt.local)[0]
+        if name == "noreply":
             await self._tell_writer(letter, rcpt)
             return await self.books.end(envelope, Reason.NOREPLY)
-        if await self.return_paths.is_complaint(letter):
+        if await self.return_paths.is_complaint(letter, name):
             return await self.books.end(envelope, Reason.COMPLAINT)
         stop = stopped(letter, None, self.rules)
         if stop is not None and stop is not Reason.BACKSCATTER:

@@ -117,12 +117,16 @@ def first_text(root: Part) -> Part:
     """The part that people read first: text/plain, else text/html, else the message as if it were text."""
     if not root.kind.startswith("multipart/"):
         return root
-    leaves = [child for multipart in multiparts(root) for child in multipart.parts]
-    for wanted in ("text/plain", "text/html"):
-        found = next((leaf for leaf in leaves if leaf.kind == wanted and leaf.message.body.strip()), None)
-        if found is not None:
-            return found
-    return root
+    found = root
+    # One level at a time: parts within parts, all held at once, would be the message many times over.
+    for multipart in multiparts(root):
+        for child in multipart.parts:
+            if child.kind not in ("text/plain", "text/html") or not child.message.body.strip():
+                continue
+            if child.kind == "text/plain":
+                return child
+            found = child if found is root else found
+    return found
 
 
 def _last_digits(digits: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """The parts for explain: those of the milter and of delivery, less everything that writes."""
 
 import secrets
+from functools import partial
 
 from mailrelay import log
 from mailrelay.clients.reach import ContactDomains
@@ -18,7 +19,7 @@ from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
 from mailrelay.store.preferences import PreferencesReader
-from mailrelay.wire import arrival, report
+from mailrelay.wire import arrival, complaint, report
 from mailrelay.wiring import copies
 from mailrelay.wiring.examine import trusted
 from mailrelay.wiring.runtime import Runtime, utc_now
@@ -74,6 +75,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         keys,
         read_report,
         arrival.read,
+        partial(complaint.read, prefix=config.service.header_prefix),
         report.undelivered,
         report.returned,
         secrets.token_bytes,

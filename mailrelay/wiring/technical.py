@@ -24,7 +24,7 @@ from mailrelay.store.complaints import ComplaintStore
 from mailrelay.store.database import Database
 from mailrelay.store.oneclick import OneClickStore
 from mailrelay.store.receivers import ReceiverStore
-from mailrelay.wire import arrival, report
+from mailrelay.wire import arrival, complaint, report
 from mailrelay.wiring.runtime import Runtime
 from mailrelay.wiring.spool import spool
 
@@ -65,6 +65,7 @@ def technical(
         runtime.rules,
         books,
         arrival.read,
+        partial(complaint.read, prefix=config.service.header_prefix),
         BounceStore(archive, vault(read_secret(config.secrets, "storage.key")), secrets.token_bytes).record,
         spool(config).take,
         second_try,

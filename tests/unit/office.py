@@ -16,6 +16,7 @@ from mailrelay.core.bounce import (
     Arrival,
     Bounce,
     BounceType,
+    Complained,
     Complaint,
     Failed,
     Failure,
@@ -112,6 +113,8 @@ class Office:
         self.now = NOW
         self.bounce: Bounce | None = None
         self.arrival: Arrival | None = None  # what mail at a return path is; None: what `bounce` says
+        self.complaint: Complaint | None = None  # what such mail to the operator is, though its type does not say so
+        self.known_complaint = False  # whether it is about a copy, where it names none
         self.recorded: list[Bounced] = []
         self.store = store or FakeStore(self.clock)
         self.outside = Outside()
@@ -189,6 +192,7 @@ class Office:
             self.rules,
             books,
             self.read_arrival,
+            self.read_complaint,
             self._record,
             self._take_spooled,
             second_try,
@@ -262,6 +266,9 @@ class Office:
         failure = Failure(self.bounce.status, self.bounce.text, "", "", BounceType.HARD)
         return Failed((failure,), None)
 
+    def read_complaint(self, content: bytes, /) -> Complaint | None:
+        return self.complaint or (self.arrival.complaint if isinstance(self.arrival, Complained) else None)
+
     async def _record(self, bounce: Bounced, /) -> Recorded:
         row = self.store.row("outbound", id=bounce.copy.id)
         first = row is not None and row["bounce_status"] is None
@@ -274,7 +281,8 @@ class Office:
 
     async def _complain(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None, /) -> Handled | None:
         self.complaints.append((complaint, copy))
-        return Handled(alert="Somebody complains.") if copy is not None else None
+        known = copy is not None or self.known_complaint
+        return Handled(alert="Somebody complains.") if known else None
 
     async def _reach(self, domain: str, /) -> Reach:
         return self.reach.get(domain, "yes")

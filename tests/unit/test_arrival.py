@@ -1,5 +1,6 @@
 """The order of tests of spec section 7.2, where samples of whole mail say too little (rows 168, 169 for answers)."""
 
+import tracemalloc
 from email.message import Message as Email
 
 import pytest
@@ -267,3 +268,18 @@ def test_trouble_in_the_library_does_no_harm(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_delay_that_only_the_library_knows_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prose, "all_failures", lambda mail: (frozenset([b"real@inbox.example"]), frozenset()))
     assert read(mail("Wait."), "") == News()
+
+
+def test_parts_within_parts_are_not_held_all_at_once() -> None:
+    """Twenty-nine levels around two megabytes were sixty megabytes before."""
+    heads = b"".join(
+        b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (level, level) for level in range(29)
+    )
+    text = b"Content-Type: text/plain\r\n\r\nundeliverable: 550 5.1.1 no such user\r\n"
+    content = b"From: mailer-daemon@shop.example\r\n" + heads + text + (b"x" * 70 + b"\r\n") * 30_000
+    tracemalloc.start()
+    try:
+        assert isinstance(read(content, ""), Failed)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(content)
+    finally:
+        tracemalloc.stop()

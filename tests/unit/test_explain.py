@@ -73,6 +73,7 @@ class Desk:
             rsa,
             lambda content: office.bounce,
             office.read_arrival,
+            office.read_complaint,
             undelivered,
             returned,
             lambda octets: bytes(range(octets)),

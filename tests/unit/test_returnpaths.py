@@ -1,5 +1,6 @@
 """Mail at return paths: what is recorded, what goes on to the alias, what ends (spec sections 7.2, 7.8 and 9.3)."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,8 @@ from mailrelay.core.header import split
 from mailrelay.core.ledger import Envelope, Opening, OutboundId
 from mailrelay.core.notices import Code
 from mailrelay.core.verp import EmailType
+from mailrelay.flows import returned
+from mailrelay.wire import arrival
 from tests.unit.fakes import NOW
 from tests.unit.office import MESSAGE, OK, Kept, Office, new_office
 from tests.unit.test_sending_flow import BODY, HEAD, PASS
@@ -121,6 +124,19 @@ async def test_12_6_169_a_vacation_answer_to_a_forward_ends_here(office: Office)
     assert ("a1+news=shop.example@alias.example", "discarded", "auto_reply") in office.outcomes()
 
 
+@pytest.mark.parametrize("author", [b"me@elsewhere.example", b""], ids=["other-address", "nobody"])
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_12_6_169_whatever_address_it_answers_from(office: Office, author: bytes, wanted: bool) -> None:
+    """Forwarded to the mailbox that answers, it would be answered again."""
+    path = await first(office)
+    office.store.update("account", 1, relay_auto_replies=wanted)
+    office.arrival = AutomaticAnswer()
+    answer = VACATION.replace(b"From: help@shop.example", b"From: " + author if author else b"X-Nobody: yes")
+    assert await office.deliver(path, sender="", content=answer, queue_id="4Away") == [OK]
+    assert len(office.outside.copies) == 1
+    assert (path, "discarded", "auto_reply") in office.outcomes()
+
+
 async def test_9_3_a_vacation_answer_to_a_forward_goes_on_if_the_owner_wants_it(office: Office) -> None:
     from tests.golden.cases import examined
 
@@ -184,6 +200,52 @@ async def test_7_2_a_report_whose_sender_is_the_return_path_is_a_bounce(office: 
     assert await office.deliver(ALIAS, sender=path, content=MESSAGE, queue_id="4Turned") == [OK]
     assert len(office.outside.copies) == 1
     assert [bounced.failure for bounced in office.recorded] == [NO_USER]
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        b"From: Postmaster <postmaster@shop.example>\r\nSubject: Your mailbox moves\r\n\r\nOn Monday.\r\n",
+        b"From: desk@shop.example\r\nSubject: Your question\r\n\r\n"
+        b"Your parcel could not be delivered; our system said 550 5.1.1, no such street.\r\n",
+    ],
+    ids=["postmaster", "prose"],
+)
+async def test_mail_that_a_mailbox_sends_on_is_no_bounce(office: Office, mail: bytes) -> None:
+    """Who redirects with sieve keeps the envelope sender, which is our return path, and the next alias gets it."""
+    path = await first(office)
+    office.delivery.technical.return_paths = replace(office.delivery.technical.return_paths, read_arrival=arrival.read)
+    content = b"To: a1@alias.example\r\nMessage-ID: <on@shop.example>\r\n" + mail
+    assert await office.deliver(ALIAS, sender=path, content=content, queue_id="4On") == [OK]
+    assert len(office.outside.copies) == 2
+    assert office.recorded == []
+
+
+async def test_long_mail_is_read_beside_other_mail(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(returned, "INLINE_OCTETS", 1000)
+    path = await first(office)
+    read_in = []
+
+    def read(content: bytes, sender: str, /) -> OtherMail:
+        read_in.append(threading.current_thread() is threading.main_thread())
+        return OtherMail()
+
+    office.delivery.technical.return_paths = replace(office.delivery.technical.return_paths, read_arrival=read)
+    await office.deliver(path, sender="", content=b"\r\n" + b"x" * 1000, queue_id="4Long")
+    await office.deliver(path, sender="", content=b"\r\nx", queue_id="4Short")
+    assert read_in == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"), [("fbl", []), ("postmaster", ["admin@inbox.example"]), ("abuse", ["admin@inbox.example"])]
+)
+async def test_7_8_a_complaint_without_a_report_part_counts_where_loops_write(
+    office: Office, name: str, copies: list[str]
+) -> None:
+    office.complaint, office.known_complaint = COMPLAINT, True
+    assert await office.deliver(f"{name}@relay.example", content=MESSAGE) == [OK]
+    assert office.complaints == ([] if name == "abuse" else [(COMPLAINT, None)])
+    assert [copy.rcpt for copy in office.outside.copies] == copies
 
 
 async def test_other_mail_from_a_return_path_is_mail(office: Office) -> None:

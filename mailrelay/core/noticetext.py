@@ -69,6 +69,8 @@ _PLACE = re.compile(r"\{([^{}]*)\}")
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # What hides or turns text round.
 _REMOVED = re.compile(r"[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+# Of what programs make links of: between scheme and host, behind www, and before a last label that a path follows.
+_LINK = re.compile(r"://|(?<![^\W_])www\.|\.(?=[^\W_][\w-]{0,62}(?::[0-9]{1,5})?[/?#])", re.IGNORECASE)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})?", re.ASCII)
 
@@ -141,7 +143,11 @@ def cleaned(text: str, limit: int = MAX_VALUE_CHARACTERS) -> str:
     """Text from outside on one line: no control characters, nothing invisible or turned round, no working links."""
     plain = _SURROGATE.sub("\ufffd", _REMOVED.sub("", _BLANKS.sub(" ", text))).strip()
     # Mail programs make links of whatever looks like one; a stranger's must not work from a mail of ours.
-    return shortened(plain.replace("://", "[:]//"), limit)
+    return shortened(_LINK.sub(_broken, plain), limit)
+
+
+def _broken(found: re.Match[str]) -> str:
+    return found[0].replace(":", "[:]").replace(".", "[.]")
 
 
 def fill(catalogue: Catalogue, told: Told) -> Filled:

@@ -10,6 +10,7 @@ from typing import Protocol
 from mailrelay import log, metrics
 from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.jobs import Depth, Job, JobId, backoff
+from mailrelay.flows.ports import Clock
 
 _LEASE = timedelta(minutes=5)
 _PROLONG_SECONDS = 60.0
@@ -17,6 +18,8 @@ _POLL_SECONDS = 5.0  # jobs that become due announce nothing
 _RETRY_SECONDS = 2.0
 _MEASURE_SECONDS = 15.0
 _PATIENCE_SECONDS = 20.0
+# A Postfix or database that is away, over a weekend perhaps, is no reason to give up what somebody is to hear of.
+_OUTAGE = timedelta(days=4)
 
 
 class Queue(Protocol):
@@ -24,7 +27,7 @@ class Queue(Protocol):
 
     async def take(self, limit: int, lease: timedelta, kinds: Sequence[str]) -> Sequence[Job]: ...
     async def finish(self, ids: Sequence[JobId]) -> None: ...
-    async def fail(self, job_id: JobId, error: str, rest: timedelta | None) -> None: ...
+    async def fail(self, job_id: JobId, error: str, rest: timedelta | None, patience: timedelta) -> None: ...
     async def extend(self, ids: Sequence[JobId], lease: timedelta) -> set[JobId]: ...
     async def give_back(self, ids: Sequence[JobId]) -> None: ...
     async def depth(self) -> Depth: ...
@@ -58,13 +61,15 @@ class Sift(Protocol):
 class JobRunner:
     """Runs jobs, `width` at a time. handlers, sifts: by kind, which a worker takes no others of.
 
-    wake: set whenever there may be something new to do. dice: 0 to 1, evenly distributed.
+    wake: set whenever there may be something new to do. dice: 0 to 1, evenly distributed. What only has to wait is
+    given up when it is older than any outage; what fails otherwise, after its last attempt.
     """
 
     queue: Queue
     handlers: Mapping[str, Handler]
     sifts: Mapping[str, Sift]
     dice: Callable[[], float]
+    clock: Clock
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     width: int = 8
     in_hand: int = 400  # taken at most; most notices of a flood are sifted out together
@@ -167,7 +172,8 @@ class JobRunner:
 
     async def _failed(self, job: Job, error: Exception) -> None:
         """Write down that it did not work; when that fails as well, its lease ends by itself."""
-        final = isinstance(error, Malformed) or job.last_attempt
+        patience = _OUTAGE if isinstance(error, Unavailable) else timedelta(0)
+        final = isinstance(error, Malformed) or (job.last_attempt and self.clock() - job.created_at >= patience)
         facts = {"job": job.id, "kind": job.kind, "attempt": job.attempts, "given_up": final}
         if isinstance(error, Unavailable | Malformed):
             log.logger().warning("job.failed", problem=str(error), **facts)
@@ -176,7 +182,7 @@ class JobRunner:
         rest = None if isinstance(error, Malformed) else backoff(job.attempts, self.dice())
         words = str(error) if isinstance(error, Unavailable | Malformed) else f"a bug: {type(error).__name__}"
         try:
-            await self.queue.fail(job.id, words, rest)
+            await self.queue.fail(job.id, words, rest, patience)
         except Unavailable as trouble:
             self._database_away(trouble)
         self._ended(job, "failed" if final else "retried")

@@ -107,55 +107,8 @@ class Rehearsal:
         """What Postfix would hear for the one recipient, and what would be done. Never raises but for our bugs."""
         stage = _Stage(self, Traces(), self.random(16))
         dispatcher = Dispatcher(stage, stage.submit, lambda: int.from_bytes(self.random(8), "big"))
-        srs_bounces = SrsBounces(
-            self.rules,
-            stage,
-            self.read_facts,
-            self.read_report,
-            self.read_undelivered,
-            stage.take_report,
-            self.signing_keys,
-            dispatcher,
-            self.random,
-        )
-        second_try = SecondTry(
-            self.rules,
-            stage.read_facts,
-            stage.read_background,
-            stage.note,
-            self.read_returned,
-            self.signing_keys,
-            stage,
-            dispatcher,
-        )
         books = Books(self.rules, stage)
-
-        async def unsubscribe(letter: Letter, rcpt: Address, place: Place) -> Done | None:
-            wanted = is_unsubscribe(place)
-            return await books.end(letter.envelope(str(rcpt)), Reason.UNSUBSCRIBE) if wanted else None
-
-        return_paths = ReturnPaths(
-            self.rules,
-            books,
-            self.read_arrival,
-            self.read_complaint,
-            stage.record,
-            stage.take_spooled,
-            second_try,
-            stage.complain,
-            stage.post,
-        )
-        technical = TechnicalMail(
-            self.rules,
-            books,
-            stage,
-            dispatcher,
-            return_paths,
-            srs_bounces,
-            unsubscribe,
-            stage.find_recipient,
-            stage.post,
-        )
+        technical = self._technical(stage, books, dispatcher)
         ruling = replace(
             self.ruling, read_targets=stage.read_targets, count=stage.count_rules, listen=stage.rules_asked
         )
@@ -189,6 +142,57 @@ class Rehearsal:
         )
         (reply,) = await delivery(mail)
         return reply, stage.traces
+
+    def _technical(self, stage: "_Stage", books: Books, dispatcher: Dispatcher) -> TechnicalMail:
+        srs_bounces = SrsBounces(
+            self.rules,
+            stage,
+            self.read_facts,
+            self.read_report,
+            self.read_undelivered,
+            stage.take_report,
+            self.signing_keys,
+            dispatcher,
+            self.random,
+        )
+        second_try = SecondTry(
+            self.rules,
+            stage.read_facts,
+            stage.read_background,
+            stage.note,
+            self.read_returned,
+            self.signing_keys,
+            stage,
+            dispatcher,
+        )
+
+        async def unsubscribe(letter: Letter, rcpt: Address, place: Place) -> Done | None:
+            wanted = is_unsubscribe(place)
+            return await books.end(letter.envelope(str(rcpt)), Reason.UNSUBSCRIBE) if wanted else None
+
+        return_paths = ReturnPaths(
+            self.rules,
+            books,
+            self.read_arrival,
+            self.read_complaint,
+            stage.record,
+            stage.take_spooled,
+            stage.drop_spooled,
+            second_try,
+            stage.complain,
+            stage.post,
+        )
+        return TechnicalMail(
+            self.rules,
+            books,
+            stage,
+            dispatcher,
+            return_paths,
+            srs_bounces,
+            unsubscribe,
+            stage.find_recipient,
+            stage.post,
+        )
 
 
 @dataclass(slots=True)
@@ -256,6 +260,9 @@ class _Stage:
 
     async def take_spooled(self, outbound_id: OutboundId, /) -> None:
         return None
+
+    async def drop_spooled(self, ids: Sequence[OutboundId], /) -> None:
+        pass
 
     async def complain(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None, /) -> Handled | None:
         return Handled() if copy is not None else None

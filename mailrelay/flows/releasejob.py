@@ -55,24 +55,27 @@ class ReleaseJobs:
     post: Post
 
     async def __call__(self, payload: Mapping[str, object], /) -> None:
-        """Its owner hears of it if it cannot go out after all. Raises Malformed and Unavailable."""
+        """Its owner hears of it if it cannot go out after all. Raises Malformed and Unavailable.
+
+        What Postfix refuses for good is told of as any other copy is, see core/chronicle.py.
+        """
         number = payload.get("held_id")
         if not isinstance(number, int):
             raise Malformed("held_id of the job is no number")
         held_id = HeldId(number)
         try:
-            released = await self.release(held_id, str(payload.get("actor", "")))
+            await self.release(held_id, str(payload.get("actor", "")))
         except (Conflict, Malformed) as error:
             await self._tell(held_id, str(error))
         except Absent:
             log.logger().info("held.not_released", held=held_id, problem="its record is gone")
-        else:
-            if released.failed is not None:
-                await self._tell(held_id, "it was refused and did not go out")
 
     async def _tell(self, held_id: HeldId, why: str) -> None:
         log.logger().info("held.not_released", held=held_id, problem=why)
-        record = await self.read(held_id)
+        try:
+            record = await self.read(held_id)
+        except Absent:
+            return  # its owner deleted it meanwhile
         if record.state == "released":
             return  # pressed twice
         data = {"alias": record.alias or "", "contact": record.rcpt, "reason": why}

@@ -1,7 +1,7 @@
 """The story of mail at a return path of ours: what it says of the copy that left with it (spec sections 7.2 to 7.5)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -43,6 +43,10 @@ _Found = TypeVar("_Found")
 _LOOP = "fbl"
 _LOOPS = (_LOOP, "postmaster")
 
+# What came back may be of any length, and all of it would be read with every list of failed deliveries.
+_AUTHOR_OCTETS = 320  # RFC 5321 section 4.5.3.1, with the @
+_SUBJECT_OCTETS = 4000
+
 
 class ReadArrival(Protocol):
     """What mail at a return path is. Never raises."""
@@ -80,6 +84,12 @@ class TakeSpooled(Protocol):
     async def __call__(self, outbound_id: OutboundId, /) -> Spooled | None: ...
 
 
+class DropSpooled(Protocol):
+    """These messages need not be kept any longer. Never raises."""
+
+    async def __call__(self, ids: Sequence[OutboundId], /) -> None: ...
+
+
 class Complain(Protocol):
     """Does what follows from a complaint; None: it is about no copy that is known. Raises Unavailable.
 
@@ -115,6 +125,7 @@ class ReturnPaths:
     read_complaint: ReadComplaint
     record: RecordBounce
     take_spooled: TakeSpooled
+    drop_spooled: DropSpooled
     second_try: SecondTry
     complain: Complain
     post: Post
@@ -189,8 +200,10 @@ class ReturnPaths:
         if await self.second_try(letter, bounce, copy):
             # The message is on its way once more: nothing has failed yet but this copy.
             await self.books.ledger.bounced(copy.id, failure.status, failure.code)
+            await self.drop_spooled([copy.id])
             return
         recorded = await self.record(await self._bounced(copy, failure, report.returned))
+        await self.drop_spooled([copy.id])  # it is in the record by now, or nowhere by its owner's choice
         log.logger().info(
             "copy.bounced",
             outbound=f"{copy.id:016x}",
@@ -226,7 +239,7 @@ class ReturnPaths:
         name = f"{self.rules.identity.header_prefix}Original-Sender-Address".lower().encode("ascii")
         told = message.first(name)
         if told is not None:
-            return told.decode("utf-8", "replace")
+            return told[:_AUTHOR_OCTETS].decode("utf-8", "replace")
         found = author(message)
         return str(found) if found is not None else ""
 
@@ -268,4 +281,4 @@ def _returned(returned: Returned | None) -> tuple[bytes | None, bool]:
 
 def _subject(message: Message | None) -> bytes | None:
     value = message.first(b"subject") if message is not None else None
-    return None if value is None else decoded(value).encode("utf-8", "replace")
+    return None if value is None else decoded(value[:_SUBJECT_OCTETS]).encode("utf-8", "replace")

@@ -58,10 +58,14 @@ _FINISH = f"""
     update job set finished_at = now(), leased_until = null, leased_by = null, payload = payload - 'data'
     where {_MINE}
 """
+# Within the patience the last attempt is made again and again.
 _FAIL = f"""
     update job set leased_until = null, leased_by = null, last_error = %(error)s,
                    run_at = now() + coalesce(%(rest)s::interval, interval '0'),
-                   failed_at = case when attempts >= max_attempts or %(rest)s::interval is null then now() end
+                   attempts = case when attempts >= max_attempts and created_at > now() - %(patience)s::interval
+                                   then max_attempts - 1 else attempts end,
+                   failed_at = case when attempts >= max_attempts and created_at <= now() - %(patience)s::interval
+                                         or %(rest)s::interval is null then now() end
     where {_MINE}
 """
 _EXTEND = f"update job set leased_until = now() + %(lease)s where {_MINE} returning id"
@@ -102,10 +106,13 @@ class JobStore:
         """They are done."""
         await self.database.rows(_FINISH, self._values(ids))
 
-    async def fail(self, job_id: JobId, error: str, rest: timedelta | None) -> None:
-        """It did not work: again after `rest`, unless that was its last attempt. None: never again."""
+    async def fail(self, job_id: JobId, error: str, rest: timedelta | None, patience: timedelta = timedelta(0)) -> None:
+        """It did not work: again after `rest`, unless that was its last attempt. None: never again.
+
+        patience: a job that is younger has no last attempt.
+        """
         words = storable(" ".join(error.split()), MAX_ERROR_CHARACTERS)
-        await self.database.rows(_FAIL, {**self._values([job_id]), "error": words, "rest": rest})
+        await self.database.rows(_FAIL, {**self._values([job_id]), "error": words, "rest": rest, "patience": patience})
 
     async def extend(self, ids: Sequence[JobId], lease: timedelta) -> set[JobId]:
         """Keep them until a new lease ends. Gives those that are still this worker's."""

@@ -61,13 +61,15 @@ def technical(
         composer,
         dispatcher,
     )
+    files = spool(config)
     return_paths = ReturnPaths(
         runtime.rules,
         books,
         arrival.read,
         partial(complaint.read, prefix=config.service.header_prefix),
         BounceStore(archive, vault(read_secret(config.secrets, "storage.key")), secrets.token_bytes).record,
-        spool(config).take,
+        files.take,
+        files.drop,
         second_try,
         Complaints(runtime.rules, runtime.ledger, ComplaintStore(runtime.database)),
         runtime.post,

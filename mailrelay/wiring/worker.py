@@ -91,7 +91,7 @@ class WorkerRole:
                 self._runtime.post,
             ),
         }
-        return JobRunner(store, handlers, {NOTICE: told.sift}, random.random)
+        return JobRunner(store, handlers, {NOTICE: told.sift}, random.random, utc_now)
 
     def _chronicle(self, config: Config) -> Chronicle:
         lag = timedelta(seconds=max(_LAG_SECONDS, 2 * config.database.timeout_seconds))

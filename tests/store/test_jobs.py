@@ -161,6 +161,19 @@ async def test_a_failed_job_rests_and_is_given_up_in_the_end(mine: JobStore, con
     assert await value(conn, "select failed_at is not null from job") is True
 
 
+async def test_a_job_that_only_has_to_wait_is_tried_until_patience_ends(mine: JobStore, conn: Connection) -> None:
+    await conn.execute("insert into job (kind, max_attempts) values ('count', 1)")
+    for _ in range(3):
+        assert await take(mine) == [1]
+        await mine.fail(JobId(1), "no route", timedelta(minutes=5), timedelta(days=4))
+        assert await value(conn, "select failed_at is null from job") is True
+        await waited(conn)
+    await conn.execute("update job set created_at = now() - interval '4 days'")
+    assert await take(mine) == [1]
+    await mine.fail(JobId(1), "no route", timedelta(minutes=5), timedelta(days=4))
+    assert await value(conn, "select failed_at is not null from job") is True
+
+
 async def test_what_can_never_work_is_given_up_at_once(mine: JobStore, conn: Connection) -> None:
     await mine.put("count", {})
     await take(mine)

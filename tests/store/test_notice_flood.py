@@ -51,7 +51,7 @@ class Worker:
         office = NoticeOffice("mailrelay", printer(load()), lambda now: Links("https://app.relay.example", KEY, now))
         books = NoticeStore(database, VAULT, name)
         notices = Notices(Office().rules, books, self.queue.finish, office, rsa, dispatcher, lambda: NOW)
-        self.runner = JobRunner(self.queue, {}, {"notice": notices.sift}, lambda: 0.5)
+        self.runner = JobRunner(self.queue, {}, {"notice": notices.sift}, lambda: 0.5, lambda: NOW)
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.runner.run(self.stop))
 

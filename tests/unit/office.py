@@ -195,6 +195,7 @@ class Office:
             self.read_complaint,
             self._record,
             self._take_spooled,
+            self._drop_spooled,
             second_try,
             self._complain,
             self.store.post,
@@ -278,6 +279,10 @@ class Office:
 
     async def _take_spooled(self, outbound_id: OutboundId, /) -> Kept | None:
         return self.spooled.get(outbound_id)
+
+    async def _drop_spooled(self, ids: Sequence[OutboundId], /) -> None:
+        for outbound_id in ids:
+            self.spooled.pop(outbound_id, None)
 
     async def _complain(self, letter: Letter, complaint: Complaint, copy: OutboundCopy | None, /) -> Handled | None:
         self.complaints.append((complaint, copy))

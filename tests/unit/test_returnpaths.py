@@ -66,6 +66,7 @@ async def test_12_6_159_a_failure_is_recorded_with_what_was_kept_of_the_message(
     assert (bounced.copy.id, bounced.failure) == (number, NO_USER)
     assert (bounced.author, bounced.subject) == ("news@shop.example", b"Your order 77")
     assert (bounced.content, bounced.partial, bounced.evidence) == (MESSAGE, False, b"evidence")
+    assert not office.spooled, "the record has it; its owner may delete that"
 
 
 async def test_what_came_back_is_kept_where_there_is_nothing_better(office: Office) -> None:
@@ -76,6 +77,16 @@ async def test_what_came_back_is_kept_where_there_is_nothing_better(office: Offi
     [bounced] = office.recorded
     assert (bounced.author, bounced.subject, bounced.partial) == ("news@shop.example", b"One", True)
     assert bounced.content == header + b"\r\n"
+
+
+async def test_what_came_back_names_its_author_and_subject_in_bounded_space(office: Office) -> None:
+    path = await path_of_reply(office)
+    header = b"X-Mailrelay-Original-Sender-Address: " + b"a" * 90_000 + b"\r\nSubject: " + b"s" * 90_000 + b"\r\n"
+    office.arrival = Failed((NO_USER,), Returned(header, None))
+    await office.deliver(path, sender="", content=b"\r\n")
+    [bounced] = office.recorded
+    assert len(bounced.author) <= 320
+    assert bounced.subject is not None and len(bounced.subject) <= 4000
 
 
 async def test_the_failure_of_the_copys_own_mailbox_counts(office: Office) -> None:

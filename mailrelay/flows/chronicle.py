@@ -138,7 +138,14 @@ class Chronicle:
         return page.more
 
     def _tell(self, page: Page) -> list[Told]:
-        return [tell(entry, self._manner.host) for entry in page.entries]
+        """An entry that breaks something is left out: those behind it matter as well."""
+        told = []
+        for entry in page.entries:
+            try:
+                told.append(tell(entry, self._manner.host))
+            except Exception:
+                log.logger().exception("chronicle.skipped", entry=entry.id)
+        return told
 
     async def _near(self, accounts: Sequence[AccountId]) -> dict[AccountId, Notice]:
         """What is said about bandwidth, once a day."""

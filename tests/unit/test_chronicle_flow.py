@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from prometheus_client import REGISTRY
 
-from mailrelay.core.chronicle import Entry, LedgerId, Page, Told
+from mailrelay.core.chronicle import Entry, LedgerId, Page, Told, tell
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId, AliasId, Reason
 from mailrelay.core.notices import Code, Notice
+from mailrelay.flows import chronicle as flow
 from mailrelay.flows.chronicle import Chronicle, Manner
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -126,6 +128,19 @@ async def test_a_piece_that_could_not_be_written_is_read_again() -> None:
     chronicle = await run(store)
     assert store.asked_for == [0, 0, 0, 10, 20]
     assert len(store.written) == 25
+    assert chronicle.health == "ok"
+
+
+async def test_an_entry_that_breaks_something_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(entry: Entry, host: str) -> Told:
+        if entry.id == 7:
+            raise KeyError("a bug")
+        return tell(entry, host)
+
+    monkeypatch.setattr(flow, "tell", told)
+    store = MemoryStore(asyncio.Event())
+    chronicle = await run(store)
+    assert [one.entry.id for one in store.written] == [n for n in range(1, 26) if n != 7]
     assert chronicle.health == "ok"
 
 

@@ -52,7 +52,8 @@ def after_failure(health: Health, kind: BounceType, status: str, now: datetime, 
     """What is known after one more failure; only hard ones change anything.
 
     status: RFC 3463. watched: somebody reads the mail log, so that successes are known. Without that any number of
-    messages may have arrived in between: then only failures count which say that the mailbox is gone.
+    messages may have arrived in between: then only failures count which say that the mailbox is gone, and one of them
+    is not enough, as anybody who knows a return path can write one.
     """
     gone = status in GONE
     if kind is not BounceType.HARD or not (watched or gone):
@@ -62,7 +63,7 @@ def after_failure(health: Health, kind: BounceType, status: str, now: datetime, 
         first, failures = now, 1
     without_success = health.last_success_at is None or health.last_success_at < now - REMEMBERED_FOR
     repeated = failures >= HARD_FAILURES and _day(first) != _day(now)
-    failing = (gone and without_success) or repeated
+    failing = (watched and gone and without_success) or repeated
     since = health.failing_since or (now if failing else None)
     return replace(health, hard_failures=failures, first_hard_failure_at=first, failing_since=since)
 

@@ -100,6 +100,7 @@ _RECIPIENT: LiteralString = f"""
         set (hard_failures, first_hard_failure_at, failing_since) = (
             select n, first_at, coalesce(r.failing_since, case
                 when %(gone)s and coalesce(r.last_success_at, '-infinity') < now() - %(remembered)s::interval
+                     and {WATCHED}
                      or n >= %(hard_failures)s
                         and (first_at at time zone 'utc')::date <> (now() at time zone 'utc')::date then now() end)
             from (

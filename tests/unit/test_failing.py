@@ -78,7 +78,8 @@ def test_who_fails_goes_on_failing_since_then() -> None:
 def test_without_a_mail_log_only_mailboxes_that_are_gone_fail() -> None:
     moments = [NOW + n * DAY for n in range(9)]
     assert failures(Health(), *moments, watched=False) == Health()
-    assert failures(Health(), NOW, status="5.1.1", watched=False).failing_since == NOW
+    assert failures(Health(), NOW, status="5.1.1", watched=False).failing_since is None
+    assert failures(Health(), *moments, status="5.1.1", watched=False).failing_since == moments[2]
 
 
 def test_a_success_clears_failing_and_an_older_one_does_not() -> None:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -21,6 +22,7 @@ from mailrelay.core.maillog import Chunk, Position
 _CHUNK_OCTETS = 256 * 1024
 _HEAD_OCTETS = 512
 _SIBLINGS = 50
+_ROTATED = re.compile(r"[.-][0-9][0-9T._-]*", re.ASCII)  # what is added to its name, unless it is compressed
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IDLE_SECONDS = 0.1
 _END_SECONDS = 5.0
@@ -38,7 +40,7 @@ def local_zone(path: Path = Path("/etc/localtime")) -> tzinfo:
 class FileTail:
     """A log file. It knows its file again by how it begins: inodes come back, and `copytruncate` keeps them.
 
-    What a rotated file still held is read first, as long as it lies beside the new one uncompressed. A last line
+    What rotated files still held is read first, as long as they lie beside the new one uncompressed. A last line
     without its end waits; a line longer than `chunk_octets` is left out.
     """
 
@@ -105,23 +107,40 @@ class FileTail:
         if after == Position():
             return
         yield self._path
-        found: list[tuple[float, Path]] = []
+        found = sorted(((status.st_mtime_ns, path) for path, status in self._siblings()), reverse=True)
+        for _, path in found[:_SIBLINGS]:
+            yield path
+
+    def _siblings(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Files beside ours under longer names."""
         with os.scandir(self._path.parent) as entries:
             for entry in entries:
                 if entry.name.startswith(self._path.name) and entry.name != self._path.name and entry.is_file():
                     with contextlib.suppress(FileNotFoundError):
-                        found.append((entry.stat().st_mtime, Path(entry.path)))
-        for _, path in sorted(found, reverse=True)[:_SIBLINGS]:
-            yield path
+                        yield Path(entry.path), entry.stat()
 
     def _successor(self, file: int) -> int | None:
-        """Inode of the file that is in the place of this one and has been written to; None: there is none yet."""
+        """Inode of the file that was written to after this one; None: there is none yet.
+
+        It is in the place of this one, or was there in between and has been rotated as well.
+        """
         try:
             new = self._path.stat()
         except FileNotFoundError:
             return None
         old = os.fstat(file)
-        return _inode(new) if (new.st_dev, new.st_ino) != (old.st_dev, old.st_ino) and new.st_size > 0 else None
+        if (new.st_dev, new.st_ino) == (old.st_dev, old.st_ino):
+            return None
+        between = [
+            status
+            for path, status in self._siblings()
+            if _ROTATED.fullmatch(path.name[len(self._path.name) :])
+            and status.st_mtime_ns > old.st_mtime_ns
+            and status.st_size > 0
+        ]
+        if between:
+            return _inode(min(between, key=lambda status: status.st_mtime_ns))
+        return _inode(new) if new.st_size > 0 else None
 
     def _leave(self) -> None:
         file, self._file, self._within = self._file, None, None

@@ -98,6 +98,36 @@ async def test_row_178_what_a_rotated_file_still_held_comes_first(log: Path, aga
     assert await reader.lines() == [b"4"]
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["the-same-process", "another-process"])
+@pytest.mark.parametrize("copied", [False, True], ids=["renamed", "copied"])
+async def test_row_178_what_was_rotated_more_than_once_meanwhile_comes_in_order(
+    log: Path, again: bool, copied: bool
+) -> None:
+    """A worker that was down for two days; other files there are not taken for the log."""
+    write(log, "1")
+    reader = Reader(FileTail(log))
+    assert await reader.lines() == [b"1"]
+    for day, name in enumerate(("mail.log.2", "mail.log-20261121", "mail.log.1")):
+        write(log, f"{day} a", f"{day} b")
+        if copied:
+            shutil.copyfile(log, log.with_name(name))
+            os.truncate(log, 0)
+        else:
+            log.rename(log.with_name(name))
+            log.touch()
+        for another in (name, f"mail.log.{day + 3}.gz", f"mail.log.offset{day}"):
+            log.with_name(another).touch()
+            os.utime(log.with_name(another), (10**9 + day, 10**9 + day))
+            if another != name:
+                write(log.with_name(another), "another")
+    if again:
+        reader = Reader(FileTail(log), reader.position)
+    write(log, "last")
+    expected = [b"%d %s" % (day, part) for day in range(3) for part in (b"a", b"b")]
+    assert await reader.lines() == [*expected, b"last"]
+    assert await reader.lines() == []
+
+
 async def test_row_178_a_replaced_file_begins_at_zero(log: Path) -> None:
     write(log, "1", "2")
     reader = Reader(FileTail(log))

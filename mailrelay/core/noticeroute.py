@@ -39,7 +39,8 @@ class Mailbox:
 class Ground:
     """What decides about one notice. state None: there is no such account.
 
-    recipient: the one that the notice names; default: the account's; other: one that works, whichever.
+    recipient: the one that the notice names; default: the account's; other: one that works, if possible at a domain
+    that is not served here.
     quarantined: of the failed delivery that it is about, None if that is gone, or it is about none. missed: the
     recipient that its mail did not reach, though it was no spam.
     """
@@ -101,7 +102,7 @@ def route(
         return spared
     if notice.code in _BARE_USELESS and not linked:
         return Spared("undeliverable", "no links can be made")
-    place = _place(notice, ground)
+    place = _place(notice, ground, realm)
     if isinstance(place, Spared):
         return place
     text, mailbox = place
@@ -141,7 +142,7 @@ def _by_choice(notice: Notice, ground: Ground) -> Spared | None:
     return None
 
 
-def _place(notice: Notice, ground: Ground) -> tuple[str, Mailbox | None] | Spared:
+def _place(notice: Notice, ground: Ground, realm: Realm) -> tuple[str, Mailbox | None] | Spared:
     to = KINDS[notice.code].to
     if to == "address":
         if named := str(notice.data.get("address", "")):
@@ -153,6 +154,10 @@ def _place(notice: Notice, ground: Ground) -> tuple[str, Mailbox | None] | Spare
     known = [mailbox for mailbox in asked if mailbox is not None and mailbox.verified]
     if not known:
         return Spared("undeliverable", "no recipient is verified")
-    # One that fails would not get it, and would fail once more.
-    chosen = min(known, key=lambda mailbox: (not mailbox.works, mailbox.id == ground.missed))
+    # One that fails would not get it, and would fail once more; one that is served here by now gets nothing at all.
+    chosen = min(known, key=lambda one: (_is_ours(one, realm), not one.works, one.id == ground.missed))
     return chosen.address, chosen
+
+
+def _is_ours(mailbox: Mailbox, realm: Realm) -> bool:
+    return realm.locate_text(mailbox.address.rpartition("@")[2]) is not None

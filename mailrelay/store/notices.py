@@ -43,7 +43,8 @@ _GROUNDS: LiteralString = f"""
         select * from recipient
         where recipient.account_id = acc.id and verified_at is not null and not pending and failing_since is null
           and id is distinct from f.missed
-        order by id limit 1
+        order by exists (select from domain where domain.name = split_part(recipient.address_folded, '@', 2)), id
+        limit 1
     ) o on true
     order by q.n
 """

@@ -198,6 +198,14 @@ async def test_who_gets_a_notice_is_read_for_many_at_once(store: NoticeStore, co
     assert (mine.recipient.id, mine.recipient.verified, mine.recipient.works) == (hidden, False, False)
     assert (mine.default.id, mine.default.verified, mine.default.failing) == (1, True, True)
     assert (mine.other.id, mine.other.address, mine.other.works) == (second, "second@inbox.example", True)
+    # One at a domain that is served here gets no notices, so others go before it.
+    await conn.execute("insert into domain (name, account_id, verified_at) values ('inbox.example', null, now())")
+    elsewhere = await insert(
+        conn, "recipient", account_id=JOHN, address="Me@else.example", verified_at=datetime.now(UTC)
+    )
+    [mine] = await store.grounds(notices[:1])
+    assert mine.other is not None
+    assert mine.other.id == elsewhere
     # What belongs to another account is not there.
     assert (theirs.recipient, theirs.quarantined) == (None, None)
     assert nobodys == gone == Ground()

@@ -55,7 +55,7 @@ def records(scenario: Scenario, person: Person) -> dict[str, list[Record]]:
         person.account,
     )
     for alias, *record in rows:
-        found.setdefault(alias, []).append(tuple(record))  # type: ignore[arg-type]
+        found.setdefault(alias, []).append(tuple(record))
     return found
 
 

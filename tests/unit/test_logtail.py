@@ -65,6 +65,20 @@ def copy_and_truncate(log: Path) -> None:
     os.truncate(log, 0)
 
 
+def pass_day(log: Path, day: int, name: str, copied: bool) -> None:
+    """A day's lines, rotated under a name. Somebody writes other files there."""
+    write(log, f"{day} a", f"{day} b")
+    if copied:
+        shutil.copyfile(log, log.with_name(name))
+        os.truncate(log, 0)
+    else:
+        log.rename(log.with_name(name))
+        log.touch()
+    os.utime(log.with_name(name), (10**9 + day, 10**9 + day))
+    for another in (f"mail.log.{day + 3}.gz", f"mail.log.offset{day}"):
+        write(log.with_name(another), "another")
+
+
 async def test_lines_come_once_and_in_order(log: Path) -> None:
     write(log, "1", "2")
     reader = Reader(FileTail(log))
@@ -108,18 +122,7 @@ async def test_row_178_what_was_rotated_more_than_once_meanwhile_comes_in_order(
     reader = Reader(FileTail(log))
     assert await reader.lines() == [b"1"]
     for day, name in enumerate(("mail.log.2", "mail.log-20261121", "mail.log.1")):
-        write(log, f"{day} a", f"{day} b")
-        if copied:
-            shutil.copyfile(log, log.with_name(name))
-            os.truncate(log, 0)
-        else:
-            log.rename(log.with_name(name))
-            log.touch()
-        for another in (name, f"mail.log.{day + 3}.gz", f"mail.log.offset{day}"):
-            log.with_name(another).touch()
-            os.utime(log.with_name(another), (10**9 + day, 10**9 + day))
-            if another != name:
-                write(log.with_name(another), "another")
+        pass_day(log, day, name, copied)
     if again:
         reader = Reader(FileTail(log), reader.position)
     write(log, "last")

@@ -486,7 +486,18 @@ def test_the_preference_governs_failures_only(code: Code, change: dict[str, Any]
 def test_no_notice_goes_to_an_address_that_is_ours(code: Code, domain: str) -> None:
     ours = replace(MAILBOX, address=f"x@{domain}", verified=code is not Code.VR)
     one = notice(code, address=f"x@{domain}") if code is Code.CNF else notice(code)
-    assert where(one, replace(GROUND, recipient=ours)) == Spared("undeliverable", "the address is ours")
+    ground = replace(GROUND, recipient=ours, default=ours, other=None)
+    assert where(one, ground) == Spared("undeliverable", "the address is ours")
+
+
+@pytest.mark.parametrize("domain", REALM_DOMAINS)
+@pytest.mark.parametrize("code", [Code.FDN, Code.CYC])
+def test_it_goes_to_another_mailbox_where_the_first_is_served_here_by_now(code: Code, domain: str) -> None:
+    """12.6-181: nobody could mend what nobody is told of."""
+    ours = replace(MAILBOX, address=f"x@{domain}")
+    assert to(notice(code), replace(GROUND, recipient=ours, default=ours, other=OTHER)) == str(OTHER.address)
+    failing = replace(OTHER, failing=True)
+    assert to(notice(code), replace(GROUND, recipient=ours, default=ours, other=failing)) == str(OTHER.address)
 
 
 def test_a_banned_destination_is_told_nothing() -> None:

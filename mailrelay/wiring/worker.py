@@ -108,10 +108,12 @@ class WorkerRole:
         async def ended(now: datetime) -> int:
             return len(await failing.unverify_long_failing(now))
 
+        reminders = Reminders(self._runtime.database)
         steps: dict[str, Step] = {
             "recipients that recovered": recovered,
             "recipients that failed for long": ended,
-            "tokens that expire": Reminders(self._runtime.database).tokens,
+            "tokens that expire": reminders.tokens,
+            "digests of rejections": reminders.rejections,
         }
         if not config.worker.mail_log:
             # What was kept while somebody read the log; now nobody would learn when to let it go.

@@ -28,8 +28,8 @@ from tests.system.world import Mail
 
 Record = tuple[str, str | None, str | None, bool]
 _ANY = '[{"type": "sender", "match": "contains", "values": ["@"]}]'
-_BROKEN = '[{"type": "subject", "match": "matches regex", "values": ["(?=a)"]}]'
-_BLOCK = '[{"type": "block", "value": true}]'
+BROKEN = '[{"type": "subject", "match": "matches regex", "values": ["(?=a)"]}]'
+BLOCK = '[{"type": "block", "value": true}]'
 
 
 def records(scenario: Scenario, person: Person) -> list[Record]:
@@ -137,7 +137,7 @@ def mail_for_it_that_was_accepted_before(scenario: Scenario) -> Story:
 def what_a_rule_blocks(scenario: Scenario) -> Story:
     person = scenario.person()
     address = scenario.alias(person)
-    stored_rule(scenario, person, "no", _ANY, _BLOCK)
+    stored_rule(scenario, person, "no", _ANY, BLOCK)
     scenario.becomes(scenario.send(address).queue_id, [(address, "discarded", "rule")])
     yield
     recorded(scenario, person, ("F", "rule", "5.7.1", False))
@@ -174,7 +174,7 @@ def what_waited_for_four_days(scenario: Scenario) -> Story:
 def a_rule_that_is_broken(scenario: Scenario) -> Story:
     person = scenario.person()
     address = scenario.alias(person)
-    stored_rule(scenario, person, "no ads", _BROKEN, _BLOCK)
+    stored_rule(scenario, person, "no ads", BROKEN, BLOCK)
     for _ in range(3):
         scenario.copies(scenario.send(address), person.mailbox)
         scenario.sql("update account set from_name = from_name where id = %s", person.account)  # it is read anew

@@ -15,6 +15,7 @@ from tests.system.scenario import (
     Person,
     Scenario,
     provide_scenario,  # noqa: F401  # a fixture
+    text_of,
 )
 from tests.system.test_verdicts import DMARC, FORGER
 from tools.sandbox.process import Trouble
@@ -188,4 +189,11 @@ def test_7_7_what_we_refuse_is_recorded_once_although_the_log_has_it_as_well(sce
     assert {one["sender"] for one in listed} == {NEWS, BLOCKED}
     assert [one["sender"] for one in listed if one["destination"] == blocking] == [BLOCKED]
     assert not any(one["is_stored"] for one in listed)
-    assert scenario.notices(person.mailbox, "FDN") == []  # nobody is told of each
+    assert scenario.notices(person.mailbox, "FDN") == []  # nobody is told of each, but of all after a day
+    yesterday = "update failed_delivery set created_at = created_at - interval '1 day' where account_id = %s"
+    for _ in range(2):
+        scenario.sql(yesterday, person.account)
+        restarted(scenario)  # what is done hourly is done then as well
+        digest = text_of(scenario.notice(person.mailbox, "IRD"))
+    assert digest.count("alias is deactivated") == 2
+    assert "6 messages" in digest and "no ads" not in digest

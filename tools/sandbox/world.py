@@ -115,6 +115,7 @@ def settings(sandbox: Sandbox) -> dict[str, Any]:
         "lmtp": {"listen": address("lmtp"), "status": address("lmtp_status")},
         "submit": {"address": address("submit")},
         "api": {"listen": address("api"), "url": sandbox.http},
+        "webhooks": {"networks": ["127.0.0.0/8"]},  # receivers of whoever tries it out
         "worker": {"status": address("worker_status"), "mail_log": str(sandbox.postfix.maillog)},
     }
 

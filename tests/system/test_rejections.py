@@ -194,6 +194,6 @@ def test_7_7_what_we_refuse_is_recorded_once_although_the_log_has_it_as_well(sce
     for _ in range(2):
         scenario.sql(yesterday, person.account)
         restarted(scenario)  # what is done hourly is done then as well
-        digest = text_of(scenario.notice(person.mailbox, "IRD"))
+        digest = " ".join(text_of(scenario.notice(person.mailbox, "IRD")).split())
     assert digest.count("alias is deactivated") == 2
     assert "6 messages" in digest and "no ads" not in digest

@@ -213,6 +213,14 @@ def record_uuid(kind: str, number: int) -> UUID:
     return UUID(bytes=hashlib.sha256(f"{kind}\0{number}".encode()).digest()[:16], version=4)
 
 
+def notice_key(record: FailedId) -> IngressKey:
+    """The ledger's key of the notification about this record: there is one, and the record leads to it.
+
+    store/manage_ledger.py computes it as well.
+    """
+    return IngressKey(hashlib.sha256(f"notice:{record}".encode()).digest()[:16])
+
+
 def resend_key(record: UUID) -> IngressKey:
     """The ledger's key of the copies that are made when this record is resent: its very octets.
 

@@ -47,7 +47,7 @@ class TraceEntry:
 
     sender: '' for the null sender. sent_at, remote: when its destination took the copy, and what it said last, if
     somebody reads the mail log. held_id: for `mailrelay held`; held_until: None if the message is not kept. failed_id:
-    for `mailrelay failed`.
+    for `mailrelay failed`. told_…: of the notification about it, if there is one.
     """
 
     id: int
@@ -82,6 +82,12 @@ class TraceEntry:
     failed_id: FailedId | None
     failed_stored: bool | None
     bounce_type: str | None
+    told_to: str | None = None
+    told_at: datetime | None = None
+    told_outcome: Outcome | None = None
+    told_queue_id: str | None = None
+    told_sent_at: datetime | None = None
+    told_bounced_at: datetime | None = None
 
     @property
     def reason_text(self) -> str | None:
@@ -132,6 +138,8 @@ def tell(entry: TraceEntry) -> list[str]:
         kind = f", {entry.bounce_type}" if entry.bounce_type else ""
         stored = "whose message is kept" if entry.failed_stored else "of which only the record is kept"
         lines.append(f"failed delivery {entry.failed_id}{kind}, {stored}")
+    if entry.told_to is not None:
+        lines.append(_told(entry))
     return lines
 
 
@@ -157,6 +165,19 @@ def _record(entry: TraceEntry) -> str:
     if entry.held_until is None:
         return f"{kind} {entry.held_id}, of which only the record is kept"
     return f"{kind} {entry.held_id}, kept until {_moment(entry.held_until)}"
+
+
+def _told(entry: TraceEntry) -> str:
+    """What became of the notification."""
+    if entry.told_bounced_at is not None:
+        end = f"came back as undeliverable {_moment(entry.told_bounced_at)}"
+    elif entry.told_sent_at is not None:
+        end = f"arrived {_moment(entry.told_sent_at)}"
+    elif entry.told_outcome == "delivered":
+        end = f"handed to Postfix as {entry.told_queue_id}"
+    else:
+        end = "waits" if entry.told_outcome == "queued" else str(entry.told_outcome)
+    return f"its owner was told by a notification to {entry.told_to}: {end}"
 
 
 def _moment(at: datetime) -> str:

@@ -14,6 +14,7 @@ from mailrelay.core import dkim, noticeletter, verp
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.facts import AccountId
+from mailrelay.core.failed import FailedId, notice_key
 from mailrelay.core.header import split
 from mailrelay.core.jobs import Job, JobId
 from mailrelay.core.ledger import Envelope, IngressKey, Mode, OutboundId
@@ -156,7 +157,7 @@ class Notices:
 
     async def _send(self, job: Job, notice: Notice, going: Going) -> None:
         """Raises Unavailable when it has to be tried again; what has gone out is not sent a second time."""
-        now, key, identity, office = self.clock(), _key(job.id), self.rules.identity, self.office
+        now, key, identity, office = self.clock(), _key(job.id, notice), self.rules.identity, self.office
         # The same whenever it is tried, so that receivers can tell a second copy if there ever is one.
         number = hmac.digest(self.rules.around.keys.loop[0], b"notice-v1\0" + key, hashlib.sha256).hex()[:32]
         paper = Paper(office.product, identity.domain, identity.header_prefix, number, now)
@@ -214,8 +215,10 @@ def _integer(data: Mapping[str, object], name: str) -> int:
     return found if isinstance(found, int) else 0
 
 
-def _key(job_id: JobId) -> IngressKey:
+def _key(job_id: JobId, notice: Notice) -> IngressKey:
     """The ledger's key of what this job sends: however often it is tried, there is one copy."""
+    if notice.code is Code.FDN:
+        return notice_key(FailedId(_integer(notice.data, "failed_id")))
     return IngressKey(hashlib.sha256(b"notice\0%d" % job_id).digest()[:16])
 
 

@@ -30,7 +30,7 @@ _STORY: LiteralString = f"""
            a.uuid as alias_uuid, a.local_part || '@' || a.domain as alias, l.outcome, l.reason, l.mode, l.finished_at,
            l.outbound_id, o.email_type, o.destination, o.outbound_queue_id, o.bounced_at, o.bounce_status,
            o.bounce_text, o.sent_at, o.remote, o.notice, h.id as held_id, h.quarantined, s.expires_at as held_until,
-           f.id as failed_id, f.is_stored as failed_stored, f.bounce_type
+           f.id as failed_id, f.is_stored as failed_stored, f.bounce_type, told.*
     from latest join ledger l on l.id = latest.id
     left join alias a on a.id = l.alias_id
     left join account acc on acc.id = l.account_id
@@ -41,6 +41,13 @@ _STORY: LiteralString = f"""
         select id, is_stored, bounce_type from failed_delivery
         where l.outbound_id is not null and outbound_id = l.outbound_id order by id limit 1
     ) f on true
+    left join lateral (
+        select n.destination as told_to, e.at as told_at, e.outcome as told_outcome,
+               n.outbound_queue_id as told_queue_id, n.sent_at as told_sent_at, n.bounced_at as told_bounced_at
+        from ledger e join outbound n on n.id = e.outbound_id
+        where e.ingress_key = substr(sha256(convert_to('notice:' || coalesce(h.id, f.id), 'UTF8')), 1, 16)
+        limit 1
+    ) told on true
     order by l.id
 """
 

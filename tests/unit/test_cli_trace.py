@@ -108,6 +108,32 @@ def test_a_bounce_leads_to_its_failed_delivery(stored: bool, said: str) -> None:
     assert tell(failed)[-1] == f"failed delivery 9, hard, {said}"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "sent_at", "bounced_at", "said"),
+    [
+        ("queued", None, None, "waits"),
+        ("failed", None, None, "failed"),
+        ("delivered", None, None, "handed to Postfix as 7A"),
+        ("delivered", NOON, None, "arrived 2026-01-02T12:00:00Z"),
+        ("failed", None, NOON, "came back as undeliverable 2026-01-02T12:00:00Z"),
+    ],
+)
+def test_who_was_told_is_part_of_the_story(
+    outcome: Outcome, sent_at: datetime | None, bounced_at: datetime | None, said: str
+) -> None:
+    failed = replace(
+        DELIVERED,
+        failed_id=FailedId(9),
+        told_to="other@inbox.example",
+        told_at=NOON,
+        told_outcome=outcome,
+        told_queue_id="7A",
+        told_sent_at=sent_at,
+        told_bounced_at=bounced_at,
+    )
+    assert tell(failed)[-1] == f"its owner was told by a notification to other@inbox.example: {said}"
+
+
 def test_the_mail_log_tells_the_end_of_the_story() -> None:
     arrived = replace(DELIVERED, sent_at=NOON, remote="250 2.0.0 Ok: queued as 7A")
     assert tell(arrived)[-1] == "arrived 2026-01-02T12:00:00Z: 250 2.0.0 Ok: queued as 7A"

@@ -1,7 +1,11 @@
 """SMTP replies and the texts an operator may change (spec section 2.5); the codes are fixed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_MAX_WORDS = 300  # of the 512 octets that a line may have (RFC 5321 section 4.5.3.1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +105,9 @@ class Replies:
         """NOTAUTH, naming the check that failed and its result, such as `dmarc=fail`."""
         reply = self._replies["NOTAUTH"]
         return Reply(reply.code, reply.enhanced, reply.text.replace("{check}", check))
+
+    def because(self, key: str, words: str) -> Reply:
+        """A reply followed by what another server said, as far as it fits one line; '' adds nothing."""
+        reply = self._replies[key]
+        line = " ".join(_NOT_PRINTABLE.sub(" ", words.removeprefix("smtp;")).split())[:_MAX_WORDS]
+        return Reply(reply.code, reply.enhanced, f"{reply.text}: {line}") if line else reply

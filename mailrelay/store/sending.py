@@ -27,7 +27,7 @@ from mailrelay.store.database import Database, compact
 # amount]. An opaque address leads to its contact, that to alias and account.
 _SENDING = compact("""
     select q.n, acc.id, a.id, a.local_part, a.domain,
-           c.address, c.display_name, c.id is not null, c.suppressed_until,
+           c.address, c.display_name, c.id is not null, c.suppressed_until, c.suppressed_reason,
            coalesce(a.attached_recipients_only, false),
            a.from_name, coalesce(d.from_name, u.from_name, h.from_name), acc.from_name,
            acc.reply_scrub, acc.leak_policy, acc.notify_co_recipients, acc.relay_auto_replies,
@@ -38,11 +38,13 @@ _SENDING = compact("""
         n int, account_id bigint, alias_id bigint, domain_id bigint, username_id bigint, handle_id bigint,
         contact text, subject text, opaque_local text, opaque_domain text)
     left join lateral (
-        select contact.alias_id, contact.id, contact.address, contact.display_name, contact.suppressed_until
+        select contact.alias_id, contact.id, contact.address, contact.display_name, contact.suppressed_until,
+               contact.suppressed_reason
         from contact
         where contact.reverse_local_part = q.opaque_local and contact.reverse_domain = q.opaque_domain
         union all
-        select contact.alias_id, contact.id, contact.address, contact.display_name, contact.suppressed_until
+        select contact.alias_id, contact.id, contact.address, contact.display_name, contact.suppressed_until,
+               contact.suppressed_reason
         from contact
         where contact.alias_id = q.alias_id and contact.address = q.contact
     ) c on true
@@ -114,8 +116,8 @@ def _question(n: int, inquiry: SendingInquiry) -> Mapping[str, object]:
 
 
 def _facts(row: TupleRow, inquiry: SendingInquiry) -> SendingFacts:
-    _, account_id, alias_id, local, domain, contact, contact_name, known, suppressed_until = row[:9]
-    attached_only, *names, scrub, leaks, co_recipients, auto_replies, stores, verified, suspended = row[9:20]
+    _, account_id, alias_id, local, domain, contact, contact_name, known, suppressed_until, said = row[:10]
+    attached_only, *names, scrub, leaks, co_recipients, auto_replies, stores, verified, suspended = row[10:21]
     return SendingFacts(
         account_id=AccountId(account_id),
         alias_id=None if alias_id is None else AliasId(alias_id),
@@ -124,13 +126,14 @@ def _facts(row: TupleRow, inquiry: SendingInquiry) -> SendingFacts:
         contact_name=contact_name or "",
         contact_known=known,
         suppressed_until=suppressed_until,
-        mailboxes=tuple([_mailbox(*item) for item in row[20] or ()]),
+        suppressed_reason=said or "",
+        mailboxes=tuple([_mailbox(*item) for item in row[21] or ()]),
         attached_only=attached_only,
         from_names=(names[0] or "", names[1] or "", names[2] or ""),
         manner=Manner(scrub, leaks, co_recipients, auto_replies, stores),
         sending_verified=verified,
         sends_suspended=suspended,
-        spent=_spent(row[21] or ()),
+        spent=_spent(row[22] or ()),
     )
 
 

@@ -179,9 +179,10 @@ async def test_how_the_account_wants_it(conn: Connection, reader: SendingReader)
 async def test_a_contact_that_refused_too_often(conn: Connection, reader: SendingReader) -> None:
     number = await alias(conn, "a1@alias.example")
     until = datetime(2030, 1, 1, tzinfo=UTC)
-    await insert(conn, "contact", account_id=JOHN, alias_id=number, address=CONTACT, suppressed_until=until)
+    values = {"address": CONTACT, "suppressed_until": until, "suppressed_reason": "smtp; 550 no"}
+    await insert(conn, "contact", account_id=JOHN, alias_id=number, **values)
     found = await ask(reader)
-    assert (found.suppressed_until, found.contact_known) == (until, True)
+    assert (found.suppressed_until, found.suppressed_reason, found.contact_known) == (until, "smtp; 550 no", True)
     other = await ask(reader, replace(PLAIN, contact="x@shop.example"))
     assert (other.suppressed_until, other.contact_known) == (None, False)
 

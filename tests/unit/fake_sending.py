@@ -50,6 +50,7 @@ class SendingRows:
             contact_name=(contact["display_name"] if contact is not None else None) or "",
             contact_known=contact is not None,
             suppressed_until=contact["suppressed_until"] if contact is not None else None,
+            suppressed_reason=(contact["suppressed_reason"] if contact is not None else None) or "",
             mailboxes=tuple(self._mailbox(row, alias) for row in store.rows("recipient", account_id=account["id"])),
             attached_only=bool(alias is not None and alias["attached_recipients_only"]),
             from_names=(

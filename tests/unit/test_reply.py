@@ -35,6 +35,18 @@ SPECIFIED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("", "Mail to this contact is not accepted"),
+        ("smtp; 550 5.1.1 no\r\n250 such\0 user\u00e9", "Mail to this contact is not accepted: 550 5.1.1 no 250 such user"),
+        ("x" * 999, f"Mail to this contact is not accepted: {'x' * 300}"),
+    ],
+)
+def test_what_another_server_said_stays_within_its_line(words: str, text: str) -> None:
+    assert str(Replies().because("NOCONTACT", words)) == f"550 5.7.1 {text}"
+
+
 @pytest.mark.parametrize("key", SPECIFIED)
 def test_the_replies_are_those_of_the_specification(key: str) -> None:
     assert str(Replies()[key]) == SPECIFIED[key]

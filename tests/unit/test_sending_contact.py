@@ -90,10 +90,10 @@ def test_a_domain_without_mail(reached: Reach, expected: object) -> None:
 def test_a_contact_that_refused_too_often_rests() -> None:
     contact = parse_address("contact@shop.example")
     for ends, expected in (
-        (NOW + timedelta(seconds=1), Objection("NOCONTACT", Reason.CONTACT_SUPPRESSED)),
+        (NOW + timedelta(seconds=1), Objection("NOCONTACT", Reason.CONTACT_SUPPRESSED, words="smtp; 550 no")),
         (NOW, None),
     ):
-        facts = SendingFacts(AccountId(1), AliasId(1), A1, suppressed_until=ends)
+        facts = SendingFacts(AccountId(1), AliasId(1), A1, suppressed_until=ends, suppressed_reason="smtp; 550 no")
         assert about(contact, facts) == expected
 
 

@@ -61,7 +61,7 @@ class Allowed:
 class Refusal:
     """It does not. reply: its key, '' where the sender is not to notice; notice: what the owner is told by mail.
 
-    check: the failed check and its result, for NOTAUTH.
+    check: the failed check and its result, for NOTAUTH. words: what the contact's server said, '' for none.
     """
 
     hurdle: Hurdle
@@ -70,12 +70,13 @@ class Refusal:
     notice: Notice | None = None
     check: str = ""
     ban_id: BanId | None = None
+    words: str = ""
 
     def answer(self, replies: Replies) -> Reply | None:
         """What the sender hears, None if it is not to notice."""
         if self.check:
             return replies.not_authenticated(self.check)
-        return replies[self.reply] if self.reply else None
+        return replies.because(self.reply, self.words) if self.reply else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def _failures(
         yield Refusal(Hurdle.OPEN, *closed)
     if attempt.objection is not None:
         one = attempt.objection
-        yield Refusal(Hurdle.CONTACT, one.reply, one.reason, "FDN", ban_id=one.ban_id)
+        yield Refusal(Hurdle.CONTACT, one.reply, one.reason, "FDN", ban_id=one.ban_id, words=one.words)
     free = _free_at(attempt, limits, now)
     if free is not None:
         reply = "SENDLIMIT_LATER" if free - now <= _HOUR else "SENDLIMIT"

@@ -20,11 +20,12 @@ Reach = Literal["yes", "no", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """Why not. reply: its key."""
+    """Why not. reply: its key; words: of the contact's server, '' for none."""
 
     reply: str
     reason: Reason
     ban_id: BanId | None = None
+    words: str = ""
 
 
 def domain_to_ask(contact: Address | None, realm: Realm) -> str | None:
@@ -81,7 +82,7 @@ def objection(
     if reached == "no":
         return Objection("BADCONTACT", Reason.BAD_CONTACT)
     if facts.suppressed_until is not None and now < facts.suppressed_until:
-        return Objection("NOCONTACT", Reason.CONTACT_SUPPRESSED)
+        return Objection("NOCONTACT", Reason.CONTACT_SUPPRESSED, words=facts.suppressed_reason)
     return None
 
 

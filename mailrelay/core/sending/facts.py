@@ -94,7 +94,7 @@ class SendingFacts:
     alias: folded, without extension; None if it is to be created. contact: as asked, or as stored with the opaque
     address; contact_name: '' if none is stored.
     contact_known: a reply or send went there from this alias, or it has an opaque address. suppressed_until: its server
-    refused so often that nothing more is sent till then.
+    refused so often that nothing more is sent till then; suppressed_reason: what it said, '' if nothing.
     from_names: of alias, parent and account in this order, '' for none (spec section 4.5).
     sending_verified: the alias' domain may be in From; True where it is not a custom one.
     sends_suspended: replies and sends await the operator's review.
@@ -107,6 +107,7 @@ class SendingFacts:
     contact_name: str = ""
     contact_known: bool = False
     suppressed_until: datetime | None = None
+    suppressed_reason: str = ""
     mailboxes: tuple[OwnMailbox, ...] = ()
     attached_only: bool = False
     from_names: tuple[str, str, str] = ("", "", "")

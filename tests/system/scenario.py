@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.system.world import Mail, World
-from tools.sandbox import ports, show
+from tools.sandbox import outside, ports, show
 from tools.sandbox.process import Trouble, run, wait_until
 from tools.sandbox.sandbox import ROLES
 from tools.sandbox.sender import Dispatch, Reply, neighbour_of, sign
@@ -266,6 +267,31 @@ class Scenario:
             master.write_bytes(before)
             self._restart_submission()
 
+    @contextmanager
+    def postfix_with(self, **settings: str) -> Iterator[None]:
+        """Postfix has these settings within the block, for mail that comes in and goes out within it."""
+        postfix = self.world.sandbox.postfix
+        main = postfix.etc / "main.cf"
+        before = main.read_bytes()
+        postfix.postconf("-e", *(f"{name} = {value}" for name, value in settings.items()))
+        postfix.reload()
+        try:
+            yield
+        finally:
+            main.write_bytes(before)
+            postfix.reload()
+
+    @contextmanager
+    def answering(self, reply: str, *mailboxes: str) -> Iterator[None]:
+        """The hosts of these mailboxes give this reply to mail for them, within the block."""
+        file = self.world.sandbox.places.outside / outside.ANSWERS
+        before = file.read_text() if file.exists() else ""
+        _replace(file, before + "".join(f"{mailbox} {reply}\n" for mailbox in mailboxes))
+        try:
+            yield
+        finally:
+            _replace(file, before)
+
     def _restart_submission(self) -> None:
         """Reload, and end kept connections: an old smtpd would finish those under the old rules."""
         postfix, port = self.world.sandbox.postfix, self.world.sandbox.memory.ports["submit"]
@@ -330,6 +356,12 @@ class Scenario:
             content = message.content.lower()
             leaked = [box for box in self.mailboxes if box.lower() not in owners and box.lower().encode() in content]
             assert not leaked, f"{path.name} for {owners} names {leaked}"
+
+
+def _replace(file: Path, text: str) -> None:
+    temporary = file.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.rename(file)
 
 
 def plain(reply: Reply) -> str:

@@ -123,6 +123,18 @@ class World:
             self.sandbox.wait_healthy(role)
 
     @contextmanager
+    def without_outside(self) -> Iterator[None]:
+        """Within the block nobody else on the internet can be reached."""
+        supervised, port = self.sandbox.supervised, self.sandbox.memory.ports["outside"]
+        supervised.hold("outside")
+        try:
+            wait_until(lambda: not ports.answers(port), "the outside world to end")
+            yield
+        finally:
+            supervised.release("outside")
+            wait_until(lambda: ports.answers(port), "the outside world to listen")
+
+    @contextmanager
     def without_database(self) -> Iterator[None]:
         """PostgreSQL is down within the block; all roles are well again after it."""
         self.sandbox.postgres.stop()
@@ -155,6 +167,7 @@ class World:
         """Bring back whatever a failed test left down."""
         for role in ROLES:
             self.sandbox.supervised.release(role)
+        self.sandbox.supervised.release("outside")
         self.sandbox.postgres.start()
         self.sandbox.postfix.start()
         for role in ROLES:

@@ -6,7 +6,8 @@ A file appears whole (written under another name, then renamed), and its number 
 
 refuse*@ gets 550 5.1.1 and later*@ 451 4.3.0 at RCPT, spam*@ gets 554 5.7.1 after the data, and so does dmarc*@ with
 550 5.7.26 if the From field has not the domain of the envelope sender: a receiver that believes in SPF alone. It takes
-rewritten copies, and none that were left as they came.
+rewritten copies, and none that were left as they came. What answers.txt in the folder says goes before that: each line an
+address and the reply at RCPT, such as `busy@inbox.example 451 4.7.1 greylisted`; what is not there (any more) is taken.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 log = logging.getLogger("sandbox.outside")
+
+ANSWERS = "answers.txt"
 
 
 class Shelf:
@@ -49,13 +52,16 @@ class Shelf:
 class World:
     """aiosmtpd's handler: decides at RCPT and after the data."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, answers: Path) -> None:
         self._shelf = shelf
+        self._answers = answers
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         local = address.lower()
+        if self._answers.exists() and (answer := _answer(self._answers.read_text(), local)):
+            return answer
         if local.startswith("refuse"):
             return f"550 5.1.1 <{address}>: no such user here"
         if local.startswith("later"):
@@ -83,6 +89,12 @@ class World:
         return "451 4.3.0 the outside world has a bug"
 
 
+def _answer(answers: str, address: str) -> str:
+    """What the file says about an address, in lower case; '' for nothing."""
+    lines = (line.partition(" ") for line in answers.splitlines())
+    return next((answer for named, _, answer in lines if named.lower() == address), "")
+
+
 def _fate(address: str) -> str:
     return next((name for name in ("spam", "dmarc") if address.lower().startswith(name)), "")
 
@@ -97,7 +109,7 @@ class _Server(SMTP):
 
 
 async def serve(folder: Path, port: int) -> asyncio.Server:
-    world = World(Shelf(folder))
+    world = World(Shelf(folder), folder / ANSWERS)
 
     def session() -> SMTP:
         return _Server(

@@ -15,7 +15,7 @@ from tools.sandbox.show import Arrived
 
 FAILURE = "Action: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user here\r\n"
 _SAMPLES = Path(__file__).parents[1] / "data" / "bounces"
-_CONTENT_TYPE = "multipart/report; report-type=delivery-status; boundary=end"
+_CONTENT_TYPE = "multipart/report; report-type=delivery-status"
 
 
 def refusing(scenario: Scenario, word: str = "refuse", **columns: Any) -> tuple[Person, str]:
@@ -48,21 +48,23 @@ def delivered(scenario: Scenario, alias: str, mailbox: str, **options: Any) -> t
 
 def report(groups: str = FAILURE, rcpt: str = "", returned: bytes = b"", words: str = "It did not arrive.") -> Mail:
     """A delivery report (RFC 3464) of a host that we do not know. groups: lines about its one recipient."""
-    name = make_msgid(domain="mail.inbox.example")
+    name = make_msgid(domain="mail.plain.example")
+    end = f"end{name.partition('@')[0][1:]}"
     head = (
-        "From: MAILER-DAEMON@mail.inbox.example (Mail Delivery System)\r\nTo: postmaster\r\nSubject: Undelivered\r\n"
+        "From: MAILER-DAEMON@mail.plain.example (Mail Delivery System)\r\nTo: postmaster\r\nSubject: Undelivered\r\n"
         f"Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: {name}\r\nMIME-Version: 1.0\r\nAuto-Submitted: auto-replied"
-        f"\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n--end\r\nContent-Type: text/plain\r\n\r\n{words}\r\n\r\n--end\r\n"
-        "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mail.inbox.example\r\n\r\n"
+        f"\r\nContent-Type: {_CONTENT_TYPE}; boundary={end}\r\n\r\n--{end}\r\nContent-Type: text/plain\r\n\r\n{words}\r\n\r\n--{end}\r\n"
+        "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mail.plain.example\r\n\r\n"
         f"Final-Recipient: rfc822; {rcpt}\r\n{groups}\r\n"
     )
-    back = b"--end\r\nContent-Type: message/rfc822\r\n\r\n" + returned + b"\r\n" if returned else b""
-    return Mail(head.encode() + back + b"--end--\r\n", name.encode())
+    back = f"--{end}\r\nContent-Type: message/rfc822\r\n\r\n".encode() + returned + b"\r\n" if returned else b""
+    return Mail(head.encode() + back + f"--{end}--\r\n".encode(), name.encode())
 
 
-def sample(name: str) -> Mail:
-    """A report that another mail system wrote, from the collection of the tests of the parser."""
+def sample(name: str, mailbox: str) -> Mail:
+    """A report that another mail system wrote, from the collection of the tests of the parser, about this mailbox."""
     content = re.sub(rb"\r?\n", b"\r\n", next(_SAMPLES.glob(f"{name}*.eml")).read_bytes())
+    content = content.replace(b"real@inbox.example", mailbox.encode())
     return Mail(content, str(message_from_bytes(content)["Message-ID"]).encode())
 
 

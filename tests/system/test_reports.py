@@ -1,13 +1,15 @@
 """Mail at return paths, written by hosts elsewhere or by anybody: spec sections 7.2 and 12.6, handed to Postfix."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from mailrelay.core import verp
 from mailrelay.core.screen import day_number
-from mailrelay.core.verp import EmailType, VerpId
+from mailrelay.core.verp import VerpId
 from mailrelay.keyring import read_secret
 from tests.system.letters import from_owner, reverse
 from tests.system.returning import (
@@ -16,10 +18,10 @@ from tests.system.returning import (
     of,
     record,
     records,
-    refusing,
     report,
     returns,
     sample,
+    with_another,
 )
 from tests.system.scenario import (
     NEWS,
@@ -36,6 +38,7 @@ CONTACT = "contact@shop.example"
 WHAT = ("email_type", "bounce_type", "status")
 DELAYED = "Action: delayed\r\nStatus: 4.4.1\r\nDiagnostic-Code: smtp; 451 4.4.1 not now\r\n"
 REPORTS = 200
+_numbers = itertools.count(1)
 
 
 def copy_of(scenario: Scenario, **columns: object) -> tuple[Person, str, Arrived]:
@@ -79,7 +82,7 @@ def test_12_6_161_news_of_a_delay(scenario: Scenario) -> None:
         pytest.param("106-", "hard", "5.0.0", "transaction failed", id="163"),
         pytest.param("107-", "soft", "5.2.2", "full", id="164"),
         pytest.param("022-", "hard", "5.1.1", "", id="165-qmail"),
-        pytest.param("015-", "hard", "5.0.0", "", id="165-exim"),
+        pytest.param("015-", "hard", "5.1.1", "", id="165-exim"),
         pytest.param("084-", "soft", None, "", id="165-without-words"),
     ],
 )
@@ -87,7 +90,7 @@ def test_12_6_162_to_165_reports_of_other_systems(
     scenario: Scenario, name: str, kind: str, status: str | None, code: str
 ) -> None:
     person, alias, copy = copy_of(scenario)
-    returns(scenario, copy.sender, sample(name))
+    returns(scenario, copy.sender, sample(name, person.mailbox))
     found = record(scenario, person)
     assert of(found, *WHAT) == ("F", kind, status)
     assert code in (found["code"] or "")
@@ -105,7 +108,7 @@ def test_7_2_a_report_that_has_the_return_path_as_its_sender(scenario: Scenario)
 
 def test_12_6_170_a_report_to_the_alias_itself(scenario: Scenario) -> None:
     """Of mail that somebody sent in its name."""
-    person, alias, copy = copy_of(scenario)
+    person, alias, _ = copy_of(scenario)
     sent = scenario.send(alias, sender="", mail=report(rcpt="victim@inbox.example"))
     scenario.becomes(sent.queue_id, [(alias, "discarded", "backscatter")])
     scenario.copies(sent)
@@ -114,12 +117,12 @@ def test_12_6_170_a_report_to_the_alias_itself(scenario: Scenario) -> None:
 
 def test_a_bounce_of_a_bounce(scenario: Scenario) -> None:
     """A report about a report: the null sender has no return path, so there is nobody it could come back to."""
-    person, alias, copy = copy_of(scenario)
+    person, _, copy = copy_of(scenario)
     inner = report(rcpt=person.mailbox, returned=copy.content)
     returns(scenario, copy.sender, report("Action: failed\r\nStatus: 5.4.6\r\n", copy.sender, inner.content))
-    assert of(record(scenario, person), *WHAT) == ("F", "hard", "5.4.6")
+    assert record(scenario, person)["bounce_type"] == "hard"
     returns(scenario, copy.sender, inner)
-    assert of(record(scenario, person), *WHAT) == ("F", "hard", "5.4.6")
+    assert len(records(scenario, person)) == 1
 
 
 def test_two_hundred_reports_about_one_copy(scenario: Scenario) -> None:
@@ -145,16 +148,27 @@ def test_two_hundred_reports_about_one_copy(scenario: Scenario) -> None:
 # --- return paths that do not count --------------------------------------------------------------------------------
 
 
-def path(scenario: Scenario, days_ago: int, number: int = 1) -> str:
-    """A return path as it was written so many days ago. number: of the copy."""
-    keys = read_secret(scenario.world.sandbox.places.secrets, "verp.key")
-    issued = VerpId(EmailType.FORWARD, number, day_number(datetime.now(UTC)) - days_ago)
-    return f"{verp.encode(issued, 'bounces.relay.example', keys[0])}@bounces.relay.example"
+def aged(scenario: Scenario, copy: Arrived, days: int) -> str:
+    """The return path of a copy as it would be if it had left so many days ago."""
+    keys, today = read_secret(scenario.world.sandbox.places.secrets, "verp.key"), day_number(datetime.now(UTC))
+    local, _, domain = copy.sender.partition("@")
+    path = verp.decode(local, domain, keys, today)
+    assert isinstance(path, VerpId)
+    return f"{verp.encode(replace(path, day=today - days), domain, keys[0])}@{domain}"
 
 
 def test_12_6_167_an_old_return_path(scenario: Scenario) -> None:
-    assert scenario.answer(path(scenario, 11), sender="") == UNKNOWN
-    returns(scenario, path(scenario, 10), report(), outcome="return_path_unknown")
+    person, _, copy = copy_of(scenario)
+    assert scenario.answer(aged(scenario, copy, 11), sender="") == UNKNOWN
+    assert records(scenario, person, 0) == []
+    returns(scenario, aged(scenario, copy, 10), report(rcpt=person.mailbox))
+    record(scenario, person)
+
+
+def test_7_2_a_return_path_that_nobody_remembers(scenario: Scenario) -> None:
+    person, _, copy = copy_of(scenario)
+    scenario.sql("delete from outbound where account_id = %s", person.account)
+    assert scenario.answer(copy.sender, sender="") == UNKNOWN
 
 
 def test_a_tampered_return_path(scenario: Scenario) -> None:
@@ -172,7 +186,7 @@ def test_a_tampered_return_path(scenario: Scenario) -> None:
 
 def away(author: str, to: str) -> Mail:
     """What an out-of-office program answers to the envelope sender."""
-    mark = f"away-{author}-{to}"[:60]
+    mark = f"away{next(_numbers)}."
     head = f"From: {author}\r\nTo: {to}\r\nSubject: Away\r\nAuto-Submitted: auto-replied\r\nMessage-ID: <{mark}>\r\n"
     return Mail(f"{head}Date: Sat, 21 Nov 2026 10:00:00 +0000\r\n\r\nBack on Monday, {mark}\r\n".encode(), mark.encode())
 
@@ -184,23 +198,24 @@ def test_12_6_168_a_vacation_answer_to_a_reply(scenario: Scenario, sender: str) 
     to = reverse(alias, CONTACT)
     written = scenario.send(to, sender=person.mailbox, mail=from_owner(person, to))
     (reply,) = scenario.copies(written, CONTACT)
-    sent = scenario.send(reply.sender, sender=sender, mail=away(CONTACT, reply.sender))
+    sent = scenario.send(reply.sender, sender=sender, mail=scenario.signed(away(CONTACT, reply.sender)))
     (copy,) = scenario.copies(sent, person.mailbox)
-    assert header(copy, "From") == [CONTACT]
+    # What it says of its recipient was put right, so its signature is lost.
+    assert f"<{to}>" in header(copy, "From")[0]
+    assert header(copy, "To") == [alias]
     assert header(copy, "Auto-Submitted") == ["auto-replied"]
     assert scenario.of_alias(alias, "emails_forwarded, emails_replied") == (1, 1)
-    scenario.becomes(sent.queue_id, [(reply.sender, "delivered", "")])
     # One who answers by hand gets through as well.
     human = scenario.send(reply.sender, sender=CONTACT)
     scenario.copies(human, person.mailbox)
 
 
 def test_12_6_169_a_vacation_answer_to_a_forward(scenario: Scenario) -> None:
-    person, _, copy = copy_of(scenario)
-    returns(scenario, copy.sender, away(person.mailbox, copy.sender), outcome="auto_reply")
-    returns(scenario, copy.sender, away(person.mailbox, copy.sender), sender=person.mailbox, outcome="auto_reply")
-    scenario.world.settle()
-    assert scenario.world.arrivals(to=NEWS) == []
+    person, alias, copy = copy_of(scenario)
+    for sender in ("", person.mailbox):
+        sent = scenario.send(copy.sender, sender=sender, mail=away(person.mailbox, copy.sender))
+        scenario.copies(sent)
+        scenario.becomes(sent.queue_id, [(reverse(alias, NEWS), "discarded", "auto_reply")])
 
 
 def test_9_3_a_vacation_answer_goes_on_if_its_owner_wants_that(scenario: Scenario) -> None:
@@ -208,23 +223,21 @@ def test_9_3_a_vacation_answer_goes_on_if_its_owner_wants_that(scenario: Scenari
     person, alias, copy = copy_of(scenario, relay_auto_replies=True)
     mail = away(person.mailbox, copy.sender)
     sent = scenario.send(copy.sender, sender=person.mailbox, mail=mail)
-    (answer,) = scenario.world.arrived(to=NEWS, containing=mail.message_id.partition(b"-b-")[0])
+    (answer,) = scenario.world.arrived(to=NEWS, containing=mail.message_id)
     assert header(answer, "From") == [alias]
     assert header(answer, "Auto-Submitted") == ["auto-replied"]
-    scenario.becomes(sent.queue_id, [(copy.sender, "delivered", "")])
+    scenario.becomes(sent.queue_id, [(reverse(alias, NEWS), "delivered", "")])
+    again = scenario.send(copy.sender, sender=person.mailbox, mail=away(person.mailbox, copy.sender))
+    scenario.copies(again)
+    scenario.becomes(again.queue_id, [(reverse(alias, NEWS), "discarded", "auto_reply")])
 
 
 @pytest.mark.parametrize("written", ["away", "human"])
 def test_7_2_answers_to_a_notification_end_here(scenario: Scenario, written: str) -> None:
-    person, alias = refusing(scenario, "spam")
-    with scenario.answering("250 2.1.5 Ok", person.mailbox):
-        pass
-    other = scenario.recipient(person, f"works.{person.name}@inbox.example")
-    scenario.sql("update account set default_recipient_id = %s where id = %s", other, person.account)
-    works = f"works.{person.name}@inbox.example"
-    failing = scenario.alias(person, f"refuse.{person.name}@inbox.example")
-    scenario.send(failing)
-    scenario.notice(works, "FDN", failing)
-    (notice,) = scenario.world.arrivals(to=works)
-    mail = away(works, notice.sender) if written == "away" else scenario.world.message(sender=works)
-    returns(scenario, notice.sender, mail, sender=works, outcome="return_path_mail")
+    person, _, alias = with_another(scenario)
+    scenario.send(alias)
+    scenario.notice(person.mailbox, "FDN", alias)
+    (notice,) = scenario.world.arrivals(to=person.mailbox)
+    mail = away(person.mailbox, notice.sender)
+    mail = mail if written == "away" else scenario.world.message(sender=person.mailbox)
+    returns(scenario, notice.sender, mail, sender=person.mailbox, outcome="return_path_mail")

@@ -15,7 +15,6 @@ from tools.sandbox.show import Arrived
 
 FAILURE = "Action: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user here\r\n"
 _SAMPLES = Path(__file__).parents[1] / "data" / "bounces"
-_CONTENT_TYPE = "multipart/report; report-type=delivery-status"
 
 
 def refusing(scenario: Scenario, word: str = "refuse", **columns: Any) -> tuple[Person, str]:
@@ -50,15 +49,22 @@ def report(groups: str = FAILURE, rcpt: str = "", returned: bytes = b"", words: 
     """A delivery report (RFC 3464) of a host that we do not know. groups: lines about its one recipient."""
     name = make_msgid(domain="mail.plain.example")
     end = f"end{name.partition('@')[0][1:]}"
-    head = (
-        "From: MAILER-DAEMON@mail.plain.example (Mail Delivery System)\r\nTo: postmaster\r\nSubject: Undelivered\r\n"
-        f"Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: {name}\r\nMIME-Version: 1.0\r\nAuto-Submitted: auto-replied"
-        f"\r\nContent-Type: {_CONTENT_TYPE}; boundary={end}\r\n\r\n--{end}\r\nContent-Type: text/plain\r\n\r\n{words}\r\n\r\n--{end}\r\n"
-        "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mail.plain.example\r\n\r\n"
-        f"Final-Recipient: rfc822; {rcpt}\r\n{groups}\r\n"
-    )
+    head = [
+        "From: MAILER-DAEMON@mail.plain.example (Mail Delivery System)",
+        "To: postmaster",
+        "Subject: Undelivered",
+        "Date: Sat, 21 Nov 2026 10:00:00 +0000",
+        f"Message-ID: {name}",
+        "MIME-Version: 1.0",
+        "Auto-Submitted: auto-replied",
+        f"Content-Type: multipart/report; report-type=delivery-status; boundary={end}",
+        "",
+        f"--{end}\r\nContent-Type: text/plain\r\n\r\n{words}\r\n",
+        f"--{end}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mail.plain.example\r\n",
+        f"Final-Recipient: rfc822; {rcpt}\r\n{groups}\r\n",
+    ]
     back = f"--{end}\r\nContent-Type: message/rfc822\r\n\r\n".encode() + returned + b"\r\n" if returned else b""
-    return Mail(head.encode() + back + f"--{end}--\r\n".encode(), name.encode())
+    return Mail("\r\n".join(head).encode() + back + f"--{end}--\r\n".encode(), name.encode())
 
 
 def sample(name: str, mailbox: str) -> Mail:
@@ -87,7 +93,9 @@ def records(scenario: Scenario, person: Person, count: int = 1) -> list[dict[str
 def record(scenario: Scenario, person: Person, kind: str = "F") -> dict[str, Any]:
     """The one failed delivery of this kind. Notifications about it may have failed as well."""
     number = "select id from failed_delivery where account_id = %s and email_type = %s"
-    scenario.eventually(lambda: len(scenario.sql(number, person.account, kind)) > 0, f"a failed delivery of type {kind}")
+    scenario.eventually(
+        lambda: len(scenario.sql(number, person.account, kind)) > 0, f"a failed delivery of type {kind}"
+    )
     found: dict[str, Any] = scenario.world.cli("failed", "show", str(scenario.value(number, person.account, kind)))
     return found
 

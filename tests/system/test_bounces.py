@@ -90,6 +90,7 @@ def test_12_6_163_and_164_other_refusals(scenario: Scenario, reply: str, kind: s
     assert of(found, *WHAT) == ("F", "outbound", kind, status)
     assert found["code"].removeprefix("smtp; ") == reply
 
+
 def test_7_4_spam_that_was_refused_after_its_text(scenario: Scenario) -> None:
     """Here a notification may well arrive, at the mailbox itself."""
     person, alias = refusing(scenario, "spam")
@@ -111,10 +112,10 @@ def test_12_6_166_a_notification_that_fails_is_recorded_and_told_to_nobody(scena
 
 def test_7_5_each_of_two_copies_has_its_own_fate(scenario: Scenario) -> None:
     """One that arrived still counts."""
-    person, mailbox, alias = with_another(scenario)
+    person, mailbox, _ = with_another(scenario)
     both = scenario.alias(person, mailbox, person.mailbox)
     sent = scenario.send(both)
-    (copy,) = scenario.copies(sent, person.mailbox)
+    scenario.copies(sent, person.mailbox)
     scenario.becomes(sent.queue_id, [(both, "delivered", ""), (both, "failed", "bounce")])
     assert scenario.of_alias(both, "emails_forwarded") == (1,)
     assert record(scenario, person)["destination"] == mailbox

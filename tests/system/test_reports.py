@@ -4,6 +4,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ REPORTS = 200
 _numbers = itertools.count(1)
 
 
-def copy_of(scenario: Scenario, **columns: object) -> tuple[Person, str, Arrived]:
+def copy_of(scenario: Scenario, **columns: Any) -> tuple[Person, str, Arrived]:
     """Somebody, an alias, and a copy that arrived."""
     person = scenario.person(**columns)
     alias = scenario.alias(person)
@@ -188,7 +189,9 @@ def away(author: str, to: str) -> Mail:
     """What an out-of-office program answers to the envelope sender."""
     mark = f"away{next(_numbers)}."
     head = f"From: {author}\r\nTo: {to}\r\nSubject: Away\r\nAuto-Submitted: auto-replied\r\nMessage-ID: <{mark}>\r\n"
-    return Mail(f"{head}Date: Sat, 21 Nov 2026 10:00:00 +0000\r\n\r\nBack on Monday, {mark}\r\n".encode(), mark.encode())
+    return Mail(
+        f"{head}Date: Sat, 21 Nov 2026 10:00:00 +0000\r\n\r\nBack on Monday, {mark}\r\n".encode(), mark.encode()
+    )
 
 
 @pytest.mark.parametrize("sender", ["", CONTACT])

@@ -6,8 +6,10 @@ A file appears whole (written under another name, then renamed), and its number 
 
 refuse*@ gets 550 5.1.1 and later*@ 451 4.3.0 at RCPT, spam*@ gets 554 5.7.1 after the data, and so does dmarc*@ with
 550 5.7.26 if the From field has not the domain of the envelope sender: a receiver that believes in SPF alone. It takes
-rewritten copies, and none that were left as they came. What answers.txt in the folder says goes before that: each line an
-address and the reply at RCPT, such as `busy@inbox.example 451 4.7.1 greylisted`; what is not there (any more) is taken.
+rewritten copies, and none that were left as they came.
+
+Before that goes what answers.txt in the folder says, each line an address and the reply at RCPT, such as
+`busy@inbox.example 451 4.7.1 greylisted`.
 """
 
 import asyncio

@@ -47,7 +47,8 @@ class TraceEntry:
 
     sender: '' for the null sender. sent_at, remote: when its destination took the copy, and what it said last, if
     somebody reads the mail log. held_id: for `mailrelay held`; held_until: None if the message is not kept. failed_id:
-    for `mailrelay failed`. told_…: of the notification about it, if there is one.
+    for `mailrelay failed`. told_…: of the notification about it, if there is one. resend_of: whose
+    message this copy brings once more.
     """
 
     id: int
@@ -88,6 +89,7 @@ class TraceEntry:
     told_queue_id: str | None = None
     told_sent_at: datetime | None = None
     told_bounced_at: datetime | None = None
+    resend_of: FailedId | None = None
 
     @property
     def reason_text(self) -> str | None:
@@ -118,6 +120,8 @@ def tell(entry: TraceEntry) -> list[str]:
     lines = [f"<{entry.sender}> wrote to {entry.rcpt}{_circumstances(entry)}"]
     if entry.alias is not None:
         lines.append(f"alias {entry.alias}" + (f" of account {entry.account}" if entry.account else ""))
+    if entry.resend_of is not None:
+        lines.append(f"sent once more, as failed delivery {entry.resend_of} had not arrived")
     if entry.destination is not None:
         lines.append(_copy(entry))
     if entry.outbound_queue_id and entry.outcome != "delivered":

@@ -30,12 +30,14 @@ _STORY: LiteralString = f"""
            a.uuid as alias_uuid, a.local_part || '@' || a.domain as alias, l.outcome, l.reason, l.mode, l.finished_at,
            l.outbound_id, o.email_type, o.destination, o.outbound_queue_id, o.bounced_at, o.bounce_status,
            o.bounce_text, o.sent_at, o.remote, o.notice, h.id as held_id, h.quarantined, s.expires_at as held_until,
-           f.id as failed_id, f.is_stored as failed_stored, f.bounce_type, told.*
+           f.id as failed_id, f.is_stored as failed_stored, f.bounce_type, told.*,
+           once.id as resend_of
     from latest join ledger l on l.id = latest.id
     left join alias a on a.id = l.alias_id
     left join account acc on acc.id = l.account_id
     left join outbound o on o.id = l.outbound_id
     left join failed_delivery h on h.ledger_id = l.id
+    left join failed_delivery once on once.uuid = encode(l.ingress_key, 'hex')::uuid
     left join stored_message s on s.failed_delivery_id = h.id
     left join lateral (
         select id, is_stored, bounce_type from failed_delivery

@@ -108,6 +108,10 @@ def test_a_bounce_leads_to_its_failed_delivery(stored: bool, said: str) -> None:
     assert tell(failed)[-1] == f"failed delivery 9, hard, {said}"
 
 
+def test_a_resend_says_so() -> None:
+    assert tell(replace(DELIVERED, resend_of=FailedId(9)))[2] == "sent once more, as failed delivery 9 had not arrived"
+
+
 @pytest.mark.parametrize(
     ("outcome", "sent_at", "bounced_at", "said"),
     [

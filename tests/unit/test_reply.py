@@ -39,7 +39,10 @@ SPECIFIED = {
     ("words", "text"),
     [
         ("", "Mail to this contact is not accepted"),
-        ("smtp; 550 5.1.1 no\r\n250 such\0 user\u00e9", "Mail to this contact is not accepted: 550 5.1.1 no 250 such user"),
+        (
+            "smtp; 550 5.1.1 no\r\n250 such\0 user\u00e9",
+            "Mail to this contact is not accepted: 550 5.1.1 no 250 such user",
+        ),
         ("x" * 999, f"Mail to this contact is not accepted: {'x' * 300}"),
     ],
 )

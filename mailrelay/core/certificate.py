@@ -1,8 +1,10 @@
-"""What we need to know of an OpenPGP certificate: whom it belongs to, until when mail can be encrypted to it, or why not."""
+"""What we need to know of an OpenPGP certificate: whose it is, until when mail can be encrypted to it, or why not."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from mailrelay.core.errors import Malformed
 
 MAX_USER_IDS = 10  # shown to people; a certificate may have more
 
@@ -41,8 +43,8 @@ _SENTENCES = {
     Unusable.WEAK_ALGORITHM: "The key uses an algorithm or a size that is too weak, or an RSA key that is too large.",
     Unusable.UNKNOWN_ALGORITHM: "The key uses an algorithm or a format that is not known here.",
     Unusable.NOT_YET: "The key was made in the future; look at the clock of the computer that made it.",
-    Unusable.EXPIRED: "The key has expired; extend it and give it again.",
-    Unusable.REVOKED: "The key has been revoked by its owner.",
+    Unusable.EXPIRED: "The key, or its part for encryption, has expired; extend it and give it again.",
+    Unusable.REVOKED: "The key, or its part for encryption, has been revoked by its owner.",
     Unusable.NO_ENCRYPTION_SUBKEY: "The key can only sign: no part of it is meant for encryption.",
 }
 
@@ -61,3 +63,15 @@ class Certificate:
     )  # the earliest of the primary key's and of the last usable encryption subkey's; None: never
     encryption_subkeys: int  # how many are usable, at least one; the primary key counts if it encrypts itself
     binary: bytes = field(repr=False)  # the minimal form to store: all that is needed and nothing else
+
+
+class KeyUnusable(Malformed):
+    """Mail cannot be encrypted to this key.
+
+    fingerprint: of the primary key where it is known.
+    """
+
+    def __init__(self, reason: Unusable, fingerprint: str | None = None) -> None:
+        super().__init__(reason.sentence)
+        self.reason = reason
+        self.fingerprint = fingerprint

@@ -148,13 +148,13 @@ class _Judge:
             raise KeyUnusable(weakness)
         if len(self.key.body) > _MAX_KEY_OCTETS:
             raise KeyUnusable(Unusable.TOO_COMPLEX)
-        direct, revocations = self._direct()
-        if revocations:
+        if self.key.created > self.now + CLOCK_SKEW:
+            raise KeyUnusable(Unusable.NOT_YET)
+        direct, is_revoked = self._direct()
+        if is_revoked:
             raise KeyUnusable(Unusable.REVOKED)
         named = self._named()
         main = self._main(direct, named)
-        if self.key.created > self.now + CLOCK_SKEW:
-            raise KeyUnusable(Unusable.NOT_YET)
         is_silent = main.key_life is None  # then what was said of the key itself holds
         expires = _earliest(main.end(self.key), direct.end(self.key) if direct is not None and is_silent else None)
         if expires is not None and expires <= self.now:

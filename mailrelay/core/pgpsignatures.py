@@ -20,12 +20,10 @@ SUBKEY_BINDING, DIRECT, KEY_REVOCATION, SUBKEY_REVOCATION, USER_ID_REVOCATION = 
 _REVOCATIONS = (KEY_REVOCATION, SUBKEY_REVOCATION, USER_ID_REVOCATION)
 
 MAX_OCTETS = 8192  # of one signature that is taken into account
-# As the encryption library has it: bindings need no more of SHA-1 than resistance against a second preimage.
-SHA1_UNTIL = datetime(2023, 2, 1, tzinfo=UTC)
 
 _SHA1 = 2
 _HASHES: dict[int, hashes.HashAlgorithm] = {
-    _SHA1: hashes.SHA1(),  # noqa: S303  # until SHA1_UNTIL
+    _SHA1: hashes.SHA1(),  # noqa: S303  # of revocations only
     8: hashes.SHA256(),
     9: hashes.SHA384(),
     10: hashes.SHA512(),
@@ -105,9 +103,11 @@ class Signature:
 
     @property
     def is_weak(self) -> bool:
-        """True if it proves nothing: of a hash that is broken or not known. A revocation is taken at its word."""
-        is_late = self.hash == _SHA1 and self.created >= SHA1_UNTIL and self.type not in _REVOCATIONS
-        return self.hash not in _HASHES or is_late
+        """True if it proves nothing: of a hash that is not known, or SHA-1, which the encryption library refuses too.
+
+        A revocation is taken at its word.
+        """
+        return self.hash not in _HASHES or (self.hash == _SHA1 and self.type not in _REVOCATIONS)
 
     def end(self, key: Key) -> datetime | None:
         """When the key stops being bound by it, None for never."""

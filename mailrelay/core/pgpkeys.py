@@ -51,7 +51,7 @@ class Key:
         if version in (2, 3):
             raise KeyUnusable(Unusable.OLD_FORMAT)
         if version not in (4, 6):
-            raise KeyUnusable(Unusable.UNKNOWN_ALGORITHM if version > 4 else Unusable.BROKEN)
+            raise KeyUnusable(Unusable.UNKNOWN_ALGORITHM if version == 5 else Unusable.BROKEN)  # 5: LibrePGP
         start = 6 if version == 4 else 10
         if len(body) <= start or (version == 6 and int.from_bytes(body[6:10]) != len(body) - start):
             raise KeyUnusable(Unusable.BROKEN)

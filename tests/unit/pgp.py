@@ -1,7 +1,7 @@
 """OpenPGP keys of all common kinds, made by GnuPG, and GnuPG as the judge of what we make."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +76,7 @@ class Gpg:
         verify: the public key to verify with.
         """
         self.run("--import", given=verify)
-        said = self.run("--decrypt", given=message, status=True).decode()
+        said = self.run("--decrypt", given=message, status=True).decode("latin-1")  # notations are binary
         assert "[GNUPG:] GOODSIG" in said and "[GNUPG:] DECRYPTION_OKAY" in said, said
         signer = next(line.split()[-1] for line in said.splitlines() if "VALIDSIG" in line)
         return self.run("--decrypt", given=message), signer
@@ -102,7 +102,3 @@ def number(octets: bytes) -> bytes:
     """A multiprecision integer whose first octet has its highest bit set, or as many as it has."""
     bits = int.from_bytes(octets).bit_length()
     return bits.to_bytes(2) + octets
-
-
-def concatenated(parts: Sequence[bytes]) -> bytes:
-    return b"".join(parts)

@@ -4,9 +4,11 @@ A job comes as one datagram on the inherited socket, with three descriptors: a f
 the content and for what becomes of it. So neither side ever copies a whole message, and nothing touches the disk.
 """
 
+import contextlib
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 from base64 import b64decode
@@ -22,8 +24,9 @@ DONE, REFUSED, FAILED = b"d", b"r", b"f"
 
 def main(descriptor: int) -> None:
     """Do jobs until the other side has gone."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_OCTETS, MEMORY_OCTETS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, MEMORY_OCTETS)
+    _limit(resource.RLIMIT_CORE, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd sends it to all; what has begun is finished
     with socket.socket(fileno=descriptor) as orders:
         orders.setblocking(True)
         while True:
@@ -32,6 +35,12 @@ def main(descriptor: int) -> None:
                 return
             answer = _answer(descriptors)
             orders.send(answer)
+
+
+def _limit(kind: int, most: int) -> None:
+    # Where that is forbidden, or less is allowed already, systemd keeps the limits.
+    with contextlib.suppress(OSError, ValueError):
+        resource.prlimit(0, kind, (most, most))
 
 
 def _answer(descriptors: Sequence[int]) -> bytes:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -95,6 +97,24 @@ async def test_a_process_that_was_killed_is_replaced(pool: Pool) -> None:
         await pool.run(encrypts(), LARGE)
     assert said(await pool.run(encrypts(), LARGE)) == LARGE
     assert pool.pid not in (None, first)
+
+
+async def test_sigterm_is_for_the_service_and_not_for_its_process(pool: Pool) -> None:
+    await pool.run(encrypts(), b"x")
+    first = pool.pid
+    assert first is not None
+    os.kill(first, signal.SIGTERM)
+    assert said(await pool.run(encrypts(), LARGE)) == LARGE
+    assert pool.pid == first
+
+
+def test_the_process_ends_with_the_service() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "mailrelay.clients.pgpworker", str(theirs.fileno())]
+    with ours, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        ours.close()
+        assert process.wait(30) == 0
 
 
 async def test_a_process_killed_in_the_middle_costs_one_message(pool: Pool) -> None:

@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
-from mailrelay.core.errors import BadConfig
+from mailrelay.core.errors import BadConfig, Malformed
+from mailrelay.core.servicekeys import generations
+
+SERVICE_KEY = "service.pgp"
 
 _MIN_OCTETS = 16
 
@@ -13,8 +16,7 @@ def read_secret(folder: Path, name: str) -> tuple[bytes, ...]:
 
     A systemd credential of that name goes before the folder. Raises BadConfig.
     """
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(credentials) / name if credentials and (Path(credentials) / name).exists() else folder / name
+    path = _path(folder, name)
     try:
         lines = path.read_text("ascii").split()
         keys = tuple(bytes.fromhex(line) for line in lines)
@@ -27,3 +29,24 @@ def read_secret(folder: Path, name: str) -> tuple[bytes, ...]:
     if not keys or min(map(len, keys)) < _MIN_OCTETS:
         raise BadConfig((f"{path}: needs a key of at least {_MIN_OCTETS} octets",))
     return keys
+
+
+def read_service_keys(folder: Path) -> tuple[bytes, ...]:
+    """The service's OpenPGP secret keys, armored: the first signs, all decrypt. () if there is none yet.
+
+    A systemd credential goes before the folder. Raises BadConfig.
+    """
+    path = _path(folder, SERVICE_KEY)
+    try:
+        return tuple(one.secret for one in generations(path.read_bytes()))
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise BadConfig((f"{path}: cannot be read: {error.strerror}",)) from error
+    except Malformed as error:
+        raise BadConfig((f"{path}: {error}",)) from error
+
+
+def _path(folder: Path, name: str) -> Path:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(credentials) / name if credentials and (Path(credentials) / name).exists() else folder / name

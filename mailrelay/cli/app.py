@@ -135,15 +135,23 @@ def read_secret_file(name: str) -> str:
     return text.split("\n", 1)[0].removesuffix("\r")
 
 
+def read_octets(name: str, limit: int = -1) -> bytes:
+    """What is in a file, `-` for standard input; at most so many octets of it. Raises click.ClickException."""
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(limit)
+        with Path(name).open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise click.ClickException(f"{name}: cannot be read: {error.strerror}") from error
+
+
 def read_message(name: str) -> bytes:
     """A message with CRLF, as SMTP has it; a file made on Unix may have plain newlines. `-` for standard input.
 
     Raises click.ClickException.
     """
-    try:
-        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise click.ClickException(f"{name}: cannot be read: {error.strerror}") from error
+    content = read_octets(name)
     return content if b"\r\n" in content else content.replace(b"\n", b"\r\n")
 
 

@@ -33,6 +33,7 @@ _COMMANDS = {
     "account": _Entry("mailrelay.cli.accounts", "account", "Accounts that people sign in to."),
     "username": _Entry("mailrelay.cli.accounts", "username", "Names that give <name>.<shared domain>."),
     "recipient": _Entry("mailrelay.cli.recipients", "recipient", "Mailboxes that aliases forward to."),
+    "pgp-key": _Entry("mailrelay.cli.servicekey", "pgp_key", "The service's own OpenPGP key."),
     "token": _Entry("mailrelay.cli.tokens", "token", "Bearer tokens of accounts."),
     "api-key": _Entry("mailrelay.cli.tokens", "api_key", "API keys of mailboxes."),
     "app-password": _Entry("mailrelay.cli.tokens", "app_password", "Passwords for sending by SMTP."),

@@ -1,12 +1,14 @@
 """Commands that concern the installation itself: serve, migrate, check-config, secrets."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import click
 
 from mailrelay.cli import show
 from mailrelay.cli.app import App, pass_app
+from mailrelay.cli.progress import Progress
 from mailrelay.core.errors import BadConfig
 from mailrelay.endpoint import Endpoint
 
@@ -56,6 +58,7 @@ def check_config(ctx: click.Context) -> None:
 
 
 def _problems(app: App) -> list[str]:
+    from mailrelay.keyring import SERVICE_KEY
     from mailrelay.store import manage_keys
 
     try:
@@ -64,6 +67,7 @@ def _problems(app: App) -> list[str]:
         return list(error.problems)
     problems = _clashing_listeners(app)
     problems += manage_keys.secret_problems(config.secrets)
+    problems += manage_keys.service_key_problems(config.secrets / SERVICE_KEY)
     return problems + manage_keys.DkimFolder(config.dkim).problems(config.service.domain)
 
 
@@ -111,10 +115,55 @@ def secrets() -> None:
 @secrets.command()
 @pass_app
 def init(app: App) -> None:
-    """Create the secret files that are missing. What is there stays as it is."""
+    """Create the secret files that are missing, and the service's OpenPGP key. What is there stays as it is."""
+    from mailrelay.cli.servicekey import first_key
     from mailrelay.store import manage_keys
 
     folder: Path = app.config.secrets
-    made = manage_keys.init_secrets(folder)
+    made = [*manage_keys.init_secrets(folder), *first_key(app)]
     lines = [f"created {path}" for path in made] or [f"{folder}: nothing was missing"]
     app.text("\n".join(lines), {"folder": str(folder), "created": [path.name for path in made]})
+
+
+@secrets.command()
+@click.argument("name", type=click.Choice(["storage"]))
+@pass_app
+def rotate(app: App, name: str) -> None:
+    """Put a new key in front of those that seal what is stored. The old ones still open."""
+    from mailrelay.clients.atomicfile import replace_file
+    from mailrelay.store import manage_keys
+
+    path = app.config.secrets / f"{name}.key"
+    count = manage_keys.rotate_secret(path, replace_file)
+    app.text(f"{path}: {count} keys, the new one first", {"file": str(path), "keys": count})
+    app.remark("restart the roles; then `mailrelay secrets reseal --prune` seals all with it, and drops the old ones")
+
+
+@secrets.command()
+@click.option("--prune", is_flag=True, help="Afterwards, drop the keys that nothing is sealed with any more.")
+@pass_app
+def reseal(app: App, prune: bool) -> None:
+    """Seal stored mail, addresses and secrets with the first key of storage.key. It can be stopped and begun again.
+
+    The worker does the same, a minute of each hour. Roles that have not been restarted cannot open the result. Copies
+    on their way out (state/spool, six days) keep the key that they have, so prune a week after the rotation.
+    """
+    from mailrelay.wiring.resealing import Stock, resealed
+
+    with Progress() as progress:
+        stock: Stock = app.run(lambda database: resealed(app.config, database, progress.begin, progress.step))
+    result = stock.result
+    dropped = _prune(app, stock.used) if prune else 0
+    app.one({"resealed": result.rows, "lost": result.lost, "keys_in_use": len(stock.used), "keys_dropped": dropped})
+    if result.lost:
+        app.remark(f"note: {result.lost} rows were sealed with keys that storage.key no longer holds, or are damaged")
+
+
+def _prune(app: App, used: Collection[str]) -> int:
+    """Drop keys from storage.key, but for the first and those that are in use; gives how many."""
+    from mailrelay.clients.atomicfile import replace_file
+    from mailrelay.core.sealed import vault
+    from mailrelay.store import manage_keys
+
+    path = app.config.secrets / "storage.key"
+    return manage_keys.keep_secrets(path, lambda secret: vault([secret]).key_id in used, replace_file)

@@ -110,7 +110,7 @@ class Line:
         except Unavailable as error:
             return Answer(None, str(error))
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
-            return Answer(None, _words(error))
+            return Answer(None, words(error))
 
     async def _attempt(self, headers: Mapping[str, str], body: bytes) -> Answer:
         if not self._addresses:
@@ -188,7 +188,7 @@ async def _beginning(response: httpx2.Response) -> tuple[bytes, bool]:
     return content, False
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
     """One line about trouble with a connection: the library's own words are about itself."""
     if isinstance(error, httpx2.TimeoutException):
         return "no connection in time"

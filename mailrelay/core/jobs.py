@@ -8,6 +8,7 @@ from typing import NewType
 JobId = NewType("JobId", int)
 
 NOTICE = "notice"  # the kind whose payload is a core.notices.Notice
+RELEASE = "release"  # the kind that flows/releasejob.py handles
 
 MAX_ERROR_CHARACTERS = 500
 

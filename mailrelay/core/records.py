@@ -106,7 +106,11 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class RecipientRecord:
-    """A real mailbox of an account. is_default: the account's aliases go there unless they say otherwise."""
+    """A real mailbox of an account. is_default: the account's aliases go there unless they say otherwise.
+
+    fingerprint None: it has no key. encryption_failure None: the account's. key_expires_at: since or until when the key
+    cannot be used.
+    """
 
     id: RecipientId
     uuid: UUID
@@ -116,6 +120,13 @@ class RecipientRecord:
     is_default: bool
     can_reply_send: bool
     should_encrypt: bool
+    inline_encryption: bool
+    protected_headers: bool
+    encryption_failure: Literal["hold", "stub", "plain"] | None
+    never_plaintext: bool
+    fingerprint: str | None
+    key_expires_at: datetime | None
+    key_checked_at: datetime | None
     failing_since: datetime | None
     created_at: datetime
 

@@ -68,6 +68,8 @@ _SETTINGS: Mapping[str, Callable[[str], Value]] = MappingProxyType(
         "compat_headers": _switch,
         "store_failed_deliveries": _switch,
         "failed_delivery_notification_preference": _number(0, 3),
+        "encryption_failure": _one_of("hold", "stub", "plain"),
+        "never_plaintext": _switch,
         "reply_scrub": _one_of("quoted", "all", "off"),
         "leak_policy": _one_of("warn", "block", "off"),
         "relay_auto_replies": _switch,

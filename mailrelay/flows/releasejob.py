@@ -9,12 +9,12 @@ from typing import Protocol
 
 from mailrelay import log
 from mailrelay.core.errors import Absent, Conflict, Malformed
+from mailrelay.core.facts import Reason
 from mailrelay.core.held import HeldId, HeldRecord
+from mailrelay.core.jobs import RELEASE
 from mailrelay.core.notices import Code, Notice
 from mailrelay.flows.ports import Post
 from mailrelay.flows.release import Released
-
-RELEASE = "release"
 
 
 class Release(Protocol):
@@ -76,7 +76,7 @@ class ReleaseJobs:
             record = await self.read(held_id)
         except Absent:
             return  # its owner deleted it meanwhile
-        if record.state == "released":
-            return  # pressed twice
+        if record.state == "released" or record.reason == Reason.KEY_UNUSABLE:
+            return  # pressed twice; or the owner knows that there is a key to mend
         data = {"alias": record.alias or "", "contact": record.rcpt, "reason": why}
         await self.post(Notice(Code.DRSA, record.account_id, data=data))

@@ -1,14 +1,15 @@
-"""Key files: the secrets of the installation and the DKIM keys of its domains. Nothing here is ever overwritten."""
+"""Key files: the secrets of the installation and the DKIM keys of its domains. No key here is ever overwritten."""
 
 import binascii
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mailrelay.core import dkim
-from mailrelay.core.errors import Malformed, Unavailable
+from mailrelay.core.errors import Conflict, Malformed, Unavailable
+from mailrelay.core.servicekeys import generations
 
 # What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest.
 SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key")
@@ -26,9 +27,59 @@ def init_secrets(folder: Path) -> list[Path]:
     return made
 
 
+def rotate_secret(path: Path, replace: Callable[[Path, bytes], None]) -> int:
+    """Put a new key in front of those of a secret file, which still verify or open; gives how many there are.
+
+    replace: writes a file in one piece. Raises Conflict for a file with mistakes, and Unavailable.
+    """
+    lines = [secrets.token_hex(SECRET_OCTETS), *_lines(path)]
+    _write(path, lines, replace)
+    return len(lines)
+
+
+def keep_secrets(path: Path, wanted: Callable[[bytes], bool], replace: Callable[[Path, bytes], None]) -> int:
+    """Drop the keys of a secret file that are not wanted, but for the first; gives how many went.
+
+    Raises as `rotate_secret` does.
+    """
+    lines = _lines(path)
+    kept = [line for number, line in enumerate(lines) if number == 0 or wanted(bytes.fromhex(line))]
+    if kept != lines:
+        _write(path, kept, replace)
+    return len(lines) - len(kept)
+
+
+def _lines(path: Path) -> list[str]:
+    problems = [problem for problem in _secret_problems(path) if "chmod" not in problem]
+    if problems:
+        raise Conflict("; ".join(problems))
+    return path.read_text("ascii").split()
+
+
+def _write(path: Path, lines: Sequence[str], replace: Callable[[Path, bytes], None]) -> None:
+    try:
+        replace(path, "".join(f"{line}\n" for line in lines).encode("ascii"))
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def secret_problems(folder: Path) -> list[str]:
     """What is wrong with the secret files, one line each."""
     return [problem for name in SECRET_NAMES for problem in _secret_problems(folder / name)]
+
+
+def service_key_problems(path: Path) -> list[str]:
+    """What is wrong with the service's OpenPGP keys, one line each; nothing if there are none."""
+    try:
+        generations(path.read_bytes())
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"{path}: cannot be read: {error.strerror}"]
+    except Malformed as error:
+        return [f"{path}: {error}"]
+    return [f"{path}: may be read by others: chmod 600"] if mode & 0o077 else []
 
 
 def _secret_problems(path: Path) -> list[str]:

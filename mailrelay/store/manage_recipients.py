@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import LiteralString
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -17,7 +18,8 @@ from mailrelay.store.manage import OWNER_NAME, Connection, account_id, conflicts
 _SELECT: LiteralString = f"""
     select r.id, r.uuid, {OWNER_NAME} as account, r.address, r.verified_at,
            acc.default_recipient_id is not distinct from r.id as is_default,
-           r.can_reply_send, r.should_encrypt, r.failing_since, r.created_at
+           r.can_reply_send, r.should_encrypt, r.inline_encryption, r.protected_headers, r.encryption_failure,
+           r.never_plaintext, r.fingerprint, r.key_expires_at, r.key_checked_at, r.failing_since, r.created_at
     from recipient r join account acc on acc.id = r.account_id
 """
 _ONE: LiteralString = f"{_SELECT} where r.id = %(id)s"
@@ -30,6 +32,7 @@ _FIND: LiteralString = f"""
     where r.address_folded = %(mailbox)s and (%(account)s::bigint is null or r.account_id = %(account)s)
     order by r.id limit 2
 """
+_FIND_BY_UUID: LiteralString = _FIND.replace("r.address_folded = %(mailbox)s", "r.uuid = %(mailbox)s::uuid")
 _ADD = """
     insert into recipient (account_id, address, verified_at)
     values (%(account)s, %(address)s, case when %(verified)s then now() end)
@@ -100,7 +103,7 @@ class Recipients:
                 await conn.execute(_BECOMES_DEFAULT, {"account": account, "id": row[0]})
                 if ask:
                     await _ask(conn, row[0], mailbox)
-                return await _one(conn, row[0])
+                return await one(conn, row[0])
 
     async def ask(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
         """Have a mail ask there whether the mailbox may be used. owner: None if only one account has it.
@@ -108,9 +111,9 @@ class Recipients:
         Raises Absent, and Conflict if it is verified, or was asked too often.
         """
         async with self.database.connection() as conn, conn.transaction():
-            found = await _find(conn, owner, mailbox)
+            found = await find(conn, owner, mailbox)
             await _ask(conn, found, mailbox)
-            return await _one(conn, found)
+            return await one(conn, found)
 
     async def resume(self, owner: Named | AccountId | None, mailbox: Address, actor: str) -> RecipientRecord:
         """Believe that the mailbox takes mail again, also such with a warning. actor: who says so, for the record.
@@ -118,43 +121,53 @@ class Recipients:
         owner: None if only one account has it. Raises Absent and Conflict.
         """
         async with self.database.connection() as conn, conn.transaction():
-            found = await _find(conn, owner, mailbox)
+            found = await find(conn, owner, mailbox)
             await conn.execute(_RESUME, {"id": found, "actor": actor})
-            return await _one(conn, found)
+            return await one(conn, found)
 
     async def page(self, account: str | None = None) -> list[RecipientRecord]:
         """All recipients; those of one account if it is named."""
         return await records(self.database, RecipientRecord, _LIST, {"account": account})
 
+    async def show(self, owner: Named | AccountId | None, mailbox: Address | UUID) -> RecipientRecord:
+        """One recipient. owner: None if only one account has it. Raises Absent and Conflict."""
+        async with self.database.connection() as conn:
+            return await one(conn, await find(conn, owner, mailbox))
+
     async def verify(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
         """The mailbox counts as its owner's. owner: None if only one account has it. Raises Absent and Conflict."""
         async with self.database.connection() as conn, conn.transaction():
-            found = await _find(conn, owner, mailbox)
+            found = await find(conn, owner, mailbox)
             await conn.execute(_VERIFY, {"id": found})
-            return await _one(conn, found)
+            return await one(conn, found)
 
     async def make_default(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
         """The account's aliases go there unless they say otherwise. Raises Absent, and Conflict if not verified."""
         async with self.database.connection() as conn, conn.transaction():
-            found = await _find(conn, owner, mailbox)
+            found = await find(conn, owner, mailbox)
             if await (await conn.execute(_DEFAULT, {"id": found})).fetchone() is None:
                 raise Conflict(f"recipient {mailbox} is not verified")
-            return await _one(conn, found)
+            return await one(conn, found)
 
     async def remove(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
         """Remove a recipient from its account and aliases. Raises Conflict for the account's default one."""
         words = {"account_default_recipient_fk": f"{mailbox} is the default recipient: make another one that first"}
         with conflicts(words):
             async with self.database.connection() as conn, conn.transaction():
-                found = await _find(conn, owner, mailbox)
-                gone = await _one(conn, found)
+                found = await find(conn, owner, mailbox)
+                gone = await one(conn, found)
                 await conn.execute(_REMOVE, {"id": found})
         return gone
 
 
-async def _find(conn: Connection, owner: Named | AccountId | None, mailbox: Address) -> RecipientId:
+async def find(conn: Connection, owner: Named | AccountId | None, mailbox: Address | UUID) -> RecipientId:
+    """The id of a recipient, by address or UUID. owner: None if only one account has it. Raises Absent and Conflict."""
     account = None if owner is None else await account_id(conn, owner)
-    rows = await (await conn.execute(_FIND, {"mailbox": folded(mailbox), "account": account})).fetchall()
+    if isinstance(mailbox, UUID):
+        query, key = _FIND_BY_UUID, str(mailbox)
+    else:
+        query, key = _FIND, folded(mailbox)
+    rows = await (await conn.execute(query, {"mailbox": key, "account": account})).fetchall()
     if not rows:
         raise Absent(f"{mailbox} is no recipient" + (" of that account" if owner is not None else ""))
     if len(rows) > 1:
@@ -186,7 +199,8 @@ async def _ask(conn: Connection, recipient: RecipientId, mailbox: Address) -> No
     await conn.execute(_NOTICE, {"payload": Jsonb(notice.to_json()), "key": notice.dedupe_key})
 
 
-async def _one(conn: Connection, recipient: RecipientId) -> RecipientRecord:
+async def one(conn: Connection, recipient: RecipientId) -> RecipientRecord:
+    """What is known of it. Raises Absent."""
     found = await record(conn, RecipientRecord, _ONE, {"id": recipient})
     if found is None:
         raise Absent(f"there is no recipient {recipient}")

@@ -11,7 +11,7 @@ import pytest
 from mailrelay.cli.root import run
 from mailrelay.core import dkim
 from mailrelay.core.errors import Unavailable
-from mailrelay.keyring import read_secret
+from mailrelay.keyring import SERVICE_KEY, read_secret, read_service_keys
 from mailrelay.signing import DkimKeys
 from mailrelay.store import manage_keys
 from mailrelay.store.manage_keys import SECRET_NAMES, DkimFolder, create
@@ -40,7 +40,9 @@ def test_secrets_are_made_for_their_owner_alone(config: Path) -> None:
     assert run(["secrets", "init"]) == 0
     folder = config.parent / "etc" / "secrets"
     assert _mode(folder) == 0o700
-    assert sorted(path.name for path in folder.iterdir()) == sorted(SECRET_NAMES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*SECRET_NAMES, SERVICE_KEY])
+    assert _mode(folder / SERVICE_KEY) == 0o600
+    assert len(read_service_keys(folder)) == 1
     for name in SECRET_NAMES:
         assert _mode(folder / name) == 0o600
         assert [len(key) for key in read_secret(folder, name)] == [32]
@@ -54,9 +56,9 @@ def test_secrets_that_are_there_stay(config: Path, capsys: pytest.CaptureFixture
     assert run(["--json", "secrets", "init"]) == 0
     assert "srs.key" not in json.loads(capsys.readouterr().out)["created"]
     assert (folder / "srs.key").read_text() == "mine\n"
-    before = {name: (folder / name).read_bytes() for name in SECRET_NAMES}
+    before = {path: path.read_bytes() for path in folder.iterdir()}
     assert run(["secrets", "init"]) == 0
-    assert {name: (folder / name).read_bytes() for name in SECRET_NAMES} == before
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_of_many_who_make_a_file_one_wins_and_it_is_whole(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_json_may_stand_anywhere(arguments: list[str], config: Path, capsys: pyt
     assert run(["check-config", "--json"]) == 78
     assert json.loads(capsys.readouterr().out)["ok"] is False
     assert run(arguments) == 0
-    assert set(json.loads(capsys.readouterr().out)["created"]) == set(SECRET_NAMES)
+    assert set(json.loads(capsys.readouterr().out)["created"]) == {*SECRET_NAMES, SERVICE_KEY}
     assert run(["secrets", "init"]) == 0
     assert capsys.readouterr().out.endswith("nothing was missing\n")
 

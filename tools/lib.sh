@@ -23,10 +23,11 @@ ensure_packages() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     venv_fits || find_python >/dev/null || missing+=(python)
     milter_fits || missing+=(milter)
+    command -v gpg >/dev/null || missing+=(gnupg)
     for extra in "$@"; do "${extra}_fits" || missing+=("$extra"); done
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null ||
-        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler, miltertest, and for the tests Dovecot with its PostgreSQL driver and Chromium, then run it again"
+        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler, miltertest, GnuPG, and for the tests Dovecot with its PostgreSQL driver and Chromium, then run it again"
     [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Only root can install packages: run it as root"
     say "installing packages: ${missing[*]}"
     # A subshell, so that its traps end with it whatever happens.
@@ -47,6 +48,7 @@ install_packages() {
             packages+=(dovecot-core dovecot-pgsql)
             command -v dovecot >/dev/null || on_exit keep_dovecot_down # a host that has it already may be using it
             ;;
+        gnupg) packages+=(gnupg) ;;
         chromium) packages+=(chromium) ;;
         esac
     done

@@ -71,6 +71,15 @@ def test_the_quick_start_shows_mail_that_only_passes(world: World) -> None:
     assert "shop.example (selector sandbox): valid" in "\n".join(told)
 
 
+@pytest.mark.usefixtures("_keeping_secrets")
+def test_the_quick_start_shows_mail_that_is_encrypted(world: World) -> None:
+    told: list[str] = []
+    assert Story(world.sandbox, told.append).encrypted()
+    text = "\n".join(told)
+    assert "multipart/encrypted" in text
+    assert "finds a good signature of the service" in text
+
+
 def test_a_stranger_cannot_relay(world: World) -> None:
     dispatch = world.send("news@shop.example", "me@inbox.example")
     assert [reply.code // 100 for reply in dispatch.recipients] == [4]

@@ -1,7 +1,7 @@
 """tools/quickstart: a miniature internet with the product in it.
 
 tools/quickstart [start]                 build it or bring it back, then show a conversation through an alias, a message
-                                         that only passes, and one that bounces
+                                         that only passes, one that bounces, and one that is encrypted
 tools/quickstart stop                    end everything; mail, database and credentials stay for the next start
 tools/quickstart remove                  end everything and delete it
 tools/quickstart status                  what runs
@@ -40,7 +40,7 @@ def start() -> int:
         sandbox = world.up(ROOT, say)
     say(f"  {time.monotonic() - began:5.1f} s  everything runs\n")
     story = Story(sandbox, print)
-    told = [story.conversation(), story.untouched(), story.bounce()]
+    told = [story.conversation(), story.untouched(), story.bounce(), story.encrypted()]
     print(_directions(sandbox))
     return 0 if all(told) else 1
 

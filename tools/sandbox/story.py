@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from tools.sandbox import show, world
+from tools.sandbox.gnupg import Gnupg
 from tools.sandbox.process import Trouble, wait_until
 from tools.sandbox.sandbox import Sandbox
 from tools.sandbox.sender import answer, sample
@@ -70,6 +71,38 @@ class Story:
         self.tell(cli("trace", newest["queue_id"]).out)
         silent = not any(SENDER in message.recipients for message in self._since(notice))
         return silent and newest["status"] == "5.1.1" and self.signed(notice, world.SERVICE_DOMAIN)
+
+    def encrypted(self) -> bool:
+        """Mail to somebody with a key: True if only she can read it, and the service vouches for it.
+
+        Raises Trouble if it does not arrive, or cannot be opened.
+        """
+        alias, owner = "sealed@alias.example", "kim@inbox.example"
+        person = Gnupg(self.sandbox.places.run / "gnupg")
+        try:
+            self._give_key(person, alias, owner)
+            self.tell(f"{SENDER} writes to {alias}, which stands for {owner}, who has an OpenPGP key:")
+            question = sample(SENDER, [alias])
+            copy = self._passed(SENDER, alias, question, owner, (*_IN_SHORT, "content-type"))
+            opened = person.open(copy.body)
+        finally:
+            person.close()
+        text = question.partition(b"\r\n\r\n")[2].strip()
+        sealed = text not in copy.content and text in opened.content
+        self.tell(f"`gpg --decrypt` of {owner} finds {'a good signature of the service' if opened.signed else 'NONE'}:")
+        self.tell("".join(f"  | {line}\n" for line in opened.content.decode(errors="replace").splitlines()[-8:]))
+        return sealed and opened.signed and self.signed(copy, "alias.example")
+
+    def _give_key(self, person: Gnupg, alias: str, owner: str) -> None:
+        """An account whose only mailbox has a key."""
+        cli, key = self.sandbox.cli, person.public_key(owner)
+        if all(account["name"] != "kim" for account in cli("--json", "account", "list").json()):
+            cli("account", "add", "kim", "--recipient", owner, "--verified")
+            cli("alias", "add", alias, "--account", "kim")
+        cli("recipient", "key", owner, "-", stdin=key)
+        published = self.sandbox.places.root / "published"
+        cli("pgp-key", "publish", str(published))
+        person.know((published / "service-key.asc").read_bytes())
 
     def _furnish(self, alias: str, gone: str, owner: str) -> None:
         """An account with two mailboxes, one of which is believed in anew."""

@@ -21,6 +21,7 @@ from mailrelay.core.pgppackets import examine, inspect
 INLINE_OCTETS = 256 * 1024
 MAX_DECRYPTED_OCTETS = 64 << 20
 KEPT_KEYS = 256
+_PROOF = b"proof"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +103,17 @@ class OpenPgp:
         if isinstance(found, Unusable):
             return found
         try:
-            sequoia.encrypt(b"proof", [sequoia.certificate(found.binary)], None)
+            sequoia.encrypt(_PROOF, [sequoia.certificate(found.binary)], None)
         except Malformed:
             return Unusable.UNKNOWN_ALGORITHM
         return found
+
+    def look(self, octets: bytes) -> Certificate | Unusable:
+        """What `check` says, known from before where the key was used lately. For every message."""
+        try:
+            return self._usable(octets).certificate
+        except KeyUnusable as error:
+            return error.reason
 
     async def close(self) -> None:
         """End the process; who waits for it gets Unavailable."""
@@ -120,6 +128,7 @@ class OpenPgp:
             certificate = examine(octets, now)
             try:
                 known = _Known(certificate, sequoia.certificate(certificate.binary))
+                sequoia.encrypt(_PROOF, [known.key], None)
             except Malformed:
                 raise KeyUnusable(Unusable.UNKNOWN_ALGORITHM, certificate.fingerprint) from None
         self._known[name] = known  # last in order: used most recently

@@ -17,7 +17,7 @@ class Style:
     """How copies are made (spec Appendix C).
 
     description: of the alias, for the banner. sending_verified: the alias' domain may be in From; True where it is not
-    a custom one. display_from, remove_attachments: what rules say of this message.
+    a custom one. display_from, remove_attachments, no_encryption: what rules say of this message.
     """
 
     display_from_format: int = 0
@@ -33,6 +33,7 @@ class Style:
     sending_verified: bool = True
     display_from: str = ""
     remove_attachments: bool = False
+    no_encryption: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,8 @@ def _reason(why: Why, evidence: Evidence | None) -> str:
             return "the receiver refused untouched copies before"
         case Why.RETURNED:
             return "it is resent out of what a report returned"
+        case Why.ENCRYPTION:
+            return "its recipient wants it encrypted"
         case Why.ANSWER:
             return "it answers a return path, which is not to be seen"
         case Why.SMTPUTF8:

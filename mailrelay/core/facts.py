@@ -30,6 +30,7 @@ class Target:
     unverified_since: datetime
     failing_since: datetime | None
     probed_at: datetime | None = None  # when a failing one last was tried
+    encrypts: bool = False  # its copies are to be encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class Reason(StrEnum):
     ACCOUNT_DELETING = "account_deleting"
     NOT_READY = "not_ready"
     FAILING = "failing"
+    KEY_UNUSABLE = "key_unusable"
     QUOTA = "quota"
     RATE = "rate"
     BLOCKED_SENDER = "blocked_sender"
@@ -200,6 +202,7 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.ACCOUNT_DELETING: "account is being deleted",
         Reason.NOT_READY: "no recipient is verified",
         Reason.FAILING: "every recipient is failing",
+        Reason.KEY_UNUSABLE: "encryption key unusable",
         Reason.QUOTA: "monthly bandwidth is used up",
         Reason.RATE: "hourly message limit is reached",
         Reason.BLOCKED_SENDER: "sender is on the owner's block list",

@@ -41,6 +41,7 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
         "DRSA": "Disallowed Reply/Send Attempt",
         "DUS": "Domain Unverified For Sending",
         "GKE": "PGP Key Expired",
+        "STB": "Message Not Encrypted",
         "NBL": "Near Bandwidth Limit",
         "RSL": "Reached Reply/Send Limit",
         "SRSA": "Spam Reply/Send Attempt",

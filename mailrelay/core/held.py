@@ -15,6 +15,7 @@ HeldId = NewType("HeldId", int)
 HeldKind = Literal["quarantined", "held", "unauthorised"]
 HeldState = Literal["held", "released", "discarded"]
 
+DENIED = "5.7.1"  # RFC 3463: not authorised
 KEPT_FOR = timedelta(days=7)
 
 
@@ -39,7 +40,7 @@ class Hold:
     evidence: bytes = b""
     type: EmailType = EmailType.FORWARD
     bounce_type: Literal["spam", "rule"] | None = None
-    status: str = "5.7.1"
+    status: str = DENIED
 
 
 @dataclass(frozen=True, slots=True)

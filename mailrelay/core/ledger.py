@@ -90,6 +90,7 @@ class Opening:
     type: EmailType
     mode: Mode | None
     notice: str | None = None
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

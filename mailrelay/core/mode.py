@@ -35,6 +35,7 @@ class Why(StrEnum):
     HEADER = "header"  # test 4
     RECEIVER = "receiver"  # test 5
     RETURNED = "returned"  # resent, and nobody vouches for what is left of it (section 7.6)
+    ENCRYPTION = "encryption"  # its recipient wants it encrypted
     ANSWER = "answer"  # it came to a return path, whose name is not to be seen
     SMTPUTF8 = "smtputf8"  # its receiver takes none, and an untouched copy needs it (section 1.4)
 

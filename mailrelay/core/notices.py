@@ -45,6 +45,7 @@ class Code(StrEnum):
     DRSA = "DRSA"  # a reply or send is not permitted
     RSL = "RSL"  # limit of replies and sends
     GKE = "GKE"  # encryption key unusable or about to expire
+    NOT_ENCRYPTED = "STB"  # a stub in place of a message that could not be encrypted
     NBL = "NBL"  # near the bandwidth limit
     ADUN = "ADUN"  # alias deactivated by one click
     ADLN = "ADLN"  # alias deleted by one click
@@ -104,6 +105,7 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.DRSA: Kind("recipient", Limit(4, _DAY)),
         Code.RSL: Kind("recipient", Limit(1, _DAY)),
         Code.GKE: Kind("recipient", Limit(1, _DAY), encrypted=False),
+        Code.NOT_ENCRYPTED: Kind("recipient", encrypted=False),  # one for each message
         Code.NBL: Kind("default", Limit(1, _DAY)),
         Code.ADUN: Kind("default", Limit(1, _HOUR, "alias")),
         Code.ADLN: Kind("default", Limit(1, _HOUR, "alias")),

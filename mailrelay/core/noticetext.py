@@ -47,6 +47,7 @@ _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         Code.DRSA: ("alias contact reason at", ""),
         Code.RSL: ("alias contact", ""),
         Code.GKE: ("recipient fingerprint expires problem days", ""),
+        Code.NOT_ENCRYPTED: ("alias domain at problem kept", "list"),
         Code.NBL: ("percent", ""),
         Code.ADUN: ("alias reason at ip user_agent", "activate"),
         Code.ADLN: ("alias at ip user_agent", "restore"),
@@ -158,6 +159,8 @@ def fill(catalogue: Catalogue, told: Told) -> Filled:
         raw = values.get(name, "")
         if name == "reason":
             raw = catalogue.reasons.get(raw) or _REASONS.get(raw, raw)
+        elif name == "problem":
+            raw = catalogue.reasons.get(raw, raw)
         return cleaned(raw)
 
     def text(pattern: str) -> str:

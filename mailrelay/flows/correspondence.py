@@ -81,7 +81,7 @@ class Outbound:
     def mode(self, destination: Address) -> Mode | None:
         return None
 
-    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+    async def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
         """Raises Unavailable if there is no key to sign with."""
         errand, rules = self.errand, self.rules
         now = int(errand.letter.now.timestamp())

@@ -1,17 +1,18 @@
 """How the copies of one recipient are made: untouched or rewritten, signed, sealed (spec 3.2 to 3.13, 11)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailrelay.core import arc, loop, mode, verp
+from mailrelay.core import arc, dkim, loop, mode, verp
 from mailrelay.core.address import Address
 from mailrelay.core.compose import transparent_header
 from mailrelay.core.dkim import SigningKey
 from mailrelay.core.facts import Alias
 from mailrelay.core.ledger import Envelope, Mode, OutboundId
 from mailrelay.core.letterhead import Header, Letterhead, Signer
-from mailrelay.core.mode import Changes, Choice, Evidence
+from mailrelay.core.locks import Lock
+from mailrelay.core.mode import Changes, Choice, Evidence, Why
 from mailrelay.core.plan import Copy
 from mailrelay.core.realm import Place
 from mailrelay.core.screen import day_number
@@ -21,6 +22,7 @@ from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.revision import Reviser, Revision
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.sealing import Sealing
 
 
 class SigningKeys(Protocol):
@@ -38,22 +40,31 @@ class Untouched:
     def mode(self, destination: Address) -> Mode:
         return "transparent"
 
-    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+    async def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
         return self.press.untouched(destination, outbound_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Copies for people: the receiver's past may decide that one is made otherwise than the next."""
+    """Copies for people: the receiver's past may decide that one is made otherwise than the next.
+
+    locks: of those who get theirs encrypted, by folded address.
+    """
 
     press: "Press"
     choices: dict[str, Choice]  # by the destination's domain
     revision: Revision | None  # there if some copy is rewritten
+    sealing: Sealing
+    locks: Mapping[str, Lock]
 
     def mode(self, destination: Address) -> Mode:
-        return self.choices[destination.domain].mode
+        return "rewrite" if destination.folded in self.locks else self.choices[destination.domain].mode
 
-    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+    async def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+        lock = self.locks.get(destination.folded)
+        if lock is not None:
+            assert self.revision is not None  # made wherever there are locks
+            return await self.press.sealed(self.revision, destination, outbound_id, lock, self.sealing)
         choice = self.choices[destination.domain]
         if choice.mode == "transparent":
             return self.press.untouched(destination, outbound_id)
@@ -97,6 +108,32 @@ class Press:
 
     def rewritten(self, revision: Revision, destination: Address, outbound_id: OutboundId, reason: str) -> Copy:
         """The author appears under an address of ours. Raises Unavailable if there is no key to sign with."""
+        keys = self._keys(revision)
+        header = revision.header(self._letterhead(destination, outbound_id, reason))
+        header = header.signed(revision.body_hash, self._signer(keys))
+        header = self._sealed(header, revision.body_hash, "rewrite")
+        content = revision.below(header)
+        smtputf8 = not destination.local.isascii()
+        return self._copy(content, revision.from_domain, destination, outbound_id, smtputf8=smtputf8)
+
+    async def sealed(
+        self, revision: Revision, destination: Address, outbound_id: OutboundId, lock: Lock, sealing: Sealing
+    ) -> Copy:
+        """Rewritten and encrypted; what is encrypted already is only rewritten. Raises Unavailable."""
+        header = revision.header(self._letterhead(destination, outbound_id, Why.ENCRYPTION.value))
+        made = await sealing.seal(header, revision.body, lock)
+        if made is None:
+            return self.rewritten(revision, destination, outbound_id, Why.ENCRYPTION.value)
+        header, body = made
+        keys = self._keys(revision)
+        body_hash = await sealing.apart(len(body), lambda: dkim.body_hash(body))
+        header = self._sealed(header.signed(body_hash, self._signer(keys)), body_hash, "rewrite")
+        content = (header.block + b"\r\n", body)
+        smtputf8 = not destination.local.isascii()
+        return self._copy(content, revision.from_domain, destination, outbound_id, smtputf8=smtputf8)
+
+    def _keys(self, revision: Revision) -> Sequence[SigningKey]:
+        """What rewritten copies are signed with. Raises Unavailable if there is no key."""
         domain = signing_domain(
             EmailType.FORWARD,
             "rewrite",
@@ -105,13 +142,7 @@ class Press:
             verified_for_sending=revision.sending_verified,
         )
         assert domain is not None  # only untouched copies may go out unsigned
-        keys = usable_keys(EmailType.FORWARD, "rewrite", self.signing_keys(domain))
-        header = revision.header(self._letterhead(destination, outbound_id, reason))
-        header = header.signed(revision.body_hash, self._signer(keys))
-        header = self._sealed(header, revision.body_hash, "rewrite")
-        content = revision.below(header)
-        smtputf8 = not destination.local.isascii()
-        return self._copy(content, revision.from_domain, destination, outbound_id, smtputf8=smtputf8)
+        return usable_keys(EmailType.FORWARD, "rewrite", self.signing_keys(domain))
 
     def _copy(
         self,
@@ -171,16 +202,20 @@ class Composer:
     rules: Rules
     signing_keys: SigningKeys
     reviser: Reviser
+    sealing: Sealing
 
     def for_operator(self, letter: Letter, envelope: Envelope) -> Untouched:
         """Copies that pass no alias."""
         return Untouched(Press(self.rules, self.signing_keys, letter, envelope))
 
-    async def draft(self, order: Order, destinations: Sequence[Address]) -> Chosen:
-        """Copies of an alias' mail to these destinations. Raises Unavailable."""
+    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Chosen:
+        """Copies of an alias' mail to these destinations. Raises Unavailable.
+
+        locks: of those who get theirs encrypted, by folded address: what Sealing.sort says of all of them.
+        """
         choices = {one.domain: self.choose(order, one.domain) for one in destinations}
         revision = None
-        if any(choice.mode == "rewrite" for choice in choices.values()):
+        if locks or any(choice.mode == "rewrite" for choice in choices.values()):
             revision = await self.reviser.revise(order)
         press = Press(
             self.rules,
@@ -195,7 +230,7 @@ class Composer:
             # What was resent in vain is not kept once more (spec section 7.6).
             return_full=order.background.preferences.stores_failed and not order.resend,
         )
-        return Chosen(press, choices, revision)
+        return Chosen(press, choices, revision, self.sealing, locks)
 
     def _is_spam(self, order: Order) -> bool:
         """True for what is tagged, or was held, as spam: also where the warning is about a worse thing."""

@@ -1,27 +1,29 @@
 """The story of mail to an alias: what its owner wants done with it, and the copies (spec section 3.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from mailrelay.core import eom, loopguard
+from mailrelay.core import eom, keytrouble, loopguard
 from mailrelay.core.address import Address, split_extension
 from mailrelay.core.author import speaker
 from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
 from mailrelay.core.facts import AccountId, AliasId, Reason, RecipientId, Target
 from mailrelay.core.judge import NOT_READY_FOR, Deliver
+from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Why
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
 from mailrelay.flows.books import Books, Done, is_settled_now
 from mailrelay.flows.evidence import content_of, is_bare, stopped
-from mailrelay.flows.handover import Destination, Dispatcher, Draft, destination
+from mailrelay.flows.handover import Destination, Dispatcher, Draft
 from mailrelay.flows.keeping import KeepMail, held
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.order import Case, Order
-from mailrelay.flows.ports import ReadBackground
+from mailrelay.flows.ports import Post, ReadBackground
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling, styled
+from mailrelay.flows.sealing import Sort
 
 _WAIT_SECONDS = NOT_READY_FOR.total_seconds()
 
@@ -51,7 +53,7 @@ class Troubled(Protocol):
 class Compose(Protocol):
     """Prepares the copies of one recipient. Raises Unavailable."""
 
-    async def draft(self, order: Order, destinations: Sequence[Address]) -> Draft: ...
+    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
 
 
 @dataclass(slots=True)
@@ -68,6 +70,8 @@ class Forwarding:
     unmake_alias: UnmakeAlias
     answers_contact: AnswersContact
     troubled: Troubled
+    sort: Sort
+    post: Post
 
     async def __call__(self, case: Case, verdict: Deliver) -> Done:
         letter, envelope, alias = case.letter, case.envelope, case.alias
@@ -200,12 +204,34 @@ class Forwarding:
             new_message_id=isinstance(found, NewMessageId),
             rewrite=Why.ANSWER if letter.answers else None,
         )
-        draft = await self.composer.draft(order, [target.address for target in (*targets, *near)])
-        bans = self.rules.around.bans
-        destinations = [destination(target.id, target.address, bans, letter.now) for target in targets]
-        destinations += [Destination(target.id, target.address, Reason.OWN_DOMAIN) for target in near]
-        handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, case.org)
-        return self.books.handed(envelope, handover)
+        return await self._copies(case, order, targets, near)
+
+    async def _copies(self, case: Case, order: Order, targets: Sequence[Target], near: Sequence[Target]) -> Done:
+        """Encrypted for whoever wants that; where it is not possible, what was chosen for that (spec section 6.5)."""
+        letter, envelope = case.letter, case.envelope
+        found = await self.sort(letter.message, targets, wanted=not order.background.style.no_encryption)
+        done = await self._kept_closed(case) if found.fated("hold") else None
+        if done is None or done.outcome == "held":
+            destinations = found.destinations(self.rules.around.bans, letter.now, held=True)
+            destinations += [Destination(target.id, target.address, Reason.OWN_DOMAIN) for target in near]
+            if destinations:
+                draft = await self.composer.draft(order, [one.address for one in destinations], found.locks)
+                handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, case.org)
+                done = self.books.handed(envelope, handover)
+        assert done is not None  # there is a target, and each is a destination or has its mail kept
+        if found.useless and done.outcome != "deferred":
+            for notice in keytrouble.notices(found.useless, envelope, str(case.rcpt), letter.now.isoformat()):
+                await self.post(notice)
+        return done
+
+    async def _kept_closed(self, case: Case) -> Done:
+        """The message waits, sealed, until it can be encrypted for whoever wants it so."""
+        reason = Reason.KEY_UNUSABLE
+        kept = await held(
+            self.keep, self.rules.identity, case.letter, case.envelope, "held", reason, org=case.org, status="5.7.10"
+        )
+        # Where there is no room, Postfix has some.
+        return kept.done if kept is not None else self.books.wait(case.envelope, self.rules.replies["TEMP"], reason)
 
     async def _tried(self, targets: Sequence[Target]) -> Sequence[Target]:
         """Less the failing ones that another message tries today (spec section 7.5)."""

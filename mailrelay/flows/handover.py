@@ -48,7 +48,7 @@ class Draft(Protocol):
     """What the copies of one recipient have in common. Both raise nothing but bugs, copy also Unavailable."""
 
     def mode(self, destination: Address) -> Mode | None: ...
-    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy: ...
+    async def copy(self, destination: Address, outbound_id: OutboundId) -> Copy: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Destination:
     recipient_id: int
     address: Address
     refused: Reason | None = None
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class Dispatcher:
             kind,
             draft.mode(destination.address),
             notice.value if notice else None,
+            destination.encrypted,
         )
         opened = await self.ledger.open(opening)
         if opened.settled:
@@ -167,9 +169,7 @@ class Dispatcher:
             return known
         task = self._under_way.get(opened.outbound_id)
         if task is None:
-            copy = draft.copy(destination.address, opened.outbound_id)
-            metrics.DECISION_SECONDS.observe(time.perf_counter() - letter.began)
-            task = asyncio.create_task(self._hand_over(copy, opened.outbound_id, letter))
+            task = asyncio.create_task(self._hand_over(draft, destination.address, opened.outbound_id, letter))
             self._under_way[opened.outbound_id] = task
             task.add_done_callback(lambda done: self._handed_over(opened.outbound_id, done))
         # Whoever gave up in the middle could not know whether Postfix has the copy.
@@ -183,7 +183,9 @@ class Dispatcher:
             del self._unrecorded[next(iter(self._unrecorded))]
         self._unrecorded[outbound_id] = task.result()
 
-    async def _hand_over(self, copy: Copy, outbound_id: OutboundId, letter: Letter) -> Closing:
+    async def _hand_over(self, draft: Draft, to: Address, outbound_id: OutboundId, letter: Letter) -> Closing:
+        copy = await draft.copy(to, outbound_id)
+        metrics.DECISION_SECONDS.observe(time.perf_counter() - letter.began)
         if copy.return_full:
             await self.spool(outbound_id, letter)
         started = time.perf_counter()
@@ -198,10 +200,12 @@ class Dispatcher:
         raise Unavailable(f"re-injection was answered {outcome.code} {outcome.text.partition(' ')[0]}")
 
 
-def destination(recipient_id: int, address: Address, bans: BanBook, now: datetime) -> Destination:
+def destination(
+    recipient_id: int, address: Address, bans: BanBook, now: datetime, *, encrypted: bool = False
+) -> Destination:
     """Who gets a copy, unless the operator has banned the mailbox."""
     ban = bans.mailbox(address.folded, "destination", now)
-    return Destination(recipient_id, address, Reason.DESTINATION_BANNED if ban is not None else None)
+    return Destination(recipient_id, address, Reason.DESTINATION_BANNED if ban is not None else None, encrypted)
 
 
 def _is_out(result: object) -> bool:

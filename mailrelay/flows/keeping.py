@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from mailrelay.core.facts import REASON_TEXTS, Reason
-from mailrelay.core.held import Held, HeldKind, Hold, storable
+from mailrelay.core.held import DENIED, Held, HeldKind, Hold, storable
 from mailrelay.core.ledger import Envelope
 from mailrelay.core.reply import ACCEPTED
 from mailrelay.core.verp import EmailType
@@ -39,6 +39,7 @@ async def held(
     org: str = "",
     type: EmailType = EmailType.FORWARD,
     bounce_type: Literal["spam", "rule"] | None = None,
+    status: str = DENIED,
 ) -> Kept | None:
     """None: the account's room is full. org: the sender's organisational domain. Raises Unavailable."""
     name = f"{identity.header_prefix}ingress".lower().encode("ascii")
@@ -54,6 +55,7 @@ async def held(
         evidence=letter.message.first(name) or b"",
         type=type,
         bounce_type=bounce_type,
+        status=status,
     )
     kept = await keep(hold)
     if kept.no_room:

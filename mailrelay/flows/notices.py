@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -20,10 +20,11 @@ from mailrelay.core.jobs import Job, JobId
 from mailrelay.core.ledger import Envelope, IngressKey, Mode, OutboundId
 from mailrelay.core.letterhead import Header, Signer
 from mailrelay.core.links import Links
+from mailrelay.core.locks import Lock
 from mailrelay.core.noticefailure import Setback
 from mailrelay.core.noticeletter import Note, Paper
 from mailrelay.core.noticeroute import Admission, Going, Ground, Spared, admission, route
-from mailrelay.core.notices import Code, Notice, from_json
+from mailrelay.core.notices import KINDS, Code, Notice, from_json
 from mailrelay.core.noticewords import LISTED, Material, Signs, since, tell
 from mailrelay.core.plan import Copy, Mail
 from mailrelay.core.screen import day_number
@@ -35,6 +36,7 @@ from mailrelay.flows.jobs import Task
 from mailrelay.flows.letter import Letter
 from mailrelay.flows.ports import Clock
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.sealing import Sealing
 from mailrelay.notices import Printed, Printer
 
 # No mailbox of an account.
@@ -79,13 +81,19 @@ class NewNotice:
     paper: Paper
     rules: Rules
     keys: Sequence[dkim.SigningKey]
+    lock: Lock | None  # None: in clear
+    sealing: Sealing
 
     def mode(self, destination: Address) -> Mode | None:
         return None
 
-    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+    async def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
         body = noticeletter.body(self.note, self.paper)
         header = Header(b"", tuple(noticeletter.header(self.note, destination, outbound_id, self.paper)))
+        if self.lock is not None:
+            sealed = await self.sealing.seal(header, body, self.lock)
+            assert sealed is not None  # what we write is not encrypted yet
+            header, body = sealed
         header = header.signed(dkim.body_hash(body), Signer(self.keys, int(self.paper.now.timestamp())))
         path = verp.VerpId(EmailType.NOTIFICATION, outbound_id, day_number(self.paper.now))
         bounce_domain = self.rules.identity.bounce_domain
@@ -110,6 +118,7 @@ class Notices:
     office: Office
     signing_keys: SigningKeys
     dispatcher: Dispatcher
+    sealing: Sealing
     clock: Clock
 
     async def sift(self, jobs: Sequence[Job], /) -> Sequence[Task]:
@@ -162,31 +171,41 @@ class Notices:
         number = hmac.digest(self.rules.around.keys.loop[0], b"notice-v1\0" + key, hashlib.sha256).hex()[:32]
         paper = Paper(office.product, identity.domain, identity.header_prefix, number, now)
         signs = Signs(office.links(int(now.timestamp())) if office.links is not None else None, office.list_url)
+        lock = await self._lock(notice, going)
+        if lock is not None:
+            going = replace(going, stub=False)
         told = tell(notice, going, await self._material(notice), signs, paper)
         if told is None:
             _done(job, notice, "unwanted", "there is nothing left to tell")
             return
-        handover = await self._hand_over(key, notice, going, paper, office.printer(told))
+        handover = await self._hand_over(key, notice, going, paper, office.printer(told), lock)
         if not handover.done:
             raise Unavailable("the notification cannot be handed to Postfix now")
         reason = handover.failed
         _done(job, notice, "failed" if reason else "sent", reason.value if reason else "")
 
     async def _hand_over(
-        self, key: IngressKey, notice: Notice, going: Going, paper: Paper, printed: Printed
+        self, key: IngressKey, notice: Notice, going: Going, paper: Paper, printed: Printed, lock: Lock | None
     ) -> Handover:
         identity, now = self.rules.identity, paper.now
         note = Note(notice.code.value, printed.language, printed.subject, printed.plain, printed.html)
         domain = signing_domain(EmailType.NOTIFICATION, "rewrite", None, identity.domain, verified_for_sending=False)
         assert domain is not None  # only untouched copies may go out unsigned
         keys = usable_keys(EmailType.NOTIFICATION, "rewrite", self.signing_keys(domain))
-        draft = NewNotice(note, paper, self.rules, keys)
+        draft = NewNotice(note, paper, self.rules, keys, lock, self.sealing)
         size_octets = len(noticeletter.body(note, paper))
         envelope = Envelope(key, "", paper.message_id, "", paper.sender, "", size_octets, notice.account_id)
-        destination = Destination(going.mailbox.id if going.mailbox is not None else _NOBODY, going.address)
+        number = going.mailbox.id if going.mailbox is not None else _NOBODY
+        destination = Destination(number, going.address, encrypted=lock is not None)
         # Nothing has come in that the letter could hold.
         letter = Letter(Mail("", "", (), b""), split(b""), key, "", None, b"", now, time.perf_counter())
         return await self.dispatcher.dispatch(letter, envelope, draft, [destination], None, notice=notice.code)
+
+    async def _lock(self, notice: Notice, going: Going) -> Lock | None:
+        """How the notice is encrypted; None: it is not, or cannot be. Raises Unavailable."""
+        if going.mailbox is None or not KINDS[notice.code].encrypted:
+            return None
+        return await self.sealing.usable(going.mailbox.id)
 
     async def _material(self, notice: Notice) -> Material:
         """What the notice is about, as it is now."""

@@ -1,6 +1,6 @@
 """The story of a delivery that leaves no trace: the real decisions, with ports that look and do nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +16,7 @@ from mailrelay.core.held import Held, Hold
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
+from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Choice, Evidence, configured
 from mailrelay.core.notices import Notice
 from mailrelay.core.plan import Copy, Handed, Mail
@@ -109,6 +110,7 @@ class Rehearsal:
         dispatcher = Dispatcher(stage, stage.submit, lambda: int.from_bytes(self.random(8), "big"))
         books = Books(self.rules, stage)
         technical = self._technical(stage, books, dispatcher)
+        sort = replace(self.composer.sealing, give_up=stage.give_up).sort
         ruling = replace(
             self.ruling, read_targets=stage.read_targets, count=stage.count_rules, listen=stage.rules_asked
         )
@@ -122,7 +124,7 @@ class Rehearsal:
             stage,
             dispatcher,
             ruling,
-            Sharing(self.rules, stage.read_background, stage, dispatcher),
+            Sharing(self.rules, stage.read_background, stage, dispatcher, sort),
             stage.post,
         )
         forwarding = Forwarding(
@@ -136,6 +138,8 @@ class Rehearsal:
             stage.unmake_alias,
             self.correspondence.answers_contact,
             stage,
+            sort,
+            stage.post,
         )
         delivery = Delivery(
             self.rules, books, stage.read_facts, stage.make_alias, technical, sending, forwarding, self.clock
@@ -164,6 +168,7 @@ class Rehearsal:
             self.signing_keys,
             stage,
             dispatcher,
+            replace(self.composer.sealing, give_up=stage.give_up).sort,
         )
 
         async def unsubscribe(letter: Letter, rcpt: Address, place: Place) -> Done | None:
@@ -245,6 +250,8 @@ class _Stage:
 
     async def post(self, notice: Notice, /) -> None: ...
 
+    async def give_up(self, lock: Lock, /) -> None: ...
+
     async def find_recipient(self, address: Address, /) -> None:
         return None
 
@@ -289,14 +296,14 @@ class _Stage:
     def for_operator(self, letter: Letter, envelope: Envelope) -> Untouched:
         return self.rehearsal.composer.for_operator(letter, envelope)
 
-    async def draft(self, order: Order, destinations: Sequence[Address]) -> Chosen:
+    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Chosen:
         composer, rules = self.rehearsal.composer, self.rehearsal.rules
         explicit = configured(order.facts, rules.identity.forward_mode) == "transparent"
         self.traces.order = order
         for receiver in {one.domain for one in destinations}:
             evidence = composer.evidence(order, receiver, explicit=explicit)
             self.traces.choices[receiver] = composer.choose(order, receiver), evidence
-        return await composer.draft(order, destinations)
+        return await composer.draft(order, destinations, locks)
 
     async def compose(self, errand: Errand) -> Outbound:
         self.traces.errand = errand

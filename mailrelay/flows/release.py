@@ -20,7 +20,7 @@ from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.verp import EmailType
 from mailrelay.flows.evidence import read_ingress
-from mailrelay.flows.handover import Destination, Handover, destination
+from mailrelay.flows.handover import Handover
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, ReadBackground, ReadFacts
@@ -48,12 +48,9 @@ class Confirm(Protocol):
 
 
 class Resend(Protocol):
-    """Makes copies without asking whether they may pass; the ledger knows those made before. Raises Unavailable.
+    """Makes copies without asking whether they may pass, see flows/remake.py. Raises Conflict and Unavailable."""
 
-    org: the organisational domain of the sender, '' if unknown; None: nothing is counted.
-    """
-
-    async def __call__(self, order: Order, destinations: Sequence[Destination], org: str | None) -> Handover: ...
+    async def __call__(self, order: Order, targets: Sequence[Target], org: str | None) -> Handover: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +110,11 @@ class Release:
         effects = await self.ruling.ask(account_id, "F", letter.message, speaker, rcpt, alias)
         wanted = to or await self.ruling.targets(account_id, effects) or choose_targets(facts)
         targets = loopguard.elsewhere(wanted, around.realm)
-        destinations = [destination(target.id, target.address, around.bans, letter.now) for target in targets]
-        if not destinations:
+        if not targets:
             raise Conflict("no recipient is verified, or only some at domains of this service")
         order = await self._order(letter, held, rcpt, place, facts, alias, targets)
         order = replace(order, background=replace(order.background, style=styled(order.background.style, effects)))
-        return _done(await self.resend(order, destinations, inquiry.sender_org))
+        return _done(await self.resend(order, targets, inquiry.sender_org))
 
     async def _order(
         self,

@@ -36,7 +36,7 @@ from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.returned import Restored, restored
 from mailrelay.flows.evidence import content_of, read_ingress
-from mailrelay.flows.handover import Handover, destination
+from mailrelay.flows.handover import Handover
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, ReadBackground, ReadFacts
@@ -144,16 +144,15 @@ class Resend:
     # --- to whom, and how -------------------------------------------------------------------------------------------
 
     async def _copies(self, failed: FailedMessage, source: _Source, to: Sequence[Target]) -> Handover:
-        letter, around = source.letter, self.rules.around
+        around = self.rules.around
         rcpt, place = self._rcpt(failed)
         facts = await self.read_facts(inquire(rcpt, place, "", "", "", around.organisation))
         alias = present(facts, failed.account_id)
         targets = loopguard.elsewhere(to or choose_targets(facts), around.realm)
         if not targets:
             raise Conflict("no recipient is verified, or only some at domains of this service")
-        destinations = [destination(target.id, target.address, around.bans, letter.now) for target in targets]
         order = await self._order(failed, source, rcpt, place, facts, alias, targets)
-        handover = await self.make(order, destinations, None)  # it was counted when it came
+        handover = await self.make(order, targets, None)  # it was counted when it came
         if not handover.done:
             raise Unavailable("Postfix does not take it now")
         if handover.failed is not None and not handover.delivered:

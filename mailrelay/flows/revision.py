@@ -63,6 +63,11 @@ class Revision:
         """The header of one copy before it is signed."""
         return rewritten(self.letter.message, head, self.edits, self.house)
 
+    @property
+    def body(self) -> bytes:
+        """Of the copies."""
+        return self.letter.message.body if self.edited is None else self.edited.body
+
     def below(self, header: Header) -> tuple[bytes, ...]:
         """A copy with this header, as chunks that begin and end where lines do."""
         if self.edited is None:

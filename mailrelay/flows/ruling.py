@@ -86,4 +86,5 @@ def styled(style: Style, effects: Effects) -> Style:
         banner_location=effects.banner or style.banner_location,
         display_from=effects.display_from or "",
         remove_attachments=effects.remove_attachments,
+        no_encryption=effects.no_encryption,
     )

@@ -7,7 +7,7 @@ signed, it counts only if our signature on it still holds, and it goes to nobody
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -27,16 +27,18 @@ from mailrelay.core.ingress import Ingress, Invalid
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import choose_targets
 from mailrelay.core.ledger import OutboundCopy, second_key
+from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Why, is_smtputf8_refusal
 from mailrelay.core.original import Original, is_of_alias, original, proof
 from mailrelay.core.plan import Mail
 from mailrelay.core.receivers import Receiver, is_authentication_refusal, rewrites_only
 from mailrelay.flows.drafts import SigningKeys
-from mailrelay.flows.handover import Dispatcher, Draft, Handover, destination
+from mailrelay.flows.handover import Dispatcher, Draft, Handover
 from mailrelay.flows.letter import INLINE_OCTETS, Letter, open_letter
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import ReadBackground, ReadFacts
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.sealing import Sort
 
 
 class NoteRefusal(Protocol):
@@ -54,7 +56,7 @@ class ReadReturned(Protocol):
 class Compose(Protocol):
     """Prepares the copies of one recipient. Raises Unavailable."""
 
-    async def draft(self, order: Order, destinations: Sequence[Address]) -> Draft: ...
+    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class SecondTry:
     signing_keys: SigningKeys
     composer: Compose
     dispatcher: Dispatcher
+    sort: Sort
 
     async def __call__(self, report: Letter, bounce: Bounce, refused: OutboundCopy) -> bool:
         """Remember the refusal, and make the copy if everything for it is there. True: there is one.
@@ -114,9 +117,11 @@ class SecondTry:
 
     async def _copy(self, again: _Again) -> Handover:
         order, mailbox = again.order, again.target.address
-        draft = await self.composer.draft(order, [mailbox])
-        to = destination(again.target.id, mailbox, self.rules.around.bans, order.letter.now)
-        handover = await self.dispatcher.dispatch(order.letter, order.envelope, draft, [to], None)
+        # Who wants encryption by now gets it.
+        found = await self.sort(order.letter.message, [again.target])
+        draft = await self.composer.draft(order, [mailbox], found.locks)
+        to = found.destinations(self.rules.around.bans, order.letter.now)
+        handover = await self.dispatcher.dispatch(order.letter, order.envelope, draft, to, None)
         if not handover.done:
             raise Unavailable("the second copy cannot be handed over now")
         return handover

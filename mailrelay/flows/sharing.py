@@ -1,6 +1,6 @@
 """What one recipient of an alias answers, the others may read as well, if the account wants it (spec section 4.10)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,18 +10,20 @@ from mailrelay.core.background import BackgroundInquiry
 from mailrelay.core.facts import Facts
 from mailrelay.core.judge import choose_targets
 from mailrelay.core.ledger import Envelope
+from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Why
 from mailrelay.flows.correspondence import Errand
-from mailrelay.flows.handover import Dispatcher, Draft, Handover, destination
+from mailrelay.flows.handover import Dispatcher, Draft, Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.rules import Rules
+from mailrelay.flows.sealing import Sort
 
 
 class Compose(Protocol):
     """Prepares the copies of one recipient. Raises Unavailable."""
 
-    async def draft(self, order: Order, destinations: Sequence[Address]) -> Draft: ...
+    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Sharing:
     read_background: ReadBackground
     composer: Compose
     dispatcher: Dispatcher
+    sort: Sort
 
     async def __call__(self, errand: Errand, envelope: Envelope, facts: Facts) -> Handover:
         """As mail to the alias whose author is the one who wrote; so their answers come back through it.
@@ -59,6 +62,7 @@ class Sharing:
             await self.read_background(asked),
             rewrite=Why.REPLIES,
         )
-        draft = await self.composer.draft(order, [target.address for target in targets])
-        destinations = [destination(target.id, target.address, around.bans, letter.now) for target in targets]
+        found = await self.sort(letter.message, targets)
+        draft = await self.composer.draft(order, [target.address for target in targets], found.locks)
+        destinations = found.destinations(around.bans, letter.now)
         return await self.dispatcher.dispatch(letter, envelope, draft, destinations, None)

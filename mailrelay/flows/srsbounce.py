@@ -55,7 +55,7 @@ class NewReport:
     def mode(self, destination: Address) -> Mode:
         return "rewrite"  # nothing of what came is passed on as it is
 
-    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+    async def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
         realm, paper = self.rules.around.realm, self.paper
         message = split(srsreport.compose(self.found, destination, self.used, self.destinations, realm, paper))
         signer = Signer(self.keys, int(paper.now.timestamp()))

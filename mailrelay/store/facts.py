@@ -29,7 +29,7 @@ from mailrelay.core.ledger import storable
 from mailrelay.store.database import Database, compact
 
 # The recipients come as one JSON list of [id, address, verified, unverified_since, failing_since, probed_at,
-# rank]; rank 0: attached or chosen by key, 1: the parent's default, 2: the account's default.
+# encrypts, rank]; rank 0: attached or chosen by key, 1: the parent's default, 2: the account's default.
 _FACTS = compact("""
     select q.n,
            acc.id, acc.state, acc.block_behaviour, acc.forward_mode, acc.messages_per_hour, acc.new_aliases_per_hour,
@@ -67,7 +67,7 @@ _FACTS = compact("""
         select jsonb_agg(
             jsonb_build_array(
                 r.id, r.address, r.verified_at is not null and not r.pending, extract(epoch from r.unverified_since),
-                extract(epoch from r.failing_since), extract(epoch from r.probed_at), c.rank)
+                extract(epoch from r.failing_since), extract(epoch from r.probed_at), r.should_encrypt, c.rank)
             order by c.rank, c.since, r.id) as targets
         from (
             select ar.recipient_id as id, 0 as rank, ar.created_at as since
@@ -176,7 +176,7 @@ def _parent(row: TupleRow) -> Parent | None:
 
 
 def _target(item: Sequence[Any]) -> Target:
-    identity, address, verified, unverified_since, failing_since, probed_at, _ = item
+    identity, address, verified, unverified_since, failing_since, probed_at, encrypts, _ = item
     # Checked when it was stored, less strictly than what strangers write: some providers gave out `a..b@`.
     local, _, domain = address.rpartition("@")
     return Target(
@@ -186,4 +186,5 @@ def _target(item: Sequence[Any]) -> Target:
         datetime.fromtimestamp(unverified_since, UTC),
         None if failing_since is None else datetime.fromtimestamp(failing_since, UTC),
         None if probed_at is None else datetime.fromtimestamp(probed_at, UTC),
+        encrypts,
     )

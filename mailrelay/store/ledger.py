@@ -32,7 +32,8 @@ _ENTRY = """
 _OPEN = f"""
     with q as (
         select * from json_to_recordset(%(entries)s) as q(
-            {_ENTRY}, outbound_id bigint, destination text, type text, mode text, notice text)
+            {_ENTRY}, outbound_id bigint, destination text, type text, mode text, notice text,
+            encrypted boolean)
     ), fresh as (
         insert into ledger (ingress_key, queue_id, message_id, account_id, alias_id, rcpt, sender, client_address,
                             size_octets, recipient_id, fingerprint, outbound_id, outcome, mode)
@@ -43,9 +44,9 @@ _OPEN = f"""
         returning outbound_id
     ), sent as (
         insert into outbound (id, account_id, alias_id, recipient_id, destination, email_type, mode, ingress_queue_id,
-                              notice)
+                              notice, encrypted)
         select q.outbound_id, q.account_id, q.alias_id, nullif(greatest(q.recipient_id, 0), 0), q.destination, q.type,
-               coalesce(q.mode, 'rewrite'), q.queue_id, q.notice
+               coalesce(q.mode, 'rewrite'), q.queue_id, q.notice, q.encrypted
         from q join fresh on fresh.outbound_id = q.outbound_id
     )
     select fresh.outbound_id is not null, l.outbound_id, l.outcome
@@ -219,6 +220,7 @@ class Ledger:
                 "type": opening.type.value,
                 "mode": opening.mode,
                 "notice": opening.notice,
+                "encrypted": opening.encrypted,
             }
             for n, opening in enumerate(openings)
         ]

@@ -9,7 +9,8 @@ from mailrelay.core.facts import AccountId, RecipientId, Target
 from mailrelay.store.database import Database
 
 _TARGETS = """
-    select id, address, verified_at is not null and not pending, unverified_since, failing_since, probed_at
+    select id, address, verified_at is not null and not pending, unverified_since, failing_since, probed_at,
+           should_encrypt
     from recipient join unnest(%(uuids)s::uuid[]) with ordinality as asked(uuid, n) using (uuid)
     where account_id = %(account)s
     order by asked.n
@@ -28,6 +29,6 @@ class TargetReader:
         return [_target(*row) for row in found]
 
 
-def _target(number: int, address: str, verified: bool, *since: object) -> Target:
+def _target(number: int, address: str, verified: bool, *rest: object) -> Target:
     local, _, domain = address.rpartition("@")
-    return Target(RecipientId(number), Address(local, domain.lower()), verified, *since)  # type: ignore[arg-type]
+    return Target(RecipientId(number), Address(local, domain.lower()), verified, *rest)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import secrets
 from urllib.parse import urlsplit
 
 from mailrelay.batch import Batcher
+from mailrelay.clients.openpgp import OpenPgp
 from mailrelay.config import Config
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.context import Context, ContextInquiry
@@ -16,14 +17,16 @@ from mailrelay.flows.keeping import KeepMail
 from mailrelay.flows.leaking import LeakTest
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.revision import MakeReverse, Reviser
+from mailrelay.flows.sealing import Sealing
 from mailrelay.flows.sending import Sending
 from mailrelay.flows.sharing import Sharing
-from mailrelay.keyring import read_secret
+from mailrelay.keyring import read_secret, read_service_keys
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
 from mailrelay.store.contacts import Contacts
 from mailrelay.store.context import ContextReader
 from mailrelay.store.database import Database
+from mailrelay.store.locks import LockStore
 from mailrelay.store.named import NamedReader
 from mailrelay.store.newalias import AliasMaker
 from mailrelay.wiring.runtime import Runtime, utc_now
@@ -61,7 +64,7 @@ def sending(
         correspondence,
         dispatcher,
         runtime.ruling,
-        Sharing(runtime.rules, background_reader(runtime.database), composer, dispatcher),
+        Sharing(runtime.rules, background_reader(runtime.database), composer, dispatcher, composer.sealing.sort),
         runtime.post,
     )
 
@@ -79,4 +82,11 @@ def composer(
         config.api.url,
         read_secret(config.secrets, "url.key") if config.api.url else (),
     )
-    return Composer(runtime.rules, signing_keys, reviser)
+    return Composer(runtime.rules, signing_keys, reviser, sealing(config, runtime))
+
+
+def sealing(config: Config, runtime: Runtime) -> Sealing:
+    """Encrypts copies, signed with the service's key. Raises BadConfig for a damaged one."""
+    openpgp, locks = OpenPgp(read_service_keys(config.secrets)), LockStore(runtime.database)
+    prefix = config.service.header_prefix
+    return Sealing(locks.read, openpgp.look, openpgp.encrypt, locks.give_up, secrets.token_bytes, prefix)

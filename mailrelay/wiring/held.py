@@ -1,7 +1,7 @@
 """Held mail for commands: the store with its keys, and the parts that a release needs."""
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
 from mailrelay.core.held import HeldId
 from mailrelay.core.sealed import vault
-from mailrelay.flows.handover import Destination, Dispatcher, Handover
-from mailrelay.flows.order import Order
+from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.ports import ReadBackground
 from mailrelay.flows.release import Release, Released, Resend
+from mailrelay.flows.remake import Remake
 from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.database import Database
@@ -51,10 +51,7 @@ def furnished(config: Config, runtime: Runtime, database: Database, dispatcher: 
     """In a process that has these already. database: connections for whole messages. Raises BadConfig."""
     composer = copies.composer(config, runtime, keys)
 
-    async def make(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
-        draft = await composer.draft(order, [destination.address for destination in destinations])
-        return await dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
-
+    make = Remake(runtime.rules, composer, dispatcher, composer.sealing.sort)
     read_background = copies.background_reader(runtime.database)
     shelf = held_store(config, database)
     correspondence = copies.correspondence(config, runtime, keys)

@@ -74,6 +74,8 @@ class LmtpRole:
             alias_maker.unmake,
             correspondence.answers_contact,
             FailingStore(runtime.database),
+            composer.sealing.sort,
+            runtime.post,
         )
         return Delivery(
             runtime.rules,

@@ -10,6 +10,7 @@ from mailrelay.notices import Printer, load, printer
 from mailrelay.signing import DkimKeys
 from mailrelay.store.jobs import JobStore
 from mailrelay.store.notices import NoticeStore
+from mailrelay.wiring import copies
 from mailrelay.wiring.runtime import Runtime, utc_now
 
 
@@ -17,7 +18,8 @@ def notices(config: Config, runtime: Runtime, queue: JobStore, dispatcher: Dispa
     """queue: of the worker that will run them. Raises BadConfig, also for a catalogue with mistakes."""
     catalogue = load(config.notices.language, config.notices.folder)
     books = NoticeStore(runtime.database, vault(read_secret(config.secrets, "storage.key")), queue.worker)
-    return Notices(runtime.rules, books, queue.finish, _office(config, printer(catalogue)), keys, dispatcher, utc_now)
+    office, sealing = _office(config, printer(catalogue)), copies.sealing(config, runtime)
+    return Notices(runtime.rules, books, queue.finish, office, keys, dispatcher, sealing, utc_now)
 
 
 def _office(config: Config, print_it: Printer) -> Office:

@@ -60,6 +60,7 @@ def technical(
         keys,
         composer,
         dispatcher,
+        composer.sealing.sort,
     )
     files = spool(config)
     return_paths = ReturnPaths(

@@ -15,13 +15,14 @@ from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.jobs import NOTICE
+from mailrelay.core.jobs import NOTICE, RELEASE
 from mailrelay.core.sealed import Vault, vault
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.flows.chronicle import Chronicle, Manner
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.jobs import Handler, JobRunner
-from mailrelay.flows.releasejob import RELEASE, ReleaseJobs
+from mailrelay.flows.keycheck import KeyCheck
+from mailrelay.flows.releasejob import ReleaseJobs
 from mailrelay.flows.retain import Retention
 from mailrelay.flows.upkeep import Step, Upkeep
 from mailrelay.flows.watchlog import Consequences, LogSource, LogWatch, Reading
@@ -31,11 +32,12 @@ from mailrelay.store import jobs
 from mailrelay.store.chronicle import ChronicleStore
 from mailrelay.store.failing import FailingStore
 from mailrelay.store.jobs import JobStore
+from mailrelay.store.keys import RecipientKeys
 from mailrelay.store.reminders import Reminders
 from mailrelay.store.retention import RetentionStore
 from mailrelay.store.watchlog import WatchStore
 from mailrelay.wire import maillog
-from mailrelay.wiring import webhooks
+from mailrelay.wiring import keys, resealing, webhooks
 from mailrelay.wiring.held import archive, furnished, held_store
 from mailrelay.wiring.notices import notices
 from mailrelay.wiring.runtime import Runtime, utc_now
@@ -114,6 +116,8 @@ class WorkerRole:
             "recipients that failed for long": ended,
             "tokens that expire": reminders.tokens,
             "digests of rejections": reminders.rejections,
+            "keys of recipients": KeyCheck(RecipientKeys(self._runtime.database), keys.gate()),
+            "sealing with the newest key": resealing.step(config, self._archive),
         }
         if not config.worker.mail_log:
             # What was kept while somebody read the log; now nobody would learn when to let it go.

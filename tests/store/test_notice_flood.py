@@ -50,7 +50,9 @@ class Worker:
         dispatcher = Dispatcher(BatchedLedger(Ledger(database)), outside, counter(hash(name) & 0xFFFFFFFF))
         office = NoticeOffice("mailrelay", printer(load()), lambda now: Links("https://app.relay.example", KEY, now))
         books = NoticeStore(database, VAULT, name)
-        notices = Notices(Office().rules, books, self.queue.finish, office, rsa, dispatcher, lambda: NOW)
+        desk = Office()
+        sealing = desk.locksmith.sealing
+        notices = Notices(desk.rules, books, self.queue.finish, office, rsa, dispatcher, sealing, lambda: NOW)
         self.runner = JobRunner(self.queue, {}, {"notice": notices.sift}, lambda: 0.5, lambda: NOW)
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.runner.run(self.stop))

@@ -152,10 +152,11 @@ def test_the_milters_socket_has_a_folder_that_only_postfix_enters() -> None:
 
 def test_secrets_come_as_credentials_and_only_two_sign() -> None:
     for role in ROLES:
-        secrets = [f"{name}.key:/etc/mailrelay/secrets/{name}.key" for name in SECRETS[role]]
+        signs = role in ("lmtp", "worker")
+        names = [*(f"{name}.key" for name in SECRETS[role]), *(("service.pgp",) if signs else ())]
+        secrets = [f"{name}:/etc/mailrelay/secrets/{name}" for name in names]
         assert service(role)["LoadCredential"].split() == secrets
         hidden = {path.removeprefix("-") for path in service(role)["InaccessiblePaths"].split()}
-        signs = role in ("lmtp", "worker")
         assert hidden == {"/etc/mailrelay/secrets", *(() if signs else ("/etc/mailrelay/dkim",))}
 
 

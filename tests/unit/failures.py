@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from mailrelay.core.errors import Absent, Unavailable
-from mailrelay.core.facts import AccountId, AliasId
+from mailrelay.core.facts import AccountId, AliasId, Target
 from mailrelay.core.failed import (
     AlreadyResent,
     FailedId,
@@ -18,9 +18,10 @@ from mailrelay.core.failed import (
 )
 from mailrelay.core.ledger import OutboundId
 from mailrelay.core.plan import Copy
-from mailrelay.flows.handover import Destination, Dispatcher, Handover
+from mailrelay.flows.handover import Dispatcher, Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release
+from mailrelay.flows.remake import Remake
 from mailrelay.flows.resend import Resend
 from tests.unit.fakes import NOW, FakeStore, counter
 from tests.unit.office import CLIENT, MESSAGE, SENDER, Office, new_office
@@ -173,11 +174,12 @@ class Counter:
             office.clock,
         )
 
-    async def make(self, order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
+    async def make(self, order: Order, targets: Sequence[Target], org: str | None) -> Handover:
         self.orders.append(order)
         self.counted.append(org)
-        draft = await self.office.composer.draft(order, [destination.address for destination in destinations])
-        return await self.dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
+        office = self.office
+        make = Remake(office.rules, office.composer, self.dispatcher, office.locksmith.sealing.sort)
+        return await make(order, targets, org)
 
     @property
     def copies(self) -> list[Copy]:

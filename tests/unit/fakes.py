@@ -535,7 +535,7 @@ def _target(row: Row) -> Target:
     verified = row["verified_at"] is not None and not row["pending"]
     address = parse_address(row["address"])
     since = row["unverified_since"], row["failing_since"], row["probed_at"]
-    return Target(RecipientId(row["id"]), address, verified, *since)
+    return Target(RecipientId(row["id"]), address, verified, *since, bool(row["should_encrypt"]))
 
 
 def _parent(kind: ParentKind, row: Row, *, off: bool = False) -> Parent:

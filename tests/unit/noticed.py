@@ -37,6 +37,13 @@ DATA: Mapping[Code, dict[str, Value]] = {
     Code.DRSA: {**_SENT, "reason": "sending_off", "at": AT},
     Code.RSL: _SENT,
     Code.GKE: {"recipient": "me@inbox.example", "fingerprint": "AB" * 20, "expires": AT, "days": 7, "problem": ""},
+    Code.NOT_ENCRYPTED: {
+        "alias": "shop@alias.example",
+        "domain": "shop.example",
+        "at": AT,
+        "problem": "key_expired",
+        "kept": True,
+    },
     Code.NBL: {"percent": 92},
     Code.ADUN: _CLICK,
     Code.ADLN: _CLICK,

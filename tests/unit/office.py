@@ -61,6 +61,7 @@ from mailrelay.flows.technical import TechnicalMail
 from mailrelay.wire.report import returned, undelivered
 from tests.unit.fake_sending import SendingRows, count_sent
 from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
+from tests.unit.locksmith import Locksmith
 from tests.unit.shelf import FakeShelf
 
 KEY = bytes(range(32))
@@ -163,7 +164,9 @@ class Office:
             url,
             (KEY,),
         )
-        self.composer = Composer(self.rules, signing_keys, reviser)
+        self.locksmith = Locksmith()
+        sealing = self.locksmith.sealing
+        self.composer = Composer(self.rules, signing_keys, reviser, sealing)
         srs_bounces = SrsBounces(
             self.rules,
             self.store,
@@ -184,6 +187,7 @@ class Office:
             signing_keys,
             self.composer,
             self.dispatcher,
+            sealing.sort,
         )
         books = Books(self.rules, self.store)
         self.complaints: list[tuple[Complaint, OutboundCopy | None]] = []
@@ -231,6 +235,8 @@ class Office:
             self.store.unmake_alias,
             self.correspondence.answers_contact,
             self.store,
+            sealing.sort,
+            self.store.post,
         )
         self.sending = Sending(
             self.rules,
@@ -242,7 +248,7 @@ class Office:
             self.correspondence,
             self.dispatcher,
             self.ruling,
-            Sharing(self.rules, self.store.read_background, self.composer, self.dispatcher),
+            Sharing(self.rules, self.store.read_background, self.composer, self.dispatcher, sealing.sort),
             self.store.post,
         )
         self.delivery = Delivery(

@@ -69,7 +69,7 @@ class Desk:
             office.clearance,
             office.correspondence,
             store,
-            Composer(office.rules, rsa, reviser),
+            Composer(office.rules, rsa, reviser, office.locksmith.sealing),
             rsa,
             lambda content: office.bounce,
             office.read_arrival,

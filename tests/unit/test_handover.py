@@ -23,7 +23,7 @@ class Draft:
     def mode(self, destination: Address) -> Mode:
         return "transparent"
 
-    def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
+    async def copy(self, destination: Address, outbound_id: OutboundId) -> Copy:
         return Copy("b-1@relay.example", str(destination), (b"hello\r\n",), f"{outbound_id:016x}", False, False)
 
 

@@ -102,7 +102,8 @@ class Desk:
         dispatcher = Dispatcher(store or self.office.store, outside or self.office.outside, counter())
         links = lambda now: Links(BASE, KEY, now)  # noqa: E731
         office = NoticeOffice("mailrelay", printer(load()), links, f"{BASE}/failed-deliveries")
-        return Notices(self.office.rules, self.books, self.books.finish, office, rsa, dispatcher, self.office.clock)
+        sealing, clock = self.office.locksmith.sealing, self.office.clock
+        return Notices(self.office.rules, self.books, self.books.finish, office, rsa, dispatcher, sealing, clock)
 
     async def work(self, *notices: Notice, payload: dict[str, object] | None = None, attempt: int = 1) -> list[Task]:
         """Do jobs, numbered from 1, to their end. Gives what the sift left to do."""
@@ -360,7 +361,7 @@ def test_limits_are_those_of_the_specification() -> None:
     assert {code: told[code] for code in LIMITS} == LIMITS
     assert told.keys() - LIMITS.keys() == {Code.TES, Code.IR_DIGEST}
     plain = {code for code, kind in KINDS.items() if not kind.encrypted}
-    assert plain == {Code.VU, Code.VR, Code.GKE, Code.CNF, Code.OPS}
+    assert plain == {Code.VU, Code.VR, Code.GKE, Code.NOT_ENCRYPTED, Code.CNF, Code.OPS}
 
 
 async def test_a_digest_tells_of_those_that_were_too_many(desk: Desk) -> None:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from mailrelay.core.errors import Absent, Conflict, Unavailable
-from mailrelay.core.facts import AccountId, AliasId, Reason
+from mailrelay.core.facts import AccountId, AliasId, Reason, Target
 from mailrelay.core.header import split
 from mailrelay.core.held import HeldId, Hold, storable
 from mailrelay.core.ledger import Envelope, ingress_key
 from mailrelay.core.plan import Handed, Refused
 from mailrelay.core.verp import EmailType
-from mailrelay.flows.handover import Destination, Dispatcher, Handover
+from mailrelay.flows.handover import Dispatcher, Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
+from mailrelay.flows.remake import Remake
 from tests.unit.fakes import counter
 from tests.unit.office import CLIENT, MESSAGE, OK, SENDER, Office, new_office
 from tests.unit.shelf import FakeShelf
@@ -60,10 +61,11 @@ class Desk:
             office.clock,
         )
 
-    async def resend(self, order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
+    async def resend(self, order: Order, targets: Sequence[Target], org: str | None) -> Handover:
         self.orders.append(order)
-        draft = await self.office.composer.draft(order, [destination.address for destination in destinations])
-        return await self.dispatcher.dispatch(order.letter, order.envelope, draft, destinations, org)
+        office = self.office
+        make = Remake(office.rules, office.composer, self.dispatcher, office.locksmith.sealing.sort)
+        return await make(order, targets, org)
 
     async def hold(self, rcpt: str = "a1@alias.example", **more: object) -> HeldId:
         base, _, domain = rcpt.partition("@")
@@ -165,7 +167,7 @@ async def test_who_gives_up_gives_the_message_back(desk: Desk) -> None:
     number = await desk.hold()
     waiting = asyncio.Event()
 
-    async def for_ever(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
+    async def for_ever(order: Order, targets: Sequence[Target], org: str | None) -> Handover:
         waiting.set()
         await asyncio.Event().wait()
         raise AssertionError

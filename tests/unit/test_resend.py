@@ -17,7 +17,7 @@ from mailrelay.core.held import HeldId, Hold
 from mailrelay.core.ledger import Envelope, ingress_key
 from mailrelay.core.plan import Handed, Refused
 from mailrelay.core.screen import day_number
-from mailrelay.flows.handover import Destination, Handover
+from mailrelay.flows.handover import Handover
 from mailrelay.flows.manage import failed as desk
 from mailrelay.flows.order import Order
 from tests.unit import ruled
@@ -169,7 +169,7 @@ async def test_a_killed_resend_is_finished_by_another_process(at: Counter) -> No
 async def test_who_gives_up_gives_the_message_back(at: Counter) -> None:
     waiting = asyncio.Event()
 
-    async def for_ever(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
+    async def for_ever(order: Order, targets: Sequence[Target], org: str | None) -> Handover:
         waiting.set()
         await asyncio.Event().wait()
         raise AssertionError

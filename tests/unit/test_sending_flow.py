@@ -13,6 +13,7 @@ from mailrelay.core import dkim, ingress
 from mailrelay.core.address import Address
 from mailrelay.core.dkim import SigningKey
 from mailrelay.core.errors import Conflict, Unavailable
+from mailrelay.core.facts import Target
 from mailrelay.core.header import Message, split
 from mailrelay.core.held import HeldId
 from mailrelay.core.notices import Code
@@ -22,7 +23,7 @@ from mailrelay.core.rules.model import RuleId, StoredRule
 from mailrelay.core.sending import scrub
 from mailrelay.core.verp import VerpId, decode
 from mailrelay.flows import correspondence
-from mailrelay.flows.handover import Destination, Handover
+from mailrelay.flows.handover import Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
 from tests.golden.cases import examined
@@ -300,7 +301,7 @@ async def release(office: Office) -> Released:
     store = office.store
     [kept] = store.rows("failed_delivery")
 
-    async def resend(order: Order, destinations: Sequence[Destination], org: str | None) -> Handover:
+    async def resend(order: Order, targets: Sequence[Target], org: str | None) -> Handover:
         raise AssertionError("it is no forward")
 
     story = Release(

@@ -1,0 +1,44 @@
+"""Copies of what was kept: made without asking whether they may pass, encrypted for whoever wants that."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mailrelay.core.address import Address
+from mailrelay.core.errors import Conflict
+from mailrelay.core.facts import Target
+from mailrelay.core.locks import Lock
+from mailrelay.flows.handover import Dispatcher, Draft, Handover
+from mailrelay.flows.order import Order
+from mailrelay.flows.rules import Rules
+from mailrelay.flows.sealing import Sort
+
+
+class Compose(Protocol):
+    """Prepares the copies of one recipient. Raises Unavailable."""
+
+    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remake:
+    """The ledger knows the copies that were made before."""
+
+    rules: Rules
+    composer: Compose
+    dispatcher: Dispatcher
+    sort: Sort
+
+    async def __call__(self, order: Order, targets: Sequence[Target], org: str | None) -> Handover:
+        """Raises Conflict, with nothing sent, if one of them can get no encrypted copy and wants no other; Unavailable.
+
+        org: the organisational domain of the sender, '' if unknown; None: nothing is counted.
+        """
+        letter = order.letter
+        found = await self.sort(letter.message, targets, wanted=not order.background.style.no_encryption)
+        waiting = [one for one in found.useless if one.fate != "plain"]
+        if waiting:
+            raise Conflict("; ".join(one.sentence for one in waiting))
+        draft = await self.composer.draft(order, [target.address for target in targets], found.locks)
+        destinations = found.destinations(self.rules.around.bans, letter.now)
+        return await self.dispatcher.dispatch(letter, order.envelope, draft, destinations, org)

@@ -1,7 +1,6 @@
 """Makes the message that a contact gets from an alias: nothing in it leads to who wrote it (spec 4.4 to 4.9)."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -34,7 +33,7 @@ from mailrelay.core.sending.openpgp import Removal
 from mailrelay.core.sending.scrub import Edited, Scrubbing
 from mailrelay.core.signer import signing_domain, usable_keys
 from mailrelay.flows.drafts import SigningKeys
-from mailrelay.flows.letter import INLINE_OCTETS, Letter
+from mailrelay.flows.letter import Letter, apart
 from mailrelay.flows.rules import Rules
 
 T = TypeVar("T")
@@ -135,7 +134,9 @@ class Correspondence:
         author = letter.author
         hidden = Hidden.of([one.address for one in sending.mailboxes], author, errand.address)
         who, ids = named(letter.message), cited(letter.message)
-        mentioned = await _apart(letter, lambda: scrub.opaque_mentioned(letter.message, errand.address.domain))
+        mentioned = await apart(
+            len(letter.message.content), lambda: scrub.opaque_mentioned(letter.message, errand.address.domain)
+        )
         known = await self._known(errand, who, ids, mentioned)
         edited, body_hash = await self._edited(errand, hidden, known)
         our_id = minted(
@@ -219,14 +220,7 @@ class Correspondence:
             remove_attachments=_without_attachments if errand.effects.remove_attachments else None,
             key=self.rules.around.keys.loop[0],
         )
-        return await _apart(errand.letter, lambda: _finished(errand.letter, how))
-
-
-async def _apart(letter: Letter, work: Callable[[], T]) -> T:
-    """Large messages are worked on in a thread, so that other mail goes on meanwhile."""
-    if len(letter.message.content) <= INLINE_OCTETS:
-        return work()
-    return await asyncio.to_thread(work)
+        return await apart(len(errand.letter.message.content), lambda: _finished(errand.letter, how))
 
 
 def _finished(letter: Letter, how: Scrubbing) -> tuple[Edited, bytes]:

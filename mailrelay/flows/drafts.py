@@ -18,7 +18,7 @@ from mailrelay.core.realm import Place
 from mailrelay.core.screen import day_number
 from mailrelay.core.signer import sealing_key, signing_domain, usable_keys
 from mailrelay.core.verp import EmailType
-from mailrelay.flows.letter import Letter
+from mailrelay.flows.letter import Letter, apart
 from mailrelay.flows.order import Order
 from mailrelay.flows.revision import Reviser, Revision
 from mailrelay.flows.rules import Rules
@@ -126,7 +126,7 @@ class Press:
             return self.rewritten(revision, destination, outbound_id, Why.ENCRYPTION.value)
         header, body = made
         keys = self._keys(revision)
-        body_hash = await sealing.apart(len(body), lambda: dkim.body_hash(body))
+        body_hash = await apart(len(body), lambda: dkim.body_hash(body))
         header = self._sealed(header.signed(body_hash, self._signer(keys)), body_hash, "rewrite")
         content = (header.block + b"\r\n", body)
         smtputf8 = not destination.local.isascii()

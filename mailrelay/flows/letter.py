@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from mailrelay.core import dkim, loopguard
 from mailrelay.core.address import Address
@@ -19,6 +20,7 @@ from mailrelay.core.receive import received_id
 INLINE_OCTETS = 256 * 1024
 _NOT_READ = Invalid("nobody looked")
 
+T = TypeVar("T")
 # What the milter says of a message, or why nothing it says can be believed.
 ReadIngress = Callable[[Message], Ingress | Invalid]
 
@@ -73,14 +75,16 @@ class Letter:
         )
 
 
+async def apart(octets: int, work: Callable[[], T]) -> T:
+    """Large messages are worked on in a thread, so that other mail goes on meanwhile."""
+    return work() if octets <= INLINE_OCTETS else await asyncio.to_thread(work)
+
+
 async def open_letter(mail: Mail, now: datetime, read: ReadIngress = lambda message: _NOT_READ) -> Letter:
-    """Parse a message. Large bodies are hashed in a thread, so that other mail goes on meanwhile."""
+    """Parse a message."""
     began = time.perf_counter()
     message = split(mail.content)
-    if len(mail.content) <= INLINE_OCTETS:
-        key, body_hash = _digests(mail, message)
-    else:
-        key, body_hash = await asyncio.to_thread(_digests, mail, message)
+    key, body_hash = await apart(len(mail.content), lambda: _digests(mail, message))
     queue_id = mail.queue_id or received_id(message)
     return Letter(mail, message, key, queue_id, author(message), body_hash, now, began, read(message))
 

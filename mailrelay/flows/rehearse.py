@@ -39,7 +39,7 @@ from mailrelay.flows.returned import ReadArrival, ReadComplaint, ReturnPaths
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling
 from mailrelay.flows.secondtry import ReadReturned, SecondTry
-from mailrelay.flows.sending import Sending
+from mailrelay.flows.sending import Sending, Unseal
 from mailrelay.flows.sharing import Sharing
 from mailrelay.flows.srsbounce import ReadUndelivered, SrsBounces
 from mailrelay.flows.technical import TechnicalMail
@@ -96,6 +96,7 @@ class Rehearsal:
     ledger: LedgerPort
     composer: Composer
     signing_keys: SigningKeys
+    unseal: Unseal
     read_report: ReadReport
     read_arrival: ReadArrival
     read_complaint: ReadComplaint
@@ -125,6 +126,7 @@ class Rehearsal:
             dispatcher,
             ruling,
             Sharing(self.rules, stage.read_background, stage, dispatcher, sort),
+            self.unseal,
             stage.post,
         )
         forwarding = Forwarding(

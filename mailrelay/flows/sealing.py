@@ -1,10 +1,9 @@
 """Encrypts copies for those who want it, and sorts out whose keys are of no use (spec sections 6.1 to 6.5)."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from mailrelay.core import pgpmime
 from mailrelay.core.bans import BanBook
@@ -17,10 +16,9 @@ from mailrelay.core.letterhead import Header
 from mailrelay.core.locks import EncryptionFailure, Lock
 from mailrelay.core.pgpmime import Left, Wish
 from mailrelay.flows.handover import Destination, destination
-from mailrelay.flows.letter import INLINE_OCTETS
+from mailrelay.flows.letter import apart
 
 _BOUNDARY_OCTETS = 16
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +93,6 @@ class Sealing:
     random: Callable[[int], bytes]
     prefix: str
 
-    @staticmethod
-    async def apart(octets: int, work: Callable[[], T]) -> T:
-        """Large messages are worked on in a thread, so that other mail goes on meanwhile."""
-        return work() if octets <= INLINE_OCTETS else await asyncio.to_thread(work)
-
     async def sort(self, message: Message, targets: Sequence[Target], *, wanted: bool = True) -> Sorted:
         """See Sort."""
         asked = [target.id for target in targets if target.encrypts]
@@ -124,7 +117,7 @@ class Sealing:
 
     async def _needed(self, message: Message, found: Mapping[RecipientId, Lock]) -> Mapping[RecipientId, Lock]:
         """Less those whom content like this reaches as it is (spec section 3.13)."""
-        left = await self.apart(len(message.content), lambda: pgpmime.left(message))
+        left = await apart(len(message.content), lambda: pgpmime.left(message))
         if left is None:
             return found
         return {} if left.is_encrypted else {number: lock for number, lock in found.items() if lock.never_plaintext}
@@ -142,7 +135,7 @@ class Sealing:
         """
         boundary = pgpmime.boundary(self.random(_BOUNDARY_OCTETS))
         wish = Wish(self.prefix, lock.inline, lock.hide_subject, every_time=lock.never_plaintext)
-        plain = await self.apart(len(body), lambda: pgpmime.sealed_form(header, body, wish, boundary))
+        plain = await apart(len(body), lambda: pgpmime.sealed_form(header, body, wish, boundary))
         if isinstance(plain, Left):
             return None
         try:

@@ -50,6 +50,12 @@ class Share(Protocol):
     async def __call__(self, errand: Errand, envelope: Envelope, facts: Facts) -> Handover: ...
 
 
+class Unseal(Protocol):
+    """The letter with what was encrypted in it for the service. Raises Unavailable."""
+
+    async def __call__(self, letter: Letter, /) -> Letter: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Detour:
     """It is no mail of the owner's, so it goes to the alias. rcpt: as if it had been addressed so; tagged: a warning
@@ -78,6 +84,7 @@ class Sending:
     dispatcher: Dispatcher
     ruling: Ruling
     share: Share
+    unseal: Unseal
     post: Post
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
@@ -123,7 +130,7 @@ class Sending:
             return await self.books.end(envelope, stop)
         errand, facts = await self._errand(letter, rcpt, place, cleared, allowed)
         envelope = replace(envelope, alias_id=errand.alias.id)
-        done = await self._by_rules(errand, envelope, facts)
+        done = await self._by_rules(errand, letter, envelope, facts)
         if errand.effects.matched and is_settled_now(done):
             await self.ruling.count(errand.effects.matched)
         return done
@@ -146,7 +153,8 @@ class Sending:
     async def _errand(
         self, letter: Letter, rcpt: Address, place: Place, cleared: Cleared, allowed: Allowed
     ) -> tuple[Errand, Facts]:
-        """With the facts of the alias, which is made here if there is none."""
+        """With the facts of the alias, which is made here if there is none, and what was encrypted for the service."""
+        letter = await self.unseal(letter)
         facts = await self._create(letter, rcpt, place, cleared) if allowed.creates else cleared.facts
         if facts.alias is None:
             raise Unavailable("the alias was not there after it had been made")
@@ -157,8 +165,9 @@ class Sending:
         address, contact = cleared.aim.alias, cleared.contact
         return Errand(letter, place, facts.alias, address, contact, cleared.sending, allowed, effects), facts
 
-    async def _by_rules(self, errand: Errand, envelope: Envelope, facts: Facts) -> Done:
-        letter, kind, effects = errand.letter, errand.allowed.kind, errand.effects
+    async def _by_rules(self, errand: Errand, letter: Letter, envelope: Envelope, facts: Facts) -> Done:
+        """letter: as it came, for what is held."""
+        kind, effects = errand.allowed.kind, errand.effects
         if effects.block is not None:
             if errand.allowed.creates:
                 await self.unmake_alias(errand.alias.id)

@@ -4,7 +4,6 @@ import secrets
 from urllib.parse import urlsplit
 
 from mailrelay.batch import Batcher
-from mailrelay.clients.openpgp import OpenPgp
 from mailrelay.config import Config
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.context import Context, ContextInquiry
@@ -20,7 +19,8 @@ from mailrelay.flows.revision import MakeReverse, Reviser
 from mailrelay.flows.sealing import Sealing
 from mailrelay.flows.sending import Sending
 from mailrelay.flows.sharing import Sharing
-from mailrelay.keyring import read_secret, read_service_keys
+from mailrelay.flows.unsealing import Unsealing
+from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
 from mailrelay.store.contacts import Contacts
@@ -65,6 +65,7 @@ def sending(
         dispatcher,
         runtime.ruling,
         Sharing(runtime.rules, background_reader(runtime.database), composer, dispatcher, composer.sealing.sort),
+        Unsealing(runtime.openpgp.decrypt),
         runtime.post,
     )
 
@@ -87,6 +88,6 @@ def composer(
 
 def sealing(config: Config, runtime: Runtime) -> Sealing:
     """Encrypts copies, signed with the service's key. Raises BadConfig for a damaged one."""
-    openpgp, locks = OpenPgp(read_service_keys(config.secrets)), LockStore(runtime.database)
+    openpgp, locks = runtime.openpgp, LockStore(runtime.database)
     prefix = config.service.header_prefix
     return Sealing(locks.read, openpgp.look, openpgp.encrypt, locks.give_up, secrets.token_bytes, prefix)

@@ -16,6 +16,7 @@ from mailrelay.flows.examine import Examination
 from mailrelay.flows.explain import Explanation
 from mailrelay.flows.recipients import Recipients
 from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
+from mailrelay.flows.unsealing import Unsealing
 from mailrelay.signing import DkimKeys
 from mailrelay.store.background import BackgroundReader
 from mailrelay.store.preferences import PreferencesReader
@@ -73,6 +74,7 @@ def _explanation(config: Config, runtime: Runtime, resolver: Resolver) -> Explan
         runtime.ledger,
         copies.composer(config, runtime, keys, imagined_reverse),
         keys,
+        Unsealing(runtime.openpgp.decrypt),
         read_report,
         arrival.read,
         partial(complaint.read, prefix=config.service.header_prefix),

@@ -4,6 +4,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mailrelay.batch import Batcher
 from mailrelay.config import Config
@@ -26,7 +28,7 @@ from mailrelay.flows.memory import Memory
 from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.flows.ruling import Ruling
-from mailrelay.keyring import read_secret
+from mailrelay.keyring import read_secret, read_service_keys
 from mailrelay.store import directory
 from mailrelay.store.changes import Follower
 from mailrelay.store.database import Database
@@ -37,6 +39,9 @@ from mailrelay.store.rules import RuleReader
 from mailrelay.store.sending import SendingReader
 from mailrelay.store.targets import TargetReader
 from mailrelay.wiring.suffixes import organisational_domains
+
+if TYPE_CHECKING:
+    from mailrelay.clients.openpgp import OpenPgp
 
 # Compiled rules: of some 5,000 accounts with three each, or of 150,000 without any.
 _RULEBOOK_OCTETS = 32_000_000
@@ -99,6 +104,13 @@ class Runtime:
         self.on_restored: list[Callable[[], Awaitable[None]]] = []  # for roles that wait for the database
         self.post = JobStore(self.database).post
         self.follower = Follower(config.database.dsn, self._restored, self.memory.changed, self.memory.lost)
+
+    @cached_property
+    def openpgp(self) -> "OpenPgp":
+        """The service's keys and its encryption. Roles that need neither do not load the library. Raises BadConfig."""
+        from mailrelay.clients.openpgp import OpenPgp
+
+        return OpenPgp(read_service_keys(self.config.secrets))
 
     async def read_facts(self, inquiry: Inquiry) -> Facts:
         """Facts from the database, several inquiries a round trip."""

@@ -22,6 +22,7 @@ class Locksmith:
     locks: dict[RecipientId, Lock] = field(default_factory=dict)
     given_up: list[Lock] = field(default_factory=list)
     down: bool = False
+    foreign: bool = False  # what is encrypted is not for the service
     jammed: bool = False  # what looked good cannot be encrypted to
 
     def lock(self, recipient: int, key: bytes = GOOD, **wishes: object) -> Lock:
@@ -45,8 +46,12 @@ class Locksmith:
         if self.jammed:
             raise KeyUnusable(Unusable.EXPIRED)
         assert list(certificates) == [GOOD]
-        mixed = bytes(octet ^ 0x5A for octet in content)
-        return _BEGIN + base64.encodebytes(mixed).replace(b"\n", b"\r\n") + _END
+        return armored(content)
+
+    async def decrypt(self, octets: bytes, /) -> "Said | None":
+        if self.down:
+            raise Unavailable("no memory")
+        return None if self.foreign else Said(opened(octets))
 
     async def give_up(self, lock: Lock, /) -> None:
         self.given_up.append(lock)
@@ -57,6 +62,20 @@ class Locksmith:
         return Sealing(
             self.read, self.look, self.encrypt, self.give_up, lambda octets: bytes(range(octets)), "X-Mailrelay-"
         )
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an encrypted message said."""
+
+    content: bytes
+    subject: bytes | None = b"What was hidden"
+
+
+def armored(content: bytes) -> bytes:
+    """Encrypted as the locksmith does it."""
+    mixed = bytes(octet ^ 0x5A for octet in content)
+    return _BEGIN + base64.encodebytes(mixed).replace(b"\n", b"\r\n") + _END
 
 
 def opened(content: bytes) -> bytes:

@@ -58,6 +58,7 @@ from mailrelay.flows.sending import Sending
 from mailrelay.flows.sharing import Sharing
 from mailrelay.flows.srsbounce import SrsBounces
 from mailrelay.flows.technical import TechnicalMail
+from mailrelay.flows.unsealing import Unsealing
 from mailrelay.wire.report import returned, undelivered
 from tests.unit.fake_sending import SendingRows, count_sent
 from tests.unit.fakes import NOW, FakeStore, Outside, Row, counter
@@ -249,6 +250,7 @@ class Office:
             self.dispatcher,
             self.ruling,
             Sharing(self.rules, self.store.read_background, self.composer, self.dispatcher, sealing.sort),
+            Unsealing(self.locksmith.decrypt),
             self.store.post,
         )
         self.delivery = Delivery(

@@ -21,6 +21,7 @@ from mailrelay.flows.examine import Examination, Trusted
 from mailrelay.flows.explain import Explanation
 from mailrelay.flows.rehearse import Rehearsal, imagined_reverse
 from mailrelay.flows.revision import Reviser
+from mailrelay.flows.unsealing import Unsealing
 from mailrelay.wire.report import returned, undelivered
 from tests.unit.fakes import NOW
 from tests.unit.office import CLIENT, KEY, MESSAGE, OK, SENDER, SRS, Office, new_office
@@ -71,6 +72,7 @@ class Desk:
             store,
             Composer(office.rules, rsa, reviser, office.locksmith.sealing),
             rsa,
+            Unsealing(office.locksmith.decrypt),
             lambda content: office.bounce,
             office.read_arrival,
             office.read_complaint,

@@ -22,7 +22,7 @@ from mailrelay.core.rules import stored
 from mailrelay.core.rules.model import RuleId, StoredRule
 from mailrelay.core.sending import scrub
 from mailrelay.core.verp import VerpId, decode
-from mailrelay.flows import correspondence
+from mailrelay.flows import letter
 from mailrelay.flows.handover import Handover
 from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
@@ -412,7 +412,7 @@ async def test_other_mail_goes_on_while_a_large_body_is_worked_on(
 
     for module, name in ((scrub, "opaque_mentioned"), (scrub, "edit"), (dkim, "body_hash")):
         monkeypatch.setattr(module, name, told(name, getattr(module, name)))
-    monkeypatch.setattr(correspondence, "INLINE_OCTETS", 50_000)
+    monkeypatch.setattr(letter, "INLINE_OCTETS", 50_000)
     assert await send(office, body=BODY + b"x\r\n" * 20_000) == [OK]
     assert seen == {"opaque_mentioned": True, "edit": True, "body_hash": True}
 

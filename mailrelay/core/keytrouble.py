@@ -29,19 +29,25 @@ class Useless:
         return f"the key of {self.target.address} cannot be used: {self.why.sentence}"
 
 
-def notices(useless: Sequence[Useless], envelope: Envelope, alias: str, at: str) -> Iterator[Notice]:
+def notices(
+    useless: Sequence[Useless], envelope: Envelope, alias: str, at: str, *, held: bool = True
+) -> Iterator[Notice]:
     """What the readers of a message are told, unencrypted. alias: as shown; at: when it came, RFC 3339.
 
     Of each message there is a stub, which names nothing of its author but the domain; about the key there is one
-    notice a day.
+    notice a day. Who gets plain text hears of it from where that was decided. held: the mail is kept for those who are
+    to wait for it.
     """
     assert envelope.account_id is not None  # recipients are an account's
     domain = envelope.sender.rpartition("@")[2]
     for one in useless:
+        if one.fate == "plain":
+            continue
         number, problem = one.target.id, f"key_{one.why.value}"
         key: dict[str, Value] = {"recipient": str(one.target.address), "fingerprint": one.lock.fingerprint}
         yield Notice(Code.GKE, envelope.account_id, number, data={**key, "problem": problem})
-        if one.fate != "plain":
-            told: dict[str, Value] = {"alias": alias, "domain": domain, "at": at, "problem": problem}
-            told["kept"] = one.fate == "hold"
-            yield Notice(Code.NOT_ENCRYPTED, envelope.account_id, number, about=envelope.key.hex(), data=told)
+        told: dict[str, Value] = {"alias": alias, "domain": domain, "at": at, "problem": problem}
+        told["kept"] = held and one.fate == "hold"
+        # Postfix may bring a message again, at another time.
+        message = f"{envelope.key.hex()} {number} {envelope.rcpt}"
+        yield Notice(Code.NOT_ENCRYPTED, envelope.account_id, number, about=message, data=told)

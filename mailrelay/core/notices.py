@@ -105,7 +105,7 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.DRSA: Kind("recipient", Limit(4, _DAY)),
         Code.RSL: Kind("recipient", Limit(1, _DAY)),
         Code.GKE: Kind("recipient", Limit(1, _DAY), encrypted=False),
-        Code.NOT_ENCRYPTED: Kind("recipient", encrypted=False),  # one for each message
+        Code.NOT_ENCRYPTED: Kind("recipient", Limit(1, 7 * _DAY), encrypted=False),  # for each message
         Code.NBL: Kind("default", Limit(1, _DAY)),
         Code.ADUN: Kind("default", Limit(1, _HOUR, "alias")),
         Code.ADLN: Kind("default", Limit(1, _HOUR, "alias")),
@@ -155,7 +155,7 @@ class Notice:
         Where there may be one within a window anyway, those that follow it need not differ in what they say.
         """
         limit, counted = KINDS[self.code].limit, self.counted_for
-        once = limit is not None and limit.amount == 1 and limit.per != "" and counted != ""
+        once = limit is not None and limit.amount == 1 and counted != ""
         told = [self.account_id, self.recipient_id, counted] if once else self.to_json()
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode("ascii")).hexdigest()
         return f"notice:{self.code}:{digest[:_DIGEST_DIGITS]}"

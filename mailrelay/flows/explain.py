@@ -286,7 +286,7 @@ def _copy(message: Message, copy: Copy, traces: Traces) -> ExplainedCopy:
         if copy.sender:
             return ExplainedCopy(copy.rcpt, copy.sender, "transparent", (), header, body)
         return ExplainedCopy(copy.rcpt, copy.sender, "rewrite", ("a report of our own",), header, body)
-    choice, evidence = traces.choices[parse_address(copy.rcpt).domain]
+    choice, evidence = traces.choices[copy.rcpt]
     reasons = tuple(reason_texts(choice, evidence))
     return ExplainedCopy(copy.rcpt, copy.sender, choice.mode, reasons, header, body)
 

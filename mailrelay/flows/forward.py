@@ -218,10 +218,10 @@ class Forwarding:
                 draft = await self.composer.draft(order, [one.address for one in destinations], found.locks)
                 handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, case.org)
                 done = self.books.handed(envelope, handover)
-        assert done is not None  # there is a target, and each is a destination or has its mail kept
-        if found.useless and done.outcome != "deferred":
+            # Also if a copy has to wait: by the next try the key may be mended, and what was given up stays so.
             for notice in keytrouble.notices(found.useless, envelope, str(case.rcpt), letter.now.isoformat()):
                 await self.post(notice)
+        assert done is not None  # there is a target, and each is a destination or has its mail kept
         return done
 
     async def _kept_closed(self, case: Case) -> Done:

@@ -9,6 +9,7 @@ from mailrelay.core.address import Address
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.bounce import Complaint
 from mailrelay.core.bounced import Bounced, Recorded
+from mailrelay.core.certificate import Unusable
 from mailrelay.core.complaints import Handled
 from mailrelay.core.context import Wanted
 from mailrelay.core.facts import AccountId, Alias, AliasId, Facts, Reason, RecipientId, Target
@@ -17,7 +18,7 @@ from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import Deliver
 from mailrelay.core.ledger import Closing, Ending, Envelope, Opened, Opening, OutboundCopy, OutboundId, Tally
 from mailrelay.core.locks import Lock
-from mailrelay.core.mode import Choice, Evidence, configured
+from mailrelay.core.mode import Choice, Evidence, Why, configured
 from mailrelay.core.notices import Notice
 from mailrelay.core.plan import Copy, Handed, Mail
 from mailrelay.core.realm import Place
@@ -55,7 +56,7 @@ class Traces:
     background: Background | None = None
     order: Order | None = None
     errand: Errand | None = None  # of a reply or send
-    choices: dict[str, tuple[Choice, Evidence]] = field(default_factory=dict)  # by the destination's domain
+    choices: dict[str, tuple[Choice, Evidence]] = field(default_factory=dict)  # by destination
     copies: list[Copy] = field(default_factory=list)
     closings: list[Closing] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
@@ -125,7 +126,7 @@ class Rehearsal:
             stage,
             dispatcher,
             ruling,
-            Sharing(self.rules, stage.read_background, stage, dispatcher, sort),
+            Sharing(self.rules, stage.read_background, stage, dispatcher, sort, stage.post),
             self.unseal,
             stage.post,
         )
@@ -252,7 +253,7 @@ class _Stage:
 
     async def post(self, notice: Notice, /) -> None: ...
 
-    async def give_up(self, lock: Lock, /) -> None: ...
+    async def give_up(self, lock: Lock, why: Unusable, /) -> None: ...
 
     async def find_recipient(self, address: Address, /) -> None:
         return None
@@ -302,9 +303,11 @@ class _Stage:
         composer, rules = self.rehearsal.composer, self.rehearsal.rules
         explicit = configured(order.facts, rules.identity.forward_mode) == "transparent"
         self.traces.order = order
-        for receiver in {one.domain for one in destinations}:
-            evidence = composer.evidence(order, receiver, explicit=explicit)
-            self.traces.choices[receiver] = composer.choose(order, receiver), evidence
+        for one in destinations:
+            evidence = composer.evidence(order, one.domain, explicit=explicit)
+            encrypted = one.folded in locks
+            choice = Choice("rewrite", (Why.ENCRYPTION,)) if encrypted else composer.choose(order, one.domain)
+            self.traces.choices[str(one)] = choice, evidence
         return await composer.draft(order, destinations, locks)
 
     async def compose(self, errand: Errand) -> Outbound:

@@ -59,9 +59,9 @@ class LookAt(Protocol):
 
 
 class GiveUp(Protocol):
-    """Switches encryption off for whoever wants that where the key is of no use. Raises Unavailable."""
+    """Switches encryption off for whoever wants that where the key is of no use, and tells them. Raises Unavailable."""
 
-    async def __call__(self, lock: Lock, /) -> None: ...
+    async def __call__(self, lock: Lock, why: Unusable, /) -> None: ...
 
 
 class Sort(Protocol):
@@ -109,7 +109,7 @@ class Sealing:
                 useless.append(Useless(target, lock, checked))
                 if useless[-1].fate != "plain":
                     continue
-                await self.give_up(lock)
+                await self.give_up(lock, checked)
             elif lock is not None:
                 locks[target.address.folded] = lock
             ready.append(target)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailrelay.core import loopguard
+from mailrelay.core import keytrouble, loopguard
 from mailrelay.core.address import Address
 from mailrelay.core.background import BackgroundInquiry
 from mailrelay.core.facts import Facts
@@ -15,7 +15,7 @@ from mailrelay.core.mode import Why
 from mailrelay.flows.correspondence import Errand
 from mailrelay.flows.handover import Dispatcher, Draft, Handover
 from mailrelay.flows.order import Order
-from mailrelay.flows.ports import ReadBackground
+from mailrelay.flows.ports import Post, ReadBackground
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.sealing import Sort
 
@@ -35,6 +35,7 @@ class Sharing:
     composer: Compose
     dispatcher: Dispatcher
     sort: Sort
+    post: Post
 
     async def __call__(self, errand: Errand, envelope: Envelope, facts: Facts) -> Handover:
         """As mail to the alias whose author is the one who wrote; so their answers come back through it.
@@ -65,4 +66,9 @@ class Sharing:
         found = await self.sort(letter.message, targets)
         draft = await self.composer.draft(order, [target.address for target in targets], found.locks)
         destinations = found.destinations(around.bans, letter.now)
-        return await self.dispatcher.dispatch(letter, envelope, draft, destinations, None)
+        handover = await self.dispatcher.dispatch(letter, envelope, draft, destinations, None)
+        # The author has it, so that it is not kept for anybody.
+        shown, at = str(errand.address), letter.now.isoformat()
+        for notice in keytrouble.notices(found.useless, envelope, shown, at, held=False):
+            await self.post(notice)
+        return handover

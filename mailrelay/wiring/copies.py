@@ -64,7 +64,14 @@ def sending(
         correspondence,
         dispatcher,
         runtime.ruling,
-        Sharing(runtime.rules, background_reader(runtime.database), composer, dispatcher, composer.sealing.sort),
+        Sharing(
+            runtime.rules,
+            background_reader(runtime.database),
+            composer,
+            dispatcher,
+            composer.sealing.sort,
+            runtime.post,
+        ),
         Unsealing(runtime.openpgp.decrypt),
         runtime.post,
     )

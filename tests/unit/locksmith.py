@@ -23,6 +23,7 @@ class Locksmith:
     given_up: list[Lock] = field(default_factory=list)
     down: bool = False
     foreign: bool = False  # what is encrypted is not for the service
+    away: bool = False  # nobody knows who wants encryption
     jammed: bool = False  # what looked good cannot be encrypted to
 
     def lock(self, recipient: int, key: bytes = GOOD, **wishes: object) -> Lock:
@@ -33,6 +34,8 @@ class Locksmith:
         return made
 
     async def read(self, recipients: Sequence[RecipientId], /) -> Mapping[RecipientId, Lock]:
+        if self.away:
+            raise Unavailable("the database is away")
         return {number: self.locks[number] for number in recipients if number in self.locks}
 
     def look(self, key: bytes, /) -> Certificate | Unusable:
@@ -53,7 +56,7 @@ class Locksmith:
             raise Unavailable("no memory")
         return None if self.foreign else Said(opened(octets))
 
-    async def give_up(self, lock: Lock, /) -> None:
+    async def give_up(self, lock: Lock, why: Unusable, /) -> None:
         self.given_up.append(lock)
         del self.locks[lock.recipient_id]
 

@@ -249,7 +249,14 @@ class Office:
             self.correspondence,
             self.dispatcher,
             self.ruling,
-            Sharing(self.rules, self.store.read_background, self.composer, self.dispatcher, sealing.sort),
+            Sharing(
+                self.rules,
+                self.store.read_background,
+                self.composer,
+                self.dispatcher,
+                sealing.sort,
+                self.store.post,
+            ),
             Unsealing(self.locksmith.decrypt),
             self.store.post,
         )

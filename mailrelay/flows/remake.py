@@ -30,15 +30,16 @@ class Remake:
     sort: Sort
 
     async def __call__(self, order: Order, targets: Sequence[Target], org: str | None) -> Handover:
-        """Raises Conflict, with nothing sent, if one of them can get no encrypted copy and wants no other; Unavailable.
+        """Raises Conflict, with nothing sent, if one of them is to wait for a key or nobody gets any; Unavailable.
 
         org: the organisational domain of the sender, '' if unknown; None: nothing is counted.
         """
         letter = order.letter
         found = await self.sort(letter.message, targets, wanted=not order.background.style.no_encryption)
-        waiting = [one for one in found.useless if one.fate != "plain"]
-        if waiting:
-            raise Conflict("; ".join(one.sentence for one in waiting))
+        # Who wants no mail to wait for a key lets others' go on.
+        hindered = found.fated("hold") or (() if found.ready else found.fated("stub"))
+        if hindered:
+            raise Conflict("; ".join(one.sentence for one in hindered))
         draft = await self.composer.draft(order, [target.address for target in targets], found.locks)
         destinations = found.destinations(self.rules.around.bans, letter.now)
         return await self.dispatcher.dispatch(letter, order.envelope, draft, destinations, org)

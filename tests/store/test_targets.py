@@ -43,6 +43,13 @@ async def test_it_is_known_since_when_they_fail_and_when_they_were_tried(conn: C
     assert found.probed_at == found.failing_since + timedelta(days=1)
 
 
+async def test_it_is_known_who_wants_encryption(conn: Connection, database: Database) -> None:
+    uuid = await uuid_of(conn, JOHN)
+    await conn.execute("update recipient set public_key = 'key', fingerprint = %s, should_encrypt = true", ("AB" * 20,))
+    [found] = await TargetReader(database).read(AccountId(JOHN), [uuid])
+    assert found.encrypts
+
+
 async def test_those_of_others_and_of_nobody_are_left_out(conn: Connection, database: Database) -> None:
     asked = [await uuid_of(conn, OTHER), uuid4()]
     assert list(await TargetReader(database).read(AccountId(JOHN), asked)) == []

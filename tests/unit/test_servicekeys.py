@@ -156,6 +156,11 @@ def fingerprints(listing: str) -> list[str]:
     return [after[9] for before, after in pairwise(lines) if before[0] in ("pub", "sec")]
 
 
+def uses(listing: str) -> list[str]:
+    """Of subkeys in gpg's listing."""
+    return [line.split(":")[11] for line in listing.splitlines() if line.startswith("sub:")]
+
+
 def test_the_first_key_is_for_the_address_of_notifications(
     told: Callable[..., Any], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,7 +218,9 @@ def test_the_current_key_is_published_for_everybody(told: Callable[..., Any], tm
     assert (folder / "relay.example" / "hu" / binary.name).read_bytes() == binary.read_bytes()
     assert (folder / "policy").read_bytes() == (folder / "relay.example" / "policy").read_bytes() == b""
     for path in (binary, root / "service-key.asc"):
-        assert fingerprints(gpg(tmp_path / "home", "--show-keys", str(path))) == [current]
+        listing = gpg(tmp_path / "home", "--show-keys", str(path))
+        assert fingerprints(listing) == [current]
+        assert uses(listing) == ["s", "e"]  # whoever has it can verify our signatures, and encrypt to us
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
         assert b"PRIVATE" not in path.read_bytes()
     assert binary.name == "dpopf5mtmb3s3xyukxm1w5qrjjuzrfd9"  # gpg-wks-client --print-wkd-hash notifications@…

@@ -146,7 +146,7 @@ def _facts(row: TupleRow) -> Facts:
         return NOBODY if row[9] is None else Facts(alias=_alias(row))
     targets = row[26] or ()
     alias = _alias(row) if row[9] is not None else None
-    chosen = tuple(_target(item) for item in targets if item[6] == 0)
+    chosen = tuple(_target(item) for item in targets if item[-1] == 0)
     amounts = [int(amount or 0) for amount in row[27]]
     return Facts(
         account=Account(AccountId(row[1]), *row[2:9]),
@@ -154,8 +154,8 @@ def _facts(row: TupleRow) -> Facts:
         parent=_parent(row),
         attached=chosen if alias is not None else (),
         keyed=chosen if alias is None else (),
-        parent_default=next((_target(item) for item in targets if item[6] == 1), None),
-        account_default=next((_target(item) for item in targets if item[6] == 2), None),
+        parent_default=next((_target(item) for item in targets if item[-1] == 1), None),
+        account_default=next((_target(item) for item in targets if item[-1] == 2), None),
         usage=Usage(*amounts),
         blocked_by=BlockedSenderId(row[28]) if row[28] is not None else None,
         has_block_list=row[29],

@@ -25,7 +25,7 @@ from mailrelay.store.jobs import JobStore
 from mailrelay.store.ledger import Ledger
 from mailrelay.store.notices import NoticeStore
 from mailrelay.wiring.runtime import BatchedLedger
-from tests.store.world import JOHN, Connection, insert, value
+from tests.store.world import JOHN, Connection, value
 from tests.unit.fakes import NOW, Outside, counter
 from tests.unit.office import KEY, Office
 from tests.unit.test_notices import rsa
@@ -85,21 +85,27 @@ async def until_done(conn: Connection) -> None:
             await asyncio.sleep(0.02)
 
 
-async def failure(conn: Connection) -> int:
-    return await insert(conn, "failed_delivery", account_id=JOHN, email_type="F", status="5.1.1", code="no such user")
-
-
-async def flood(conn: Connection, failed_id: int, times: int) -> None:
-    payload = json.dumps(Notice(Code.FDN, AccountId(JOHN), data={"failed_id": failed_id}).to_json())
+async def flood(conn: Connection, times: int) -> None:
+    """So many failed deliveries, and a notice of each."""
+    payload = json.dumps(Notice(Code.FDN, AccountId(JOHN), data={"failed_id": 0}).to_json())
     await conn.execute(
-        b"insert into job (kind, payload) select 'notice', %s::jsonb from generate_series(1, %s)", (payload, times)
+        b"""
+        with failed as (
+            insert into failed_delivery (account_id, email_type, status, code)
+            select %s, 'F', '5.1.1', 'no such user' from generate_series(1, %s)
+            returning id
+        )
+        insert into job (kind, payload)
+        select 'notice', jsonb_set(%s::jsonb, '{data,failed_id}', to_jsonb(id)) from failed
+        """,
+        (JOHN, times, payload),
     )
 
 
 async def test_a_flood_ends_in_ten_notices_and_a_digest(database: Database, conn: Connection) -> None:
     """Two workers share it."""
     outside = Outside()
-    await flood(conn, await failure(conn), 10_000)
+    await flood(conn, 10_000)
     began = asyncio.get_running_loop().time()
     workers = [Worker(database, name, outside) for name in ("one", "two")]
     await until_done(conn)

@@ -20,7 +20,15 @@ from tools.sandbox.process import Trouble
 from tools.sandbox.sandbox import ROLES
 
 _FOLDER = CHECKOUT / "var" / "bench"
-_VERBS = ("memory", "mail", "milter", "policy", "bounces", "failed")  # in the order in which all are measured
+_VERBS = (
+    "memory",
+    "mail",
+    "milter",
+    "policy",
+    "encryption",
+    "bounces",
+    "failed",
+)  # in their order
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from tools.benchmark import bounces as reports
-from tools.benchmark import failures, footprint, letter, milter, policy, population, profiling, systems
+from tools.benchmark import encryption, failures, footprint, letter, milter, policy, population, profiling, systems
 from tools.benchmark.ground import Ground
 from tools.benchmark.mail import Meter, Series
 from tools.benchmark.population import Population
@@ -103,6 +103,11 @@ class Measurement:
         letters = {octets: letter.signed(octets, self.ground.keys) for octets in SIZES}
         with self._profiled(FULL):
             self.report.latencies += milter.measure(product, self.people, letters, self.patience, self.say)
+
+    def encryption(self) -> None:
+        """Copies for people with a key, without Postfix and database."""
+        self.say("encryption")
+        self.report.encryptions.append(encryption.measure(self.say))
 
     def bounces(self) -> None:
         """A flood of reports alone, then mail alone and beside some of them."""

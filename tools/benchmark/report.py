@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.benchmark.bounces import PACE, Flood
+from tools.benchmark.encryption import LARGE, Encryption
 from tools.benchmark.failures import FailedList
 from tools.benchmark.footprint import IDLE, Footprint
 from tools.benchmark.mail import Series
@@ -31,6 +32,9 @@ _MAIL_TARGETS = {
 }
 _CACHED_TARGET, _UNCACHED_TARGET, _P99_TARGET, _MEMORY_TARGET = 15_000.0, 3_000.0, 0.005, 200.0
 _MILTER_P99_TARGET = 0.040
+# CPU of a copy in ms by octets; memory and p99 of other messages relative to the message, and to none.
+_ENCRYPTION_TARGETS = {4096: 3.0, 102400: 6.0, LARGE: 1500.0}
+_ENCRYPTION_MEMORY_TARGET, _SLOWER_TARGET = 6.0, 2.0
 # Bounces: reports a second, growth of the role's RSS in MB, forwarding beside them; a page of failed deliveries.
 _FLOOD_TARGET, _GROWTH_TARGET, _BESIDE_TARGET, _PAGE_TARGET = 100.0, 10.0, 0.9, 0.050
 
@@ -62,6 +66,7 @@ class Report:
     answers: list[Answers] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
+    encryptions: list[Encryption] = field(default_factory=list)
     floods: list[Flood] = field(default_factory=list)
     lists: list[FailedList] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -72,6 +77,7 @@ class Report:
             *self._mail_targets(),
             *self._waiting_targets(),
             *self._memory_targets(),
+            *self._encryption_targets(),
             *self._failure_targets(),
         ]
 
@@ -102,6 +108,15 @@ class Report:
                 yield Target(f"RSS in MB, {footprint.of}", whole.rss / _MB, _MEMORY_TARGET, False)
                 if whole.pss is not None:
                     yield Target(f"PSS in MB, {footprint.of}", whole.pss / _MB, _MEMORY_TARGET, False)
+
+    def _encryption_targets(self) -> Iterator[Target]:
+        for one in self.encryptions:
+            for octets, bound in _ENCRYPTION_TARGETS.items():
+                name = f"encryption of {octets // 1024} KB, CPU in ms"
+                yield Target(name, one.cpu_seconds[octets] * 1e3, bound, False)
+            name = f"memory for the encryption of {LARGE // 1024} KB, of that"
+            yield Target(name, one.peak / LARGE, _ENCRYPTION_MEMORY_TARGET, False)
+            yield Target("p99 of small messages beside it, of that without", one.slower, _SLOWER_TARGET, False)
 
     def _failure_targets(self) -> Iterator[Target]:
         for flood in self.floods:
@@ -141,6 +156,8 @@ class Report:
             parts.append(_answers_table(self.answers))
         if self.footprints:
             parts.append(_memory_table(self.footprints))
+        if self.encryptions:
+            parts.append("\n\n".join(map(_encryption_table, self.encryptions)))
         if self.floods:
             parts.append(_flood_table(self.floods))
         if self.lists:
@@ -164,6 +181,7 @@ class Report:
                 {"of": footprint.of, "total": asdict(footprint.total), "roles": _roles_document(footprint)}
                 for footprint in self.footprints
             ],
+            "encryption": [asdict(one) for one in self.encryptions],
             "bounces": [{**asdict(flood), "rate": flood.rate, "growth": flood.growth} for flood in self.floods],
             "failed_lists": [asdict(found) for found in self.lists],
             "targets": [{**asdict(target), "met": target.met} for target in self.targets()],
@@ -255,6 +273,18 @@ def _memory_table(found: Sequence[Footprint]) -> str:
         parts = ", ".join(f"{role} {memory.rss / _MB:.0f}" for role, memory in footprint.roles.items())
         lines.append(f"  {footprint.of:<36}{whole.rss / _MB:>8.0f}{pss:>8}   {parts}")
     return "\n".join(lines)
+
+
+def _encryption_table(found: Encryption) -> str:
+    sizes = ", ".join(f"{octets // 1024} KB {spent * 1e3:.2f}" for octets, spent in found.cpu_seconds.items())
+    return "\n".join(
+        [
+            "encryption of a copy (Curve25519), CPU ms",
+            f"  {sizes}",
+            f"  memory for {LARGE // 1024} KB: {found.peak / _MB:.0f} MB",
+            f"  p99 of small ones: {found.p99_alone * 1e3:.2f} ms, beside large ones {found.p99_beside * 1e3:.2f} ms",
+        ]
+    )
 
 
 def _flood_table(found: Sequence[Flood]) -> str:

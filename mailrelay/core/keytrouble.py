@@ -25,8 +25,8 @@ class Useless:
 
     @property
     def sentence(self) -> str:
-        """For whoever asked for the copy."""
-        return f"the key of {self.target.address} cannot be used: {self.why.sentence}"
+        """For whoever asked for the copy, and for logs, so that it names no mailbox."""
+        return f"the key {self.lock.fingerprint} cannot be used: {self.why.sentence}"
 
 
 def notices(

@@ -85,8 +85,7 @@ def test_12_5_156_mail_waits_for_a_key_and_arrives_when_there_is_one(desk: Desk)
     for mark in marks:
         said = f"dear reader, {mark}".encode()
         assert said not in stored and said.hex().encode() not in stored
-    desk.gpg.run("--quick-set-expire", reader.fingerprint, "0")
-    desk.gpg.run("--quick-set-expire", reader.fingerprint, "0", "*")
+    desk.gpg.edit(reader.fingerprint, "expire", "0", "key 1", "expire", "0")
     desk.give(reader.mailbox, reader.fingerprint)
     for one, mark in zip(sent, marks, strict=True):
         (copy,) = scenario.copies(one, reader.mailbox)

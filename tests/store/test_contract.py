@@ -239,6 +239,18 @@ async def test_the_catch_all_account_gets_what_nobody_has(world: World) -> None:
 # -- Facts: recipients ---------------------------------------------------------------------------------------------
 
 
+async def test_who_wants_encryption_has_the_place_it_had(world: World) -> None:
+    key = {"should_encrypt": True, "public_key": b"key", "fingerprint": "AB" * 20}
+    sealed = await recipient(world, 1, "sealed@inbox.example", **key)
+    number = await alias(world, "a1@alias.example")
+    await world.insert("alias_recipient", alias_id=number, recipient_id=sealed)
+    facts = await world.facts(about("a1@alias.example"))
+    assert [(target.id, target.encrypts) for target in facts.attached] == [(sealed, True)]
+    assert facts.parent_default is None
+    assert facts.account_default is not None
+    assert (facts.account_default.id, facts.account_default.encrypts) == (1, False)
+
+
 async def test_attached_recipients_come_in_the_order_of_attachment(world: World) -> None:
     second = await recipient(world, 1, "second@inbox2.example")
     third = await recipient(world, 1, "third@inbox3.example", verified_at=None, unverified_since=LATER)

@@ -42,7 +42,7 @@ async def hold(desk: Releasing, rcpt: str = BOTH) -> HeldId:
 
 async def test_6_5_nothing_is_released_while_the_key_is_useless(desk: Releasing) -> None:
     number = await hold(desk)
-    with pytest.raises(Conflict, match=r"the key of real@.+ cannot be used"):
+    with pytest.raises(Conflict, match=r"the key ABAB\w+ cannot be used"):
         await desk.release(number, "test")
     assert desk.office.outside.rcpts == [SECOND]
     assert desk.outcomes() == ["delivered", "held"]
@@ -92,7 +92,7 @@ async def test_who_lets_no_mail_wait_for_a_key_keeps_no_other_waiting(desk: Rele
 async def test_a_release_that_would_reach_nobody_is_refused(desk: Releasing) -> None:
     number = await hold(desk, A1)
     lock(desk.office, key=EXPIRED, failure="stub")
-    with pytest.raises(Conflict, match=r"the key of real@.+ cannot"):
+    with pytest.raises(Conflict, match=r"the key ABAB\w+ cannot"):
         await desk.release(number, "test")
 
 

@@ -3,12 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
-from mailrelay.core import ingress
+from mailrelay.core import eom, ingress
 from mailrelay.core.address import Address, classify, client_ip, split_extension
 from mailrelay.core.address import Reverse as ReverseExtension
 from mailrelay.core.author import author
 from mailrelay.core.background import Background
-from mailrelay.core.eom import Content
+from mailrelay.core.banner import Danger
+from mailrelay.core.eom import Content, Preferences
 from mailrelay.core.facts import Alias, Reason
 from mailrelay.core.header import Message
 from mailrelay.core.ingress import Ingress, Invalid
@@ -47,6 +48,17 @@ def content_of(letter: Letter, checked: Ingress, rules: Rules) -> Content:
         arc_override=checked.note == "arc-override",
         spam=rules.checks.thresholds.verdict(checked.spam),
     )
+
+
+def danger(letter: Letter, rules: Rules, preferences: Preferences) -> Danger | None:
+    """About what the reader of a message is warned that was kept first; as at its delivery."""
+    checked = letter.checked
+    if checked is None:
+        return None
+    content = content_of(letter, checked, rules)
+    if eom.act(content, preferences) == "none":
+        return None
+    return "dmarc" if content.dmarc_fails else "spam"
 
 
 def is_bare(rcpt: Address) -> bool:

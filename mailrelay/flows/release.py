@@ -19,7 +19,7 @@ from mailrelay.core.ledger import Envelope
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.verp import EmailType
-from mailrelay.flows.evidence import read_ingress
+from mailrelay.flows.evidence import danger, read_ingress
 from mailrelay.flows.handover import Handover
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
@@ -139,9 +139,10 @@ class Release:
             envelope.key,
         )
         background = await self.read_background(asked)
-        return Order(
-            letter, envelope, rcpt, place, facts, alias, facts.account.id, background, _WARNINGS.get(held.reason)
-        )
+        warning = _WARNINGS.get(held.reason)
+        if held.reason == Reason.KEY_UNUSABLE:
+            warning = danger(letter, self.rules, background.preferences)
+        return Order(letter, envelope, rcpt, place, facts, alias, facts.account.id, background, warning)
 
     def _rcpt(self, envelope: Envelope) -> tuple[Address, Place]:
         try:

@@ -30,16 +30,19 @@ class Remake:
     sort: Sort
 
     async def __call__(self, order: Order, targets: Sequence[Target], org: str | None) -> Handover:
-        """Raises Conflict, with nothing sent, if one of them is to wait for a key or nobody gets any; Unavailable.
+        """Raises Conflict once the others have theirs if a copy has to wait for a key, or nobody gets any; Unavailable.
 
         org: the organisational domain of the sender, '' if unknown; None: nothing is counted.
         """
         letter = order.letter
         found = await self.sort(letter.message, targets, wanted=not order.background.style.no_encryption)
-        # Who wants no mail to wait for a key lets others' go on.
+        # Nobody waits for somebody else's key.
         hindered = found.fated("hold") or (() if found.ready else found.fated("stub"))
-        if hindered:
+        handover = Handover(done=True, delivered=0)
+        if found.ready:
+            draft = await self.composer.draft(order, [target.address for target in targets], found.locks)
+            destinations = found.destinations(self.rules.around.bans, letter.now, held=True)
+            handover = await self.dispatcher.dispatch(letter, order.envelope, draft, destinations, org)
+        if hindered and handover.done:
             raise Conflict("; ".join(one.sentence for one in hindered))
-        draft = await self.composer.draft(order, [target.address for target in targets], found.locks)
-        destinations = found.destinations(self.rules.around.bans, letter.now)
-        return await self.dispatcher.dispatch(letter, order.envelope, draft, destinations, org)
+        return handover

@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from mailrelay import log
-from mailrelay.core import eom, loopguard
+from mailrelay.core import loopguard
 from mailrelay.core.address import Address, BadAddress, parse_address
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.banner import Danger
@@ -35,7 +35,7 @@ from mailrelay.core.mode import Why
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.returned import Restored, restored
-from mailrelay.flows.evidence import content_of, read_ingress
+from mailrelay.flows.evidence import danger, read_ingress
 from mailrelay.flows.handover import Handover
 from mailrelay.flows.letter import Letter, open_letter
 from mailrelay.flows.order import Order
@@ -199,13 +199,7 @@ class Resend:
         """The reader is warned as the first time; for a copy that came back, of what it says about itself."""
         if source.found is not None:
             return "spam" if source.found.spam else None
-        checked = source.letter.checked
-        if checked is None:
-            return None
-        content = content_of(source.letter, checked, self.rules)
-        if eom.act(content, background.preferences) == "none":
-            return None
-        return "dmarc" if content.dmarc_fails else "spam"
+        return danger(source.letter, self.rules, background.preferences)
 
     def _rcpt(self, failed: FailedMessage) -> tuple[Address, Place]:
         text = failed.rcpt or failed.alias

@@ -10,9 +10,11 @@ from mailrelay.core.header import split
 from mailrelay.core.held import HeldId
 from mailrelay.core.notices import Code
 from mailrelay.flows.release import Released
+from tests.golden.cases import examined
+from tests.unit.fakes import NOW
 from tests.unit.locksmith import opened
 from tests.unit.noticed import MAILBOX, notice
-from tests.unit.office import OK, TEMP, Office, new_office
+from tests.unit.office import MESSAGE, OK, TEMP, Office, new_office
 from tests.unit.test_encrypted_forward import A1, BODY, BOTH, EXPIRED, REAL, SECOND, content, copies, lock, told
 from tests.unit.test_explain import Desk as Explaining
 from tests.unit.test_explain import said
@@ -78,6 +80,27 @@ async def test_a_release_waits_for_trouble_of_our_own_and_makes_one_copy(desk: R
     desk.office.locksmith.down = False
     await desk.release(number, "test")
     assert desk.office.outside.rcpts == [REAL]
+
+
+async def test_nobody_waits_for_the_key_of_somebody_else(desk: Releasing) -> None:
+    number = await hold(desk)
+    lock(desk.office)
+    lock(desk.office, 2, EXPIRED)  # who has got the mail already
+    with pytest.raises(Conflict, match="cannot be used"):
+        await desk.release(number, "test")
+    assert [copy.rcpt for copy in desk.office.outside.copies] == [SECOND, REAL]
+    lock(desk.office, 2)
+    assert await desk.release(number, "test") == Released(number, 0, None)
+    assert len(desk.office.outside.copies) == 2
+
+
+async def test_the_warning_is_not_lost_while_mail_waits_for_a_key(desk: Releasing) -> None:
+    lock(desk.office, key=EXPIRED)
+    spam = examined(MESSAGE, {"spam": 8.0}, "news@shop.example", NOW)
+    assert await desk.office.deliver(A1, content=spam) == [OK]
+    lock(desk.office)
+    await desk.release(HeldId(1), "test")
+    assert [order.warning for order in desk.orders] == ["spam"]
 
 
 async def test_who_lets_no_mail_wait_for_a_key_keeps_no_other_waiting(desk: Releasing) -> None:

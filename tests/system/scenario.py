@@ -63,12 +63,16 @@ class Sent:
 
 @dataclass(slots=True)
 class Scenario:
-    """What the tests do with the world. said: every reply of the public smtpd, for the look for leaks."""
+    """What the tests do with the world. said: every reply of the public smtpd, for the look for leaks.
+
+    last_job: of those that tests before this one left behind.
+    """
 
     world: World
     u: Person
     said: list[Reply] = field(default_factory=list)
     mailboxes: set[str] = field(default_factory=lambda: {R1, R2, R3})
+    last_job: int = 0
 
     # --- the database ----------------------------------------------------------------------------------------------
 
@@ -422,6 +426,7 @@ def provide_scenario(world: World) -> Iterator[Scenario]:
     """The world with user U in it, looked over for leaks after the test. Test modules import it by this name."""
     already = {path.name for path in world.sandbox.places.outside.glob("[0-9]*.eml")}
     scenario = Scenario(world, _user_u(world))
+    scenario.last_job = scenario.value("select coalesce(max(id), 0) from job")
     logs = {path: path.stat().st_size for path in world.sandbox.places.log.glob("*.log") if path.stem in ROLES}
     yield scenario
     scenario.check_leaks(already)

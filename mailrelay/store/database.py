@@ -32,7 +32,8 @@ _KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count
 class Database:
     """Runs single statements. Trouble with the server is Unavailable; a statement that is wrong stays an Error."""
 
-    def __init__(self, dsn: str, connections: int, timeout_seconds: float, name: str) -> None:
+    def __init__(self, dsn: str, connections: int, timeout_seconds: float, name: str, *, checked: bool = False) -> None:
+        """checked: each connection is tried before it is used, where nobody calls `refresh`; a round trip more."""
         self._timeout = timeout_seconds
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             dsn,
@@ -41,6 +42,7 @@ class Database:
             open=False,
             timeout=timeout_seconds,
             reconnect_timeout=0,
+            check=AsyncConnectionPool.check_connection if checked else None,
             kwargs={
                 "autocommit": True,
                 "application_name": f"mailrelay {name}",

@@ -21,7 +21,7 @@ class ApiRole:
 
     def __init__(self, config: Config, all_health: Health) -> None:
         database = config.database
-        self._database = Database(database.dsn, database.connections, database.timeout_seconds, "api")
+        self._database = Database(database.dsn, database.connections, database.timeout_seconds, "api", checked=True)
         self._server = server.serve(app.build(all_health, self._pages(config)), config.api.listen)
 
     def _pages(self, config: Config) -> Pages | None:

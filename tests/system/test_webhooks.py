@@ -174,6 +174,10 @@ def test_what_waits_while_the_database_is_away_comes_once_when_it_is_back(scenar
         assert scenario.answer(blocked, PEST) == UNKNOWN
         scenario.send(fails)
         scenario.eventually(lambda: scenario.refusals(blocked) != [], "the record")
+        bounced = "select 1 from failed_delivery where account_id = %s and email_type = 'F'"
+        scenario.eventually(lambda: scenario.sql(bounced, person.account) != [], "the bounce")
+        scenario.world.settle()
+        scenario.answer(address)  # what a bounce changes is out of the policy service's memory; now it knows again
         with scenario.world.without_database():
             assert scenario.answer(refused).startswith("554")
             waiting = scenario.send(address)

@@ -36,6 +36,14 @@ class ImplicitFor:
 Owner = Named | ImplicitFor | AccountId
 
 
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Something of this account by its UUID. What belongs to others is Absent, like what never was."""
+
+    account: AccountId
+    uuid: UUID
+
+
 class Keep(Enum):
     """In a change: this field stays as it is. (None is a value: the parent's or the installation's default.)"""
 

@@ -6,6 +6,7 @@ from typing import Any, LiteralString, TypeVar
 
 from psycopg import AsyncConnection, IntegrityError
 from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
 
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
@@ -48,6 +49,26 @@ def conflicts(words: Mapping[str, str]) -> Iterator[None]:
         if text is None:
             raise
         raise Conflict(text) from error
+
+
+_NOTE = """
+    insert into audit (actor, account_id, action, object_table, object_id, detail)
+    values (%(actor)s, %(account)s, %(action)s, %(table)s, %(id)s, %(detail)s)
+"""
+
+
+async def note(
+    conn: Connection,
+    actor: str,
+    account: AccountId | None,
+    action: str,
+    table: str,
+    object_id: int,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Who changed what, in the transaction that changes it. action: noun.verb; detail: no secrets, no contents."""
+    values = {"actor": actor, "account": account, "action": action, "table": table, "id": object_id}
+    await conn.execute(_NOTE, {**values, "detail": Jsonb(dict(detail or {}))})
 
 
 _ACCOUNT = "select id, state from account where name = %(name)s or implicit_mailbox = %(name)s"

@@ -84,3 +84,7 @@ CHRONICLE_BEHIND = Gauge("mailrelay_chronicle_behind_seconds", "Age of the ledge
 # Who calls our mail spam, and what follows? type: F, R, S, N, unknown (of no copy); effect: counted, repeated, blocked
 # (a sender for an alias), suspended (replies and sends of an account), none.
 COMPLAINTS = Counter("mailrelay_complaints", "Complaints about spam.", ["type", "effect"])
+# Who uses the HTTP APIs for what, and what do they hear? path: as documented, none for others; status: of HTTP.
+API_REQUESTS = Counter("mailrelay_api_requests", "Requests to the HTTP APIs.", ["api", "method", "path", "status"])
+# Are they quick?
+API_SECONDS = Histogram("mailrelay_api_seconds", "Time for one request to an HTTP API.", ["api"], buckets=_FAST)

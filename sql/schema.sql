@@ -727,6 +727,16 @@ create table rate_window (
 ) with (fillfactor = 70);
 create index rate_window_start on rate_window (window_start);
 
+-- Fixed windows, each opened by its first request. Unlogged, as after a crash counting may begin anew.
+create unlogged table request_window (
+    name      text not null,               -- of the limit
+    subject   text not null,               -- an account's id or a client's address
+    seconds   integer not null,            -- the window's length
+    opened_at timestamptz not null,
+    hits      integer not null,
+    constraint request_window_pkey primary key (name, subject)
+) with (fillfactor = 50);
+
 -- Threading: which of our Message-IDs stands for which of the user's. Kept 400 days.
 create table message_id (
     id          bigint generated always as identity primary key,

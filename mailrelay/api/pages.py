@@ -23,8 +23,8 @@ from starlette.types import Receive, Scope, Send
 import mailrelay
 from mailrelay import metrics
 from mailrelay.api import wording
+from mailrelay.api.client import client
 from mailrelay.api.wording import Text
-from mailrelay.core.address import client_ip
 from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.links import FORM_SECONDS, Invalid, Links, Purpose, verify
 from mailrelay.core.oneclick import Visitor, Wish, action_of, wish
@@ -102,7 +102,7 @@ class Pages:
         if request.method not in _METHODS:
             raise _Stop(405, wording.NOT_ALLOWED, {"Allow": ", ".join(_METHODS)})
         wanted, purpose = self._wish(request)
-        wait = await self.story.admit(_client(request))
+        wait = await self.story.admit(client(request))
         if wait:
             raise _Stop(429, wording.TOO_MANY, {"Retry-After": str(wait)})
         if request.method == "POST":
@@ -135,7 +135,7 @@ class Pages:
 
     async def _act(self, request: Request, wanted: Wish) -> Response:
         body = await _body(request)
-        ip = _client(request)
+        ip = client(request)
         user_agent = request.headers.get("User-Agent", "")[:_MAX_USER_AGENT]
         visitor = Visitor(f"link:{ip or 'unknown'}", ip, user_agent, self.clock())
         acted = await self.story.act(wanted, visitor)
@@ -204,13 +204,6 @@ def _path(request: Request) -> str:
     """As it was signed: what the client sent, with its escapes."""
     raw: bytes = request.scope["raw_path"]
     return raw.decode("latin-1")
-
-
-def _client(request: Request) -> str:
-    """The address of whoever asks, '' if unknown. Through a unix socket only this host's proxy does, for others."""
-    told = request.client.host if request.client is not None and request.client.host else ""
-    address = client_ip(told or request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip())
-    return "" if address is None else str(address)
 
 
 async def _body(request: Request) -> bytes:

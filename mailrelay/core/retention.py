@@ -13,6 +13,7 @@ class Kind(StrEnum):
     RATE_WINDOW = "rate_window"
     BANDWIDTH = "bandwidth"  # windows of a month, in rate_window
     BOUNCES = "bounces"  # of an alias, a day each, in rate_window
+    REQUEST_WINDOW = "request_window"
     MESSAGE_ID = "message_id"
     CONFIRMATION = "confirmation"
     SESSION = "session"
@@ -49,6 +50,7 @@ _KEEP: Mapping[Kind, timedelta] = {
     Kind.RATE_WINDOW: timedelta(days=8),  # automatic answers count for a week
     Kind.BANDWIDTH: timedelta(days=92),
     Kind.BOUNCES: timedelta(days=12),  # ten days are looked at (spec section 7.5)
+    Kind.REQUEST_WINDOW: timedelta(hours=2),  # the longest is an hour
     Kind.MESSAGE_ID: timedelta(days=400),
     Kind.CONFIRMATION: timedelta(days=30),  # after its expiry
     Kind.SESSION: timedelta(days=30),  # after its expiry

@@ -72,6 +72,8 @@ _SWEEPS: Mapping[Kind, LiteralString] = {
     Kind.RATE_WINDOW: _by_age("rate_window", "window_start", "kind not in ('bandwidth', 'bounce')"),
     Kind.BANDWIDTH: _by_age("rate_window", "window_start", "kind = 'bandwidth'"),
     Kind.BOUNCES: _by_age("rate_window", "window_start", "kind = 'bounce'"),
+    # Without an index, as each window that opens would have to move in it; there are some for each account in use.
+    Kind.REQUEST_WINDOW: _by_age("request_window", "opened_at"),
     Kind.MESSAGE_ID: _by_age("message_id", "created_at"),
     # The index is on the creation, which comes before the expiry.
     Kind.CONFIRMATION: _by_age("confirmation", "created_at", "expires_at < %(before)s"),

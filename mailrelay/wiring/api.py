@@ -13,6 +13,7 @@ from mailrelay.keyring import read_secret
 from mailrelay.store.database import Database
 from mailrelay.store.jobs import JobStore
 from mailrelay.store.oneclick import OneClickStore
+from mailrelay.wiring.addy import application
 from mailrelay.wiring.suffixes import is_public_suffix
 
 
@@ -22,7 +23,8 @@ class ApiRole:
     def __init__(self, config: Config, all_health: Health) -> None:
         database = config.database
         self._database = Database(database.dsn, database.connections, database.timeout_seconds, "api", checked=True)
-        self._server = server.serve(app.build(all_health, self._pages(config)), config.api.listen)
+        addy = application(config, self._database)
+        self._server = server.serve(app.build(all_health, self._pages(config), addy), config.api.listen)
 
     def _pages(self, config: Config) -> Pages | None:
         """Of signed links; without an address there are none."""

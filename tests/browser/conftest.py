@@ -3,9 +3,8 @@
 The browser is the distribution's: `tools/test` installs it. None is ever downloaded by the driver.
 """
 
-import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,9 +22,7 @@ from mailrelay.flows.oneclick import OneClick
 from mailrelay.flows.releasejob import ReleaseLater
 from mailrelay.store.database import Database
 from mailrelay.store.jobs import JobStore
-from mailrelay.store.migrate import folder, migrate
 from mailrelay.store.oneclick import OneClickStore
-from tests.store.postgres import Cluster, database_of, private_cluster
 from tests.store.world import WORLD, Connection, value
 from tests.store.worlds import utc_now
 
@@ -42,27 +39,6 @@ _ARGUMENTS: Sequence[str] = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    with private_cluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def template(cluster: Cluster) -> str:
-    dsn = cluster.create()
-    with asyncio.Runner() as runner:
-        runner.run(migrate(dsn, folder(), lambda line: None))
-    return database_of(dsn)
-
-
-@pytest.fixture
-def dsn(cluster: Cluster, template: str) -> Iterator[str]:
-    fresh = cluster.create(template)
-    yield fresh
-    cluster.drop(fresh)
 
 
 @pytest.fixture

@@ -33,6 +33,9 @@ ROWS = {
     Kind.BOUNCES: """
         insert into rate_window (account_id, kind, subject, window_start)
         values (1, 'bounce', %(n)s, %(at)s)""",
+    Kind.REQUEST_WINDOW: """
+        insert into request_window (name, subject, seconds, opened_at, hits)
+        values ('api', gen_random_uuid()::text, 60, %(at)s, 1)""",
     Kind.MESSAGE_ID: """
         insert into message_id (account_id, alias_id, our_id, original_id, created_at)
         select account_id, id, %(n)s, 'x@inbox.example', %(at)s from alias""",

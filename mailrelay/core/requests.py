@@ -25,7 +25,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A token as it was presented. hash: SHA-256 of all of it; uuid: of the row it claims to be, None: it claims none."""
+    """A token as it was presented. hash: SHA-256 of all of it; uuid: of the row it claims to be, if it claims one."""
 
     hash: bytes
     uuid: UUID | None

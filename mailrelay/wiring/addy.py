@@ -6,6 +6,7 @@ from datetime import datetime
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.gate import Gate
+from mailrelay.api.addy.openapi import described
 from mailrelay.config import Config
 from mailrelay.store.database import Database
 from mailrelay.store.gate import Gate as GateStore
@@ -19,4 +20,5 @@ def endpoints(config: Config, database: Database) -> tuple[Endpoint, ...]:
 
 def application(config: Config, database: Database, clock: Callable[[], datetime] = utc_now) -> Addy:
     """The API over a database. Raises BadConfig."""
-    return Addy(endpoints(config, database), Gate(GateStore(database)), clock, config.api.url)
+    every = described(endpoints(config, database), config.api.url)
+    return Addy(every, Gate(GateStore(database)), clock, config.api.url)

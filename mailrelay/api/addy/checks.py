@@ -21,7 +21,7 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One test of a value that is there. message: `{a}` is the attribute's name; schema: what it adds to JSON Schema."""
+    """One test of a value that is there. message: `{a}` is the attribute; schema: what it adds to JSON Schema."""
 
     test: Callable[[Value], bool]
     message: str

@@ -19,10 +19,10 @@ V1 = "/api/v1"
 class Endpoint:
     """One method of one path.
 
-    path: below the prefix, `{id}` at most once. summary: what it is for, with its number in addy-api.md. answer: type of
-    the whole JSON body, None: there is none, or `str` for a text. fields: of query or body. limit: besides the one for
-    all. texts: bare texts it may answer, with their status. is_open: needs no token. verified: needs the account's
-    default recipient verified.
+    path: below the prefix, `{id}` at most once. summary: what it is for, with its number in addy-api.md. answer: type
+    of the whole JSON body, None for none, or `str` for a text. fields: of query or body. limit: besides the one for all.
+    texts: bare texts it may answer, with their status. is_open: needs no token. verified: needs the account's default
+    recipient verified. is_limited: False exempts it from the limit for all.
     """
 
     method: str
@@ -37,7 +37,7 @@ class Endpoint:
     prefix: str = V1
     is_open: bool = False
     verified: bool = True
-    is_limited: bool = True  # False: exempt from the limit for all
+    is_limited: bool = True
 
     @property
     def full_path(self) -> str:

@@ -1,10 +1,18 @@
 """Shapes that several resources share; the OpenAPI document is made of these types (addy-api.md section 2)."""
 
-from typing import Any, NotRequired
+from typing import Any, Generic, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
 
+Shape = TypeVar("Shape")
+
 # Each class is one JSON object with all its keys.
+
+
+class Data(TypedDict, Generic[Shape]):
+    """One object, or all of a list."""
+
+    data: Shape
 
 
 class PageLink(TypedDict):
@@ -34,6 +42,14 @@ PageMeta = TypedDict(
         "total": int,
     },
 )
+
+
+class Paged(TypedDict, Generic[Shape]):
+    """A page of a list."""
+
+    data: list[Shape]
+    links: PageLinks
+    meta: PageMeta
 
 
 class Recipient(TypedDict):

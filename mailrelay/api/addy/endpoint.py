@@ -20,7 +20,7 @@ class Endpoint:
     """One method of one path.
 
     path: below the prefix, `{id}` at most once. summary: what it is for, with its number in addy-api.md. answer: type
-    of the whole JSON body, None for none, or `str` for a text. fields: of query or body. limit: besides the one for all.
+    of the whole JSON body, None for none, `str` for a text. fields: of query or body. limit: besides the one for all.
     texts: bare texts it may answer, with their status. is_open: needs no token. verified: needs the account's default
     recipient verified. is_limited: False exempts it from the limit for all.
     """

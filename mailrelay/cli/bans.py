@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import click
 
 from mailrelay.cli.app import App, now, pass_app
+from mailrelay.cli.held import actor
 from mailrelay.cli.types import MAILBOX, MOMENT
 from mailrelay.core.address import Address
 from mailrelay.core.bans import BanScope, BanType
@@ -82,10 +83,10 @@ def block() -> None:
 @pass_app
 def add_block(app: App, account: str, kind: BlockType, value: str, alias: Address | None) -> None:
     """Refuse a sender, or a domain and those below it, for one account."""
-    from mailrelay.flows.manage import bans
-    from mailrelay.store.manage_bans import Blocks
+    from mailrelay.flows.manage import blocks
+    from mailrelay.store.manage_blocks import Blocks
 
-    app.one(app.run(lambda db: bans.block(Blocks(db), Named(account.lower()), kind, value, alias)))
+    app.one(app.run(lambda db: blocks.block(Blocks(db), Named(account.lower()), kind, value, alias, actor())))
 
 
 @block.command("list")
@@ -93,7 +94,7 @@ def add_block(app: App, account: str, kind: BlockType, value: str, alias: Addres
 @pass_app
 def list_blocks(app: App, account: str | None) -> None:
     """Show block lists."""
-    from mailrelay.store.manage_bans import Blocks
+    from mailrelay.store.manage_blocks import Blocks
 
     app.many(app.run(lambda db: Blocks(db).page(account and account.lower())), _BLOCKS_LISTED)
 
@@ -104,6 +105,6 @@ def list_blocks(app: App, account: str | None) -> None:
 @pass_app
 def remove_block(app: App, account: str, ref: str) -> None:
     """Take an entry off an account's list."""
-    from mailrelay.store.manage_bans import Blocks
+    from mailrelay.store.manage_blocks import Blocks
 
-    app.one(app.run(lambda db: Blocks(db).remove(Named(account.lower()), ref.lower())))
+    app.one(app.run(lambda db: Blocks(db).remove(Named(account.lower()), ref.lower(), actor())))

@@ -48,7 +48,7 @@ def add(app: App, mailbox: Address, account: str, verified: bool) -> None:
     from mailrelay.store.manage_recipients import Recipients
 
     owner, linked = Named(account.lower()), bool(app.config.api.url)
-    work = partial(recipients.add, owner=owner, mailbox=mailbox, verified=verified, linked=linked)
+    work = partial(recipients.add, owner=owner, mailbox=mailbox, verified=verified, linked=linked, actor=actor())
     app.one(app.run(lambda db: work(app.bureau(db), Recipients(db))))
     if not verified:
         how = "with the link in a mail that goes there" if linked else f"by `mailrelay recipient verify {mailbox}`"
@@ -74,8 +74,8 @@ def resend(app: App, mailbox: Address, account: str | None) -> None:
     from mailrelay.flows.manage import recipients
     from mailrelay.store.manage_recipients import Recipients
 
-    linked = bool(app.config.api.url)
-    app.one(app.run(lambda db: recipients.resend(Recipients(db), account_named(account), mailbox, linked=linked)))
+    owner, linked = account_named(account), bool(app.config.api.url)
+    app.one(app.run(lambda db: recipients.resend(Recipients(db), owner, mailbox, linked=linked, actor=actor())))
 
 
 @recipient.command()
@@ -97,7 +97,7 @@ def verify(app: App, mailbox: Address, account: str | None) -> None:
     """Take a mailbox for its owner's, on the operator's word."""
     from mailrelay.store.manage_recipients import Recipients
 
-    app.one(app.run(lambda db: Recipients(db).verify(account_named(account), mailbox)))
+    app.one(app.run(lambda db: Recipients(db).verify(account_named(account), mailbox, actor())))
 
 
 @recipient.command()
@@ -108,7 +108,7 @@ def default(app: App, mailbox: Address, account: str | None) -> None:
     """Send there what its account's aliases do not send elsewhere."""
     from mailrelay.store.manage_recipients import Recipients
 
-    app.one(app.run(lambda db: Recipients(db).make_default(account_named(account), mailbox)))
+    app.one(app.run(lambda db: Recipients(db).make_default(account_named(account), mailbox, actor())))
 
 
 @recipient.command()
@@ -119,7 +119,7 @@ def remove(app: App, mailbox: Address, account: str | None) -> None:
     """Take a mailbox from its account and from the aliases that it is attached to."""
     from mailrelay.store.manage_recipients import Recipients
 
-    app.one(app.run(lambda db: Recipients(db).remove(account_named(account), mailbox)))
+    app.one(app.run(lambda db: Recipients(db).remove(account_named(account), mailbox, actor())))
 
 
 @recipient.command("show")

@@ -1,7 +1,7 @@
 """Which names and mailboxes may be given to somebody: what the grammar, our own domains and the bans say."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -12,6 +12,7 @@ from mailrelay.core.bans import BanBook
 from mailrelay.core.errors import Absent, Conflict, Malformed
 from mailrelay.core.facts import AccountId
 from mailrelay.core.realm import Custom, Nested, Realm, ServiceDomain, Shared, Subdomain
+from mailrelay.core.recipients import Hindrance, Unsuitable
 from mailrelay.core.records import Ground, KnownDomain
 from mailrelay.core.screen import OPERATOR_NAMES
 from mailrelay.core.srs import looks_srs
@@ -74,12 +75,18 @@ def username(text: str) -> str:
 
 
 def check_mailbox(mailbox: Address, ground: Ground, service: ServiceNames, now: datetime) -> None:
-    """Raises Conflict for a mailbox that cannot be a recipient: one at our domains, or a banned one (spec 9.5, 2.7)."""
-    if realm_of(ground, service).locate(mailbox.domain) is not None:
-        raise Conflict(f"{mailbox} is at a domain that is served here: mail to it would come back")
+    """Raises Unsuitable for a mailbox that cannot be a recipient: at our domains, or banned (spec 9.5, 2.7)."""
+    realm = realm_of(ground, service)
+    ours = []
+    if mailbox.domain in realm.custom:
+        ours.append(Hindrance.CUSTOM_DOMAIN)
+    if replace(realm, custom=frozenset()).locate(mailbox.domain) is not None:
+        ours.append(Hindrance.OUR_DOMAIN)
+    if ours:
+        raise Unsuitable(f"{mailbox} is at a domain that is served here: mail to it would come back", *ours)
     ban = BanBook.of(ground.bans).mailbox(str(mailbox), "destination", now)
     if ban is not None:
-        raise Conflict(f"{mailbox} is banned (ban {ban.id}, {ban.type} {ban.value})")
+        raise Unsuitable(f"{mailbox} is banned (ban {ban.id}, {ban.type} {ban.value})", Hindrance.BANNED)
 
 
 def check_local(local: str, on_operators_domain: bool, ground: Ground, now: datetime) -> None:

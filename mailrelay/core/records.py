@@ -358,3 +358,4 @@ class BlockRecord:
     blocked: int
     last_blocked: datetime | None
     created_at: datetime
+    updated_at: datetime

@@ -1,19 +1,22 @@
 """Recipients, as the management commands and the HTTP APIs change them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import LiteralString
 from uuid import UUID
 
+from psycopg import IntegrityError
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId, RecipientId
 from mailrelay.core.notices import KINDS, Code, Notice
-from mailrelay.core.records import Named, RecipientRecord
-from mailrelay.store.database import Database
+from mailrelay.core.recipients import AskedEnough, IsDefault, IsVerified, RecipientChange, Taken
+from mailrelay.core.records import KEEP, Named, RecipientRecord
+from mailrelay.store.database import Database, constraint
 from mailrelay.store.failing import WORKS
-from mailrelay.store.manage import OWNER_NAME, Connection, account_id, conflicts, folded, record, records
+from mailrelay.store.manage import OWNER_NAME, Connection, account_id, folded, note, record, records
 
 _SELECT: LiteralString = f"""
     select r.id, r.uuid, {OWNER_NAME} as account, r.address, r.verified_at,
@@ -32,29 +35,48 @@ _FIND: LiteralString = f"""
     where r.address_folded = %(mailbox)s and (%(account)s::bigint is null or r.account_id = %(account)s)
     order by r.id limit 2
 """
-_FIND_BY_UUID: LiteralString = _FIND.replace("r.address_folded = %(mailbox)s", "r.uuid = %(mailbox)s::uuid")
+# The APIs do not show what waits to replace the default address.
+_FIND_BY_UUID: LiteralString = _FIND.replace(
+    "r.address_folded = %(mailbox)s", "r.uuid = %(mailbox)s::uuid and not r.pending"
+)
 _ADD = """
     insert into recipient (account_id, address, verified_at)
     values (%(account)s, %(address)s, case when %(verified)s then now() end)
     returning id
 """
+# Whoever wants the same mailbox waits here, and then sees who was faster.
+_TURN = "select pg_advisory_xact_lock(hashtextextended('recipient:' || %(folded)s, 0))"
+# Nobody signs in to the accounts of plain forwards: those hold no mailbox against its owner.
+_HELD = """
+    select r.account_id from recipient r join account acc on acc.id = r.account_id
+    where r.address_folded = %(folded)s
+      and (r.account_id = %(account)s
+           or r.verified_at is not null and not r.pending and acc.implicit_mailbox is null)
+    limit 1
+"""
 _BECOMES_DEFAULT = """
     update account set default_recipient_id = %(id)s where id = %(account)s and default_recipient_id is null
 """
-_VERIFY = "update recipient set verified_at = coalesce(verified_at, now()), pending = false where id = %(id)s"
+_VERIFY = """
+    update recipient set verified_at = coalesce(verified_at, now()), pending = false
+    where id = %(id)s and (verified_at is null or pending)
+    returning account_id
+"""
 _DEFAULT = """
     update account set default_recipient_id = %(id)s
     from recipient r where r.id = %(id)s and r.account_id = account.id and r.verified_at is not null and not r.pending
     returning account.id
 """
-_REMOVE = "delete from recipient where id = %(id)s"
+_REMOVE = "delete from recipient where id = %(id)s returning account_id"
 _FOUND = """
     select account_id, address_folded, verified_at is not null and not pending
     from recipient where id = %(id)s for no key update
 """
-# When the next one may be sent; no row: now.
+# When the next one may be sent, and in how many seconds that is; no row: now.
 _ASKED = """
-    select to_char((window_start + %(window)s) at time zone 'UTC', 'HH24:MI') from notification_limit
+    select to_char((window_start + %(window)s) at time zone 'UTC', 'HH24:MI'),
+           greatest(1, ceil(extract(epoch from window_start + %(window)s - now())))::int
+    from notification_limit
     where account_id = %(account)s and kind = %(code)s and subject = %(subject)s
       and window_start > now() - %(window)s and sent >= %(amount)s
     order by window_start desc limit 1
@@ -62,6 +84,18 @@ _ASKED = """
 _NOTICE = """
     insert into job (kind, payload, dedupe_key) values ('notice', %(payload)s, %(key)s)
     on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
+"""
+_CHANGE = """
+    update recipient
+    set description = case when %(set_description)s then %(description)s::text else description end,
+        can_reply_send = coalesce(%(can_reply_send)s, can_reply_send),
+        remove_pgp_keys = coalesce(%(remove_pgp_keys)s, remove_pgp_keys),
+        remove_pgp_signatures = coalesce(%(remove_pgp_signatures)s, remove_pgp_signatures)
+    where id = %(id)s
+      and (%(set_description)s and description is distinct from %(description)s::text
+           or can_reply_send <> %(can_reply_send)s or remove_pgp_keys <> %(remove_pgp_keys)s
+           or remove_pgp_signatures <> %(remove_pgp_signatures)s)
+    returning account_id
 """
 _RESUME: LiteralString = f"""
     with old as (
@@ -88,31 +122,70 @@ class Recipients:
     database: Database
 
     async def add(
-        self, owner: Named | AccountId, mailbox: Address, *, verified: bool, ask: bool = False
+        self,
+        owner: Named | AccountId,
+        mailbox: Address,
+        *,
+        verified: bool,
+        actor: str,
+        ask: bool = False,
+        alone: bool = False,
     ) -> RecipientRecord:
-        """The new recipient; an account's first becomes its default. ask: a mail there is to ask whether that is right.
+        """The new recipient; an account's first becomes its default.
 
-        Raises Conflict if the account has it.
+        ask: a mail there is to ask whether that is right. alone: no other account that somebody signs in to may have it
+        verified. Raises Taken, and AskedEnough.
         """
-        with conflicts({"recipient_address_unique": f"the account has {mailbox} already"}):
+        try:
             async with self.database.connection() as conn, conn.transaction():
                 account = await account_id(conn, owner)
+                if alone:
+                    await _stand_alone(conn, account, mailbox)
                 values = {"account": account, "address": str(mailbox), "verified": verified}
                 row = await (await conn.execute(_ADD, values)).fetchone()
                 assert row is not None  # returning gives one row or an exception
                 await conn.execute(_BECOMES_DEFAULT, {"account": account, "id": row[0]})
+                detail = {"address": str(mailbox), "verified": verified}
+                await note(conn, actor, account, "recipient.add", "recipient", row[0], detail)
                 if ask:
-                    await _ask(conn, row[0], mailbox)
+                    await _ask(conn, row[0])
                 return await one(conn, row[0])
+        except UniqueViolation as error:
+            if constraint(error) == "recipient_address_unique":
+                raise Taken(f"the account has {mailbox} already") from error
+            raise
 
-    async def ask(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
+    async def is_taken(self, owner: AccountId, mailbox: Address) -> bool:
+        """True if the account has it, or another one that somebody signs in to has it verified."""
+        return await self.database.row(_HELD, {"folded": folded(mailbox), "account": owner}) is not None
+
+    async def ask(self, owner: Named | AccountId | None, mailbox: Address | UUID, actor: str) -> RecipientRecord:
         """Have a mail ask there whether the mailbox may be used. owner: None if only one account has it.
 
-        Raises Absent, and Conflict if it is verified, or was asked too often.
+        Raises Absent, IsVerified, and AskedEnough.
         """
         async with self.database.connection() as conn, conn.transaction():
             found = await find(conn, owner, mailbox)
-            await _ask(conn, found, mailbox)
+            account = await _ask(conn, found)
+            await note(conn, actor, account, "recipient.ask", "recipient", found)
+            return await one(conn, found)
+
+    async def change(
+        self, owner: Named | AccountId | None, mailbox: Address | UUID, change: RecipientChange, actor: str
+    ) -> RecipientRecord:
+        """Set what its owner may set. Raises Absent and Conflict."""
+        values = {field.name: getattr(change, field.name) for field in fields(change)}
+        wanted = {name: value for name, value in values.items() if value is not KEEP}
+        async with self.database.connection() as conn, conn.transaction():
+            found = await find(conn, owner, mailbox)
+            nothing = dict.fromkeys(values)
+            parameters = {**nothing, **wanted, "id": found, "set_description": "description" in wanted}
+            row = await (await conn.execute(_CHANGE, parameters)).fetchone()
+            if row is not None:
+                detail = {name: value for name, value in wanted.items() if name != "description"}
+                if "description" in wanted:
+                    detail["description"] = "cleared" if wanted["description"] is None else "set"
+                await note(conn, actor, AccountId(row[0]), "recipient.change", "recipient", found, detail)
             return await one(conn, found)
 
     async def resume(self, owner: Named | AccountId | None, mailbox: Address, actor: str) -> RecipientRecord:
@@ -134,30 +207,55 @@ class Recipients:
         async with self.database.connection() as conn:
             return await one(conn, await find(conn, owner, mailbox))
 
-    async def verify(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
+    async def verify(self, owner: Named | AccountId | None, mailbox: Address, actor: str) -> RecipientRecord:
         """The mailbox counts as its owner's. owner: None if only one account has it. Raises Absent and Conflict."""
         async with self.database.connection() as conn, conn.transaction():
             found = await find(conn, owner, mailbox)
-            await conn.execute(_VERIFY, {"id": found})
+            row = await (await conn.execute(_VERIFY, {"id": found})).fetchone()
+            if row is not None:
+                await note(conn, actor, AccountId(row[0]), "recipient.verify", "recipient", found)
             return await one(conn, found)
 
-    async def make_default(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
+    async def make_default(self, owner: Named | AccountId | None, mailbox: Address, actor: str) -> RecipientRecord:
         """The account's aliases go there unless they say otherwise. Raises Absent, and Conflict if not verified."""
         async with self.database.connection() as conn, conn.transaction():
             found = await find(conn, owner, mailbox)
-            if await (await conn.execute(_DEFAULT, {"id": found})).fetchone() is None:
+            row = await (await conn.execute(_DEFAULT, {"id": found})).fetchone()
+            if row is None:
                 raise Conflict(f"recipient {mailbox} is not verified")
+            await note(conn, actor, AccountId(row[0]), "account.default_recipient", "recipient", found)
             return await one(conn, found)
 
-    async def remove(self, owner: Named | AccountId | None, mailbox: Address) -> RecipientRecord:
-        """Remove a recipient from its account and aliases. Raises Conflict for the account's default one."""
-        words = {"account_default_recipient_fk": f"{mailbox} is the default recipient: make another one that first"}
-        with conflicts(words):
+    async def remove(self, owner: Named | AccountId | None, mailbox: Address | UUID, actor: str) -> RecipientRecord:
+        """Remove a recipient with its key from its account and aliases, and wherever it was a default.
+
+        Raises Absent, Conflict, and IsDefault for the account's default one.
+        """
+        name: Address | UUID | str = mailbox
+        try:
             async with self.database.connection() as conn, conn.transaction():
                 found = await find(conn, owner, mailbox)
                 gone = await one(conn, found)
-                await conn.execute(_REMOVE, {"id": found})
+                name = gone.address
+                row = await (await conn.execute(_REMOVE, {"id": found})).fetchone()
+                if row is None:
+                    raise Absent(f"{gone.address} was removed meanwhile")
+                detail = {"address": gone.address, "fingerprint": gone.fingerprint}
+                await note(conn, actor, AccountId(row[0]), "recipient.remove", "recipient", found, detail)
+        except IntegrityError as error:
+            if constraint(error) == "account_default_recipient_fk":
+                raise IsDefault(f"{name} is the default recipient: make another one that first") from error
+            raise
         return gone
+
+
+async def _stand_alone(conn: Connection, account: AccountId, mailbox: Address) -> None:
+    """From here to the end of the transaction nobody else takes it. Raises Taken."""
+    values = {"folded": folded(mailbox), "account": account}
+    await conn.execute(_TURN, values)
+    held = await (await conn.execute(_HELD, values)).fetchone()
+    if held is not None:
+        raise Taken(f"the account has {mailbox} already" if held[0] == account else f"another account has {mailbox}")
 
 
 async def find(conn: Connection, owner: Named | AccountId | None, mailbox: Address | UUID) -> RecipientId:
@@ -175,28 +273,33 @@ async def find(conn: Connection, owner: Named | AccountId | None, mailbox: Addre
     return RecipientId(rows[0][0])
 
 
-async def _ask(conn: Connection, recipient: RecipientId, mailbox: Address) -> None:
-    """Post the notice. It is counted for the address: who removes it and adds it again asks its reader no oftener."""
+async def _ask(conn: Connection, recipient: RecipientId) -> AccountId:
+    """Post the notice, and give whose recipient it is.
+
+    It is counted for the address: who removes it and adds it again asks its reader no oftener.
+    """
     row = await (await conn.execute(_FOUND, {"id": recipient})).fetchone()
     if row is None:
         raise Absent(f"there is no recipient {recipient}")
-    account, subject, verified = row
+    account, mailbox, verified = row
     if verified:
-        raise Conflict(f"{mailbox} is verified already")
+        raise IsVerified(f"{mailbox} is verified already")
     limit = KINDS[Code.VR].limit
     assert limit is not None  # strangers' mailboxes are asked
     values = {
         "account": account,
         "code": Code.VR.value,
-        "subject": subject,
+        "subject": mailbox,
         "window": limit.window,
         "amount": limit.amount,
     }
     spent = await (await conn.execute(_ASKED, values)).fetchone()
     if spent is not None:
-        raise Conflict(f"{mailbox} was asked {limit.amount} times within an hour: once more from {spent[0]} UTC")
-    notice = Notice(Code.VR, AccountId(account), recipient, about=subject)
+        text = f"{mailbox} was asked {limit.amount} times within an hour: once more from {spent[0]} UTC"
+        raise AskedEnough(text, spent[1])
+    notice = Notice(Code.VR, AccountId(account), recipient, about=mailbox)
     await conn.execute(_NOTICE, {"payload": Jsonb(notice.to_json()), "key": notice.dedupe_key})
+    return AccountId(account)
 
 
 async def one(conn: Connection, recipient: RecipientId) -> RecipientRecord:

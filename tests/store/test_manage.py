@@ -24,13 +24,14 @@ from mailrelay.core.records import (
     NewHandle,
     UsernameChange,
 )
-from mailrelay.flows.manage import aliases, bans, tokens
+from mailrelay.flows.manage import aliases, bans, blocks, tokens
 from mailrelay.flows.manage.aliases import AliasWish
 from mailrelay.flows.manage.ports import Bureau
 from mailrelay.store.database import Database
 from mailrelay.store.manage_accounts import Accounts
 from mailrelay.store.manage_aliases import Aliases
-from mailrelay.store.manage_bans import Bans, Blocks
+from mailrelay.store.manage_bans import Bans
+from mailrelay.store.manage_blocks import Blocks
 from mailrelay.store.manage_domains import Domains
 from mailrelay.store.manage_ground import Grounds
 from mailrelay.store.manage_handles import Handles
@@ -46,6 +47,7 @@ ME = parse_address("me@elsewhere.example")
 YOU = parse_address("you@elsewhere.example")
 JOHNS = parse_address("johndoe@inbox.example")
 SHOP = parse_address("shop@alias.example")
+ACTOR = "cli:tester"
 
 
 class Counting(Database):
@@ -153,10 +155,10 @@ async def test_mailboxes_are_one_whatever_their_case(database: Database, conn: C
 async def test_a_named_account_must_have_the_mailbox_verified(database: Database, conn: Connection) -> None:
     with pytest.raises(Absent, match="no recipient"):
         await Aliases(database).add(_new(SHOP, Named("johndoe"), ME))
-    await Recipients(database).add(Named("johndoe"), ME, verified=False)
+    await Recipients(database).add(Named("johndoe"), ME, verified=False, actor=ACTOR)
     with pytest.raises(Conflict, match="not verified"):
         await Aliases(database).add(_new(SHOP, Named("johndoe"), ME))
-    await Recipients(database).verify(None, ME)
+    await Recipients(database).verify(None, ME, ACTOR)
     assert (await Aliases(database).add(_new(SHOP, Named("johndoe"), ME))).recipients == (str(ME),)
     with pytest.raises(Absent, match="no account"):
         await Aliases(database).add(_new(Address("x", "alias.example"), Named("nobody")))
@@ -224,7 +226,7 @@ async def test_a_forgotten_address_keeps_nothing_but_its_reservation(database: D
     await conn.execute("update alias set emails_forwarded = 3, last_forwarded = now(), from_name = 'x', pinned = true")
     await world.insert(conn, "contact", account_id=JOHN, alias_id=made.id, address="c@shop.example")
     await world.insert(conn, "message_id", account_id=JOHN, alias_id=made.id, our_id="<a>", original_id="<b>")
-    await Blocks(database).add(Named("johndoe"), "email", "c@shop.example", SHOP)
+    await Blocks(database).add(Named("johndoe"), "email", "c@shop.example", SHOP, ACTOR)
     left = await store.forget(SHOP)
     assert left is not None
     assert (left.state, left.account, left.recipients, left.description, left.emails_forwarded) == (
@@ -331,23 +333,25 @@ async def test_parents_change_by_field(database: Database) -> None:
 async def test_a_default_recipient_stays_until_another_takes_its_place(database: Database) -> None:
     store = Recipients(database)
     with pytest.raises(Conflict, match="default recipient"):
-        await store.remove(Named("johndoe"), JOHNS)
-    await store.add(Named("johndoe"), ME, verified=False)
+        await store.remove(Named("johndoe"), JOHNS, ACTOR)
+    await store.add(Named("johndoe"), ME, verified=False, actor=ACTOR)
     with pytest.raises(Conflict, match="not verified"):
-        await store.make_default(Named("johndoe"), ME)
-    await store.verify(Named("johndoe"), ME)
-    assert (await store.make_default(None, ME)).is_default
-    await store.remove(Named("johndoe"), JOHNS)
+        await store.make_default(Named("johndoe"), ME, ACTOR)
+    await store.verify(Named("johndoe"), ME, ACTOR)
+    assert (await store.make_default(None, ME, ACTOR)).is_default
+    await store.remove(Named("johndoe"), JOHNS, ACTOR)
     assert [(found.address, found.is_default) for found in await store.page("johndoe")] == [(str(ME), True)]
 
 
 async def test_a_mailbox_of_several_accounts_needs_the_accounts_name(database: Database) -> None:
     for name in ("johndoe", "other"):
-        await Recipients(database).add(Named(name), ME, verified=False)
+        await Recipients(database).add(Named(name), ME, verified=False, actor=ACTOR)
     with pytest.raises(Conflict, match="johndoe and other"):
-        await Recipients(database).verify(None, ME)
+        await Recipients(database).verify(None, ME, ACTOR)
     with pytest.raises(Conflict, match="already"):
-        await Recipients(database).add(Named("other"), parse_address("ME@elsewhere.example"), verified=True)
+        await Recipients(database).add(
+            Named("other"), parse_address("ME@elsewhere.example"), verified=True, actor=ACTOR
+        )
 
 
 async def test_a_suspended_account_is_signed_out(database: Database, conn: Connection) -> None:
@@ -411,7 +415,7 @@ async def test_the_home_of_a_verified_recipient_cannot_come_here(database: Datab
     assert made.verified_at is None  # claimed, but nobody gets its mail
     with pytest.raises(Conflict, match="is a verified recipient"):
         await store.verify("inbox.example", sending=False)
-    await Recipients(database).add(Named("other"), parse_address("a@sub.big.example"), verified=True)
+    await Recipients(database).add(Named("other"), parse_address("a@sub.big.example"), verified=True, actor=ACTOR)
     with pytest.raises(Conflict, match=r"a@sub\.big\.example"):
         await store.add(NewDomain("big.example", None, True, False))
     await store.add(NewDomain("big.example", Named("johndoe"), True, False))  # its subdomains are not ours
@@ -553,18 +557,18 @@ async def test_a_block_list_has_each_entry_once(database: Database) -> None:
     await Aliases(database).add(_new(SHOP, Named("johndoe")))
     store = Blocks(database)
     john = Named("johndoe")
-    await bans.block(store, john, "domain", "Spam.example.", None)
-    narrow = await bans.block(store, john, "domain", "spam.example", SHOP)
+    await blocks.block(store, john, "domain", "Spam.example.", None, ACTOR)
+    narrow = await blocks.block(store, john, "domain", "spam.example", SHOP, ACTOR)
     assert narrow.alias == str(SHOP)
     with pytest.raises(Conflict):
-        await bans.block(store, john, "domain", "spam.example", None)
+        await blocks.block(store, john, "domain", "spam.example", None, ACTOR)
     with pytest.raises(Absent, match="no alias"):
-        await bans.block(store, Named("other"), "domain", "spam.example", SHOP)
+        await blocks.block(store, Named("other"), "domain", "spam.example", SHOP, ACTOR)
     with pytest.raises(Conflict, match="several times"):
-        await store.remove(john, "spam.example")
+        await store.remove(john, "spam.example", ACTOR)
     with pytest.raises(Absent):
-        await store.remove(Named("other"), str(narrow.id))
-    await store.remove(john, str(narrow.id))
+        await store.remove(Named("other"), str(narrow.id), ACTOR)
+    await store.remove(john, str(narrow.id), ACTOR)
     assert [entry.alias for entry in await store.page("johndoe")] == [None]
 
 
@@ -591,10 +595,10 @@ async def test_an_api_key_finds_the_account_of_its_mailbox(bureau: Bureau, datab
 
     assert await holder(JOHNS) == "johndoe"  # the only account that has it
     assert await holder(ME) == str(ME)  # nobody has it
-    await Recipients(database).add(Named("johndoe"), ME, verified=True)
+    await Recipients(database).add(Named("johndoe"), ME, verified=True, actor=ACTOR)
     assert await holder(ME) == str(ME)  # its own account goes first
     for name in ("johndoe", "other"):
-        await Recipients(database).add(Named(name), YOU, verified=True)
+        await Recipients(database).add(Named(name), YOU, verified=True, actor=ACTOR)
     with pytest.raises(Conflict, match="several accounts"):
         await holder(YOU)
     assert await holder(YOU, Named("other")) == "other"

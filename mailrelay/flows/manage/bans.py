@@ -1,14 +1,13 @@
-"""Banning and blocking: values are folded here, so that equal ones meet in the database."""
+"""Bans of the installation: values are folded here, so that equal ones meet in the database."""
 
 from datetime import datetime
 from ipaddress import IPv6Network, ip_network
 from typing import Protocol
 
-from mailrelay.core.address import Address, domain_name, is_creatable, parse_address
+from mailrelay.core.address import domain_name, is_creatable, parse_address
 from mailrelay.core.bans import BanScope, BanType
 from mailrelay.core.errors import Malformed
-from mailrelay.core.facts import AccountId
-from mailrelay.core.records import BanRecord, BlockRecord, BlockType, Named, NewBan
+from mailrelay.core.records import BanRecord, NewBan
 from mailrelay.flows.manage.ports import Clock
 
 BAN_TYPES: tuple[BanType, ...] = ("email", "domain", "ip", "name")
@@ -18,12 +17,6 @@ MAX_REASON_CHARACTERS = 255
 class BanStore(Protocol):
     async def add(self, new: NewBan) -> BanRecord: ...
     async def revoke(self, ref: str, spellings: tuple[str, ...], reason: str | None) -> BanRecord: ...
-
-
-class BlockStore(Protocol):
-    async def add(
-        self, owner: Named | AccountId, kind: BlockType, value: str, alias: Address | None
-    ) -> BlockRecord: ...
 
 
 def ban_value(kind: BanType, text: str) -> str:
@@ -91,10 +84,3 @@ async def revoke(store: BanStore, ref: str, reason: str | None) -> BanRecord:
         except Malformed:
             continue
     return await store.revoke(ref.strip().lower(), tuple(dict.fromkeys(spellings)), reason)
-
-
-async def block(
-    store: BlockStore, owner: Named | AccountId, kind: BlockType, value: str, alias: Address | None
-) -> BlockRecord:
-    """A new entry of an account's own block list. Raises Malformed, Conflict and Absent."""
-    return await store.add(owner, kind, ban_value(kind, value), alias)

@@ -13,6 +13,8 @@ EntryType = Literal["email", "domain"]
 # Whether people who have nothing to do with each other register names right below a folded domain.
 IsPublicSuffix = Callable[[str], bool]
 
+Sort = Literal["created_at", "value", "blocked", "last_blocked"]
+
 MAX_VALUE_OCTETS = 253
 # RFC 3696 section 2: no name of the root zone is all digits; those in other scripts are A-labels.
 _TOP_LABEL = re.compile(r"[a-z]+|xn--[a-z0-9-]+")
@@ -24,6 +26,18 @@ class Entry:
 
     type: EntryType
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which entries of a list are wanted. text: part of the value, in any case; None: all. limit: at least 1."""
+
+    text: str | None = None
+    type: EntryType | None = None
+    sort: Sort = "created_at"
+    descending: bool = True
+    limit: int = 100
+    offset: int = 0
 
 
 def email_entry(text: str) -> Entry:

@@ -192,6 +192,21 @@ class Api(_Section):
     url: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?$")] = ""  # how the world reaches it
 
 
+class BlocklistCheck(_Section):
+    """Who may ask whether a sender is blocked; without either, nobody may."""
+
+    secret_file: Path | None = None
+    networks: tuple[Network, ...] = ()
+
+
+class Addy(_Section):
+    """What the addy.io API does in its own way."""
+
+    verify_recipients: bool = True  # off: new ones count as verified
+    check_mail_domains: bool = True
+    blocklist_check: BlocklistCheck = BlocklistCheck()
+
+
 def _mail_log(value: str) -> str:
     if value not in ("", "journal") and not value.startswith("/"):
         raise ValueError("is neither a file's full path nor `journal`")
@@ -252,6 +267,7 @@ class Config(_Section):
     lmtp: Lmtp = Lmtp()
     submit: Submit = Submit()
     api: Api = Api()
+    addy: Addy = Addy()
     worker: Worker = Worker()
     notices: Notices = Notices()
     webhooks: Webhooks = Webhooks()

@@ -47,6 +47,17 @@ def read_service_keys(folder: Path) -> tuple[bytes, ...]:
         raise BadConfig((f"{path}: {error}",)) from error
 
 
+def read_line(path: Path) -> str:
+    """The first line of a file that holds a secret. Raises BadConfig, also for an empty one."""
+    try:
+        line = path.read_text("utf-8").split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig((f"{path}: cannot be read: {error}",)) from error
+    if not line:
+        raise BadConfig((f"{path}: its first line is empty",))
+    return line
+
+
 def _path(folder: Path, name: str) -> Path:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return Path(credentials) / name if credentials and (Path(credentials) / name).exists() else folder / name

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mailrelay.core.address import domain_name, parse_address
-from mailrelay.core.errors import Malformed
+from mailrelay.core.errors import Conflict, Malformed
 
 EntryType = Literal["email", "domain"]
 
@@ -18,6 +18,10 @@ Sort = Literal["created_at", "value", "blocked", "last_blocked"]
 MAX_VALUE_OCTETS = 253
 # RFC 3696 section 2: no name of the root zone is all digits; those in other scripts are A-labels.
 _TOP_LABEL = re.compile(r"[a-z]+|xn--[a-z0-9-]+")
+
+
+class AlreadyListed(Conflict):
+    """The list has that entry."""
 
 
 @dataclass(frozen=True, slots=True)

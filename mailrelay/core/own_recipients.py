@@ -9,10 +9,7 @@ from mailrelay.core.facts import RecipientId
 
 @dataclass(frozen=True, slots=True)
 class OwnRecipient:
-    """A mailbox of somebody's. address: folded.
-
-    aliases_count: those that it is attached to, without deleted ones; None: nobody asked.
-    """
+    """A mailbox of somebody's. aliases_count: those it is attached to, without deleted ones; None: nobody asked."""
 
     id: RecipientId
     uuid: UUID
@@ -29,4 +26,4 @@ class OwnRecipient:
     verified_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    aliases_count: int | None
+    aliases_count: int | None = None

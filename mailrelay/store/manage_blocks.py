@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
+
 from mailrelay.core.address import Address
+from mailrelay.core.blocklist import AlreadyListed
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId
 from mailrelay.core.records import BlockRecord, BlockType, Named
-from mailrelay.store.database import Database
-from mailrelay.store.manage import OWNER_NAME, Connection, account_id, conflicts, record, records
+from mailrelay.store.database import Database, constraint
+from mailrelay.store.manage import OWNER_NAME, Connection, account_id, record, records
 
 BLOCKS: LiteralString = f"""
     select s.id, s.uuid, {OWNER_NAME} as account, s.type, s.value,
@@ -93,8 +96,8 @@ class Blocks:
     async def add(
         self, owner: Named | AccountId, kind: BlockType, value: str, alias: Address | None, actor: str
     ) -> BlockRecord:
-        """The new entry of an account's list, for one of its aliases or all. Raises Absent and Conflict."""
-        with conflicts({"blocked_sender_entry_unique": f"{value} is on that list already"}):
+        """The new entry of an account's list, for one of its aliases or all. Raises Absent and AlreadyListed."""
+        try:
             async with self.database.connection() as conn, conn.transaction():
                 account = await account_id(conn, owner)
                 number = None if alias is None else await _alias(conn, account, alias)
@@ -102,6 +105,10 @@ class Blocks:
                 row = await (await conn.execute(_ADD, values)).fetchone()
                 assert row is not None  # returning gives one row or an exception
                 return await _block(conn, row[0])
+        except UniqueViolation as error:
+            if constraint(error) == "blocked_sender_entry_unique":
+                raise AlreadyListed(f"{value} is on that list already") from error
+            raise
 
     async def add_all(
         self, owner: Named | AccountId, kind: BlockType, values: Sequence[str], actor: str

@@ -90,7 +90,8 @@ class Addy:
         try:
             query, given = await _input(request)
             url = f"{self._url or str(request.base_url).rstrip('/')}/{path}"
-            response = await endpoint.handler(Call(passed.caller, given, query, sent_id, url, asker, now))
+            call = Call(passed.caller, given, query, sent_id, url, asker, now, request.headers)
+            response = await endpoint.handler(call)
         except Problem as problem:
             problem.headers.update(passed.headers)
             raise

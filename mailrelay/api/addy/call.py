@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,8 +24,8 @@ class Call:
     """One request that may be carried out.
 
     input: query and body merged and trimmed; query: the parameters as they came; id: the path's, as sent, or '';
-    url: of the path, without query; client: address of whoever asks, '' if unknown; token: the bare text of the bearer
-    token. Endpoints that need no token have the caller NOBODY.
+    url: of the path, without query; client: address of whoever asks, '' if unknown; headers: by name, in any case.
+    Endpoints that need no token have the caller NOBODY.
     """
 
     caller: Caller
@@ -35,6 +35,7 @@ class Call:
     url: str
     client: str
     now: datetime
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def account(self) -> AccountId:

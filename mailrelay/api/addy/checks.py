@@ -6,7 +6,7 @@ The messages and their order are the contract, which is why no validation librar
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -84,6 +84,12 @@ def truth(value: Value) -> bool:
     return value in (True, "1")
 
 
+def group(values: Mapping[str, Value], key: str) -> Mapping[str, Value]:
+    """What was given as `key[…]`; nothing if it was a plain list."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def _size(value: Value) -> int | None:
     return len(value) if isinstance(value, list | dict) else None
 
@@ -101,6 +107,16 @@ BOOLEAN: Final = Rule(
 )
 UUID_TEXT: Final = Rule(is_uuid, "The {a} must be a valid UUID.", {"type": "string", "format": "uuid"})
 DISTINCT: Final = Distinct()
+
+
+def required(message: str) -> Rule:
+    """REQUIRED in other words."""
+    return replace(REQUIRED, message=message)
+
+
+def demanded(rules: Sequence[Rule | Distinct]) -> Rule | None:
+    """The rule among them that wants a value to be there."""
+    return next((rule for rule in rules if isinstance(rule, Rule) and rule.test is REQUIRED.test), None)
 
 
 def one_of(*words: str) -> Rule:
@@ -207,14 +223,15 @@ def _below_wrong(name: str, errors: Mapping[str, Sequence[str]]) -> bool:
 
 def _messages(one: Field, rules: Sequence[Rule | Distinct], place: _Place, doubles: frozenset[str]) -> list[str]:
     value, name = place.value, place.name
-    if REQUIRED in rules:
-        if value is _ABSENT or not REQUIRED.test(value):
-            return [_said(REQUIRED.message, one.key, name)]
+    needed = demanded(rules)
+    if needed is not None:
+        if value is _ABSENT or not needed.test(value):
+            return [_said(needed.message, one.key, name)]
     elif value is _ABSENT or value == "" or (value is None and one.nullable):
         return []
     messages = []
     for rule in rules:
-        if rule is REQUIRED:
+        if rule is needed:
             continue
         if not (name not in doubles if isinstance(rule, Distinct) else rule.test(value)):
             messages.append(_said(rule.message, one.key, name))

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 import mailrelay
 from mailrelay.api.addy.call import Call, body
-from mailrelay.api.addy.checks import INTEGER, REQUIRED, Fields, Rule
+from mailrelay.api.addy.checks import INTEGER, Fields, Rule, demanded
 from mailrelay.api.addy.endpoint import Endpoint
 
 _MESSAGE = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
@@ -129,7 +129,7 @@ def _parameters(fields: Fields) -> list[dict[str, Any]]:
             "in": "query",
             "schema": _texts(one.rules),
         }
-        if REQUIRED in one.rules:
+        if demanded(one.rules):
             parameter["required"] = True
         found.append(parameter)
     return found
@@ -160,7 +160,7 @@ def _request(fields: Fields) -> dict[str, Any]:
         for step in above:
             holder = _below(holder, step)
         _below(holder, last).update(_nullable(_schema(one.rules)) if one.nullable else _schema(one.rules))
-        if REQUIRED in one.rules and last != "*":
+        if demanded(one.rules) and last != "*":
             holder.setdefault("required", []).append(last)
     return root
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mailrelay.api.addy.call import Call
-from mailrelay.api.addy.checks import ARRAY, INTEGER, Fields, attribute, integer_of, max_number, min_number
+from mailrelay.api.addy.checks import ARRAY, INTEGER, Fields, attribute, group, integer_of, max_number, min_number
 from mailrelay.api.addy.php import Value, carried, query_string
 
 DEFAULT_SIZE = 100
@@ -21,7 +21,7 @@ PAGE_FIELDS: Fields = (
 
 def page_of(values: Mapping[str, Value]) -> tuple[int, int]:
     """Number and size that validated input asks for."""
-    page = values.get("page") or {}
+    page = group(values, "page")
     number = integer_of(page.get("number"))
     size = integer_of(page.get("size"))
     return min(max(1, number or 1), _MAX_NUMBER), DEFAULT_SIZE if size is None else size

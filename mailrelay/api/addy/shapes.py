@@ -4,6 +4,9 @@ from typing import Any, Generic, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
 
+from mailrelay.api.addy.call import timestamp, timestamp_or_none
+from mailrelay.core.own_recipients import OwnRecipient
+
 Shape = TypeVar("Shape")
 
 # Each class is one JSON object with all its keys.
@@ -71,3 +74,29 @@ class Recipient(TypedDict):
     aliases_count: NotRequired[int]
     created_at: str
     updated_at: str
+
+
+class Nothing(TypedDict):
+    """An object without keys."""
+
+
+def recipient_shape(found: OwnRecipient) -> Recipient:
+    """A recipient; with `aliases_count` if its aliases were counted."""
+    shape: Recipient = {
+        "id": str(found.uuid),
+        "user_id": str(found.account_uuid),
+        "email": found.address.lower(),
+        "description": found.description,
+        "can_reply_send": found.can_reply_send,
+        "should_encrypt": found.should_encrypt,
+        "inline_encryption": found.inline_encryption,
+        "protected_headers": found.protected_headers,
+        "remove_pgp_keys": found.remove_pgp_keys,
+        "remove_pgp_signatures": found.remove_pgp_signatures,
+        "fingerprint": found.fingerprint,
+        "email_verified_at": timestamp_or_none(found.verified_at),
+        "aliases": [],
+        "created_at": timestamp(found.created_at),
+        "updated_at": timestamp(found.updated_at),
+    }
+    return shape if found.aliases_count is None else {**shape, "aliases_count": found.aliases_count}

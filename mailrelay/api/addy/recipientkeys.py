@@ -17,6 +17,7 @@ from mailrelay.api.addy.problems import Text, missing
 from mailrelay.api.addy.recipients import ID_FIELDS, MODEL, Reader
 from mailrelay.api.addy.shapes import Data, Recipient, recipient_shape
 from mailrelay.core.certificate import KeyUnusable
+from mailrelay.core.pgppackets import MAX_OCTETS
 from mailrelay.core.recipientkeys import Encryption, Gate, InlineChosen, NoKey, SubjectHidden, Switch, switched
 from mailrelay.flows.manage import keys
 from mailrelay.flows.manage.keys import KeyStore
@@ -24,13 +25,14 @@ from mailrelay.flows.manage.keys import KeyStore
 NOT_IMPORTED: Final = "Key could not be imported"
 _BEGIN, _END = "-----begin pgp public key block-----", "-----end pgp public key block-----"
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,40}:")
-_DATA = re.compile(r"[A-Za-z0-9+/=]*")
+_DATA = re.compile(r"[A-Za-z0-9+/=\s]*", re.ASCII)
 
 
 def is_block(value: Value) -> bool:
     """An armored public key somewhere in the text: armor headers, and line ends of any kind, included.
 
-    Each line is looked at once: regular expressions over all of it take their time with what is made for that.
+    What is larger than any key passes, and is refused as a key. Each line is looked at once: regular expressions over
+    all of them take their time with what is made for that.
     """
     if not isinstance(value, str):
         return False
@@ -40,7 +42,9 @@ def is_block(value: Value) -> bool:
     inner = value[begin + len(_BEGIN) : end]
     if begin < 0 or end < 0 or not inner:
         return False
-    return all(_DATA.fullmatch(line.strip()) or _HEADER.match(line.strip()) for line in re.split(r"\r\n|\r|\n", inner))
+    if len(inner) > MAX_OCTETS or _DATA.fullmatch(inner):
+        return True
+    return all(_DATA.fullmatch(line) or _HEADER.match(line.strip()) for line in re.split(r"\r\n|\r|\n", inner))
 
 
 KEY_FIELDS: Fields = (attribute("key_data", STRING, Rule(is_block, "The {a} format is invalid.")),)

@@ -56,14 +56,10 @@ async def counted(desk: Desk) -> list[tuple[Any, ...]]:
     return await desk.sql(query)
 
 
-@pytest.mark.parametrize("told", [None, "", "wrong", f"{SECRET} ", "ä"])
+@pytest.mark.parametrize("told", [None, "", "wrong", f"{SECRET}x", SECRET.upper(), "ä"])
 async def test_t_bc_1_who_does_not_know_the_secret_learns_nothing(filter: Desk, told: str | None) -> None:
-    if told == f"{SECRET} ":
-        told = f"{SECRET}x"  # servers strip fields
-    headers = {} if told is None else {"X-Blocklist-Secret": told.encode("latin-1").decode("latin-1")}
-    response = await filter.client.get(
-        f"/api/blocklist-check?{QUESTION}", headers=[(name, value.encode("latin-1")) for name, value in headers.items()]
-    )
+    headers = [] if told is None else [(b"X-Blocklist-Secret", told.encode("latin-1"))]
+    response = await filter.client.get(f"/api/blocklist-check?{QUESTION}", headers=headers)
     assert said(response) == (401, {"error": "Unauthorized"})
     assert await counted(filter) == [(0, False, 0)]
 

@@ -201,14 +201,16 @@ async def test_inline_and_a_hidden_subject_exclude_each_other(desk: Desk, keyed:
     "text",
     [
         (BEGIN + "\n") * 25_000,
-        f"{BEGIN}{' ' * 900_000}!{END}",
-        f"{BEGIN}\n{'a:' * 450_000}\n{END}!",
-        f"{BEGIN}{chr(10) * 900_000}!{END}",
-        f"{BEGIN}\n{'A' * 900_000}!\n{END}",
+        f"{BEGIN}{' ' * 250_000}!{END}",
+        f"{BEGIN}{'a:' * 125_000}!{END}",
+        f"{BEGIN}{chr(10) * 250_000}!{END}",
+        f"{BEGIN}\n{('a:' + chr(10)) * 80_000}!\n{END}",
+        f"{BEGIN}\n{'A' * 250_000}!\n{END}",
+        f"{BEGIN}\n{'!' * 900_000}!\n{END}",
     ],
-    ids=["begins", "spaces", "headers", "lines", "data"],
+    ids=["begins", "spaces", "header", "lines", "headers", "data", "large"],
 )
-def test_a_million_octets_are_looked_at_in_no_time(text: str) -> None:
+def test_whatever_it_is_it_is_looked_at_in_no_time(text: str) -> None:
     began = time.process_time()
     is_block(text)
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 0.5

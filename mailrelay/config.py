@@ -97,6 +97,7 @@ class Service(_Section):
     srs_min_hash_length: Annotated[int, Field(ge=4, le=8)] = 8
     foreign_domains: tuple[Domain, ...] = ()  # subdomains of shared domains that are served elsewhere
     catch_all: str | None = None  # account that gets unknown addresses of shared domains
+    reserved_usernames: Path | None = None  # a file that goes before ours
 
     @model_validator(mode="before")
     @classmethod
@@ -230,6 +231,7 @@ class Limits(_Section):
     replies_and_sends_per_day: Annotated[int, Field(ge=0)] = 100
     replies_and_sends_per_hour: Annotated[int, Field(ge=0)] = 30
     new_contacts_per_day: Annotated[int, Field(ge=0)] = 50
+    usernames_per_account: Annotated[int, Field(ge=1)] = 10
     message_octets: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 26_214_400
 
 

@@ -9,9 +9,10 @@ from mailrelay.core.errors import Conflict, Unavailable
 from mailrelay.core.facts import AccountId
 from mailrelay.core.lookup import Answer, Kind
 from mailrelay.core.naming import ServiceNames
+from mailrelay.core.own_parents import AliasDomains, OwnDomain
 from mailrelay.core.ownership import proof, proves
 from mailrelay.core.parents import DomainClash
-from mailrelay.core.records import DomainRecord, NewDomain
+from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
 from mailrelay.core.unsubscribe import LABEL as UNSUBSCRIBE
 
 
@@ -32,8 +33,29 @@ class KeyFolder(Protocol):
 
 
 class DomainStore(Protocol):
+    """As store/manage_domains has it."""
+
     async def check(self, new: NewDomain) -> None: ...
+
     async def add(self, new: NewDomain, actor: str) -> DomainRecord: ...
+
+    async def change(self, which: str | Owned, change: DomainChange, actor: str) -> DomainRecord: ...
+
+    async def remove(self, which: str | Owned, with_aliases: bool, actor: str) -> tuple[DomainRecord, int]: ...
+
+
+class DomainReader(Protocol):
+    """Domains as their owners read them."""
+
+    async def page(self, account: AccountId) -> Sequence[OwnDomain]: ...
+
+    async def one(self, which: Owned) -> OwnDomain: ...
+
+
+class AliasDomainReader(Protocol):
+    """Where accounts may make aliases."""
+
+    async def read(self, account: AccountId) -> AliasDomains: ...
 
 
 class Dns(Protocol):

@@ -177,7 +177,7 @@ def _nameserver(value: object) -> Endpoint:
 
 
 class Dns(_Section):
-    """Whom the milter asks for SPF, DKIM and DMARC records."""
+    """Whom the milter asks for SPF, DKIM and DMARC records, and the api for proofs of ownership."""
 
     nameservers: tuple[Annotated[Endpoint, BeforeValidator(_nameserver)], ...] = ()  # none: those of resolv.conf
 
@@ -191,6 +191,13 @@ class Submit(_Section):
 class Api(_Section):
     listen: Listen = Endpoint.parse("127.0.0.1:8025")
     url: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?$")] = ""  # how the world reaches it
+
+
+class Addy(_Section):
+    """What the addy.io API leaves to the installation."""
+
+    shared_domains: bool = True  # everybody may have aliases on shared domains themselves
+    username_domains: bool = True  # and on the subdomains of them that their usernames give
 
 
 def _mail_log(value: str) -> str:
@@ -254,6 +261,7 @@ class Config(_Section):
     lmtp: Lmtp = Lmtp()
     submit: Submit = Submit()
     api: Api = Api()
+    addy: Addy = Addy()
     worker: Worker = Worker()
     notices: Notices = Notices()
     webhooks: Webhooks = Webhooks()

@@ -78,6 +78,6 @@ class AliasDomains:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """All of them, as the addy.io API lists them: shared domains, custom domains, usernames', each the last first."""
+        """All of them, as the addy.io API lists them: shared, custom, and usernames' domains, each the last first."""
         usernames = [f"{name}.{domain}" for name in self.usernames for domain in self.shared] if self.below else []
         return tuple(reversed([*usernames, *self.custom, *(self.shared if self.direct else ())]))

@@ -142,8 +142,8 @@ class Domains:
         with_aliases: False raises Conflict if there are any. Raises Absent.
         """
         async with self.database.connection() as conn, conn.transaction():
-            await conn.execute(_NO_TIMEOUT)
             parent = await manage_parents.locked(conn, "domain", which, to_go=True)
+            await conn.execute(_NO_TIMEOUT)
             row = await (await conn.execute(_COUNT, {"id": parent.id})).fetchone()
             count = int(row[0]) if row is not None else 0
             if count and not with_aliases:

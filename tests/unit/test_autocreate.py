@@ -13,7 +13,8 @@ def test_valid(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["///", "a/b", r"a\\/b", "[/]", "(a", "a)", "[a", "*a", "a\\", "(?=a)", "(?<!a)b", r"(a)\1", "a{2000}", "\ud800"]
+    "pattern",
+    ["///", "a/b", r"a\\/b", "[/]", "(a", "a)", "[a", "*a", "a\\", "(?=a)", "(?<!a)b", r"(a)\1", "a{2000}", "\ud800"],
 )
 def test_invalid(pattern: str) -> None:
     assert not is_valid(pattern)
@@ -27,11 +28,15 @@ def test_the_sixteen_heavy_texts(inner: str, outer: str) -> None:
     assert not is_heavy(f"^x({inner}){{2}}y$")
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+", "(a*)*", "((a+)b)*", "(a+)  +", "x(y|z*)+", r"(\)+)+", "(a+))(b+)*", "((a)+)+"])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+", "(a*)*", "((a+)b)*", "(a+)  +", "x(y|z*)+", r"(\)+)+", "(a+))(b+)*", "((a)+)+"]
+)
 def test_nested(pattern: str) -> None:
     assert nests(pattern)
 
 
-@pytest.mark.parametrize("pattern", ["a+b*", "(a)+", "(a+)", r"(a\+)+", r"\(a+\)+", "(a+){2,}", "(a{2,})+", "(a+)b+", "))+", "(a+)?"])
+@pytest.mark.parametrize(
+    "pattern", ["a+b*", "(a)+", "(a+)", r"(a\+)+", r"\(a+\)+", "(a+){2,}", "(a{2,})+", "(a+)b+", "))+", "(a+)?"]
+)
 def test_not_nested(pattern: str) -> None:
     assert not nests(pattern)

@@ -47,12 +47,16 @@ def test_texts_prove_under_any_key(texts: list[bytes], expected: bool) -> None:
     assert proves(texts, KEYS, JOHN, "own.example") is expected
 
 
-@pytest.mark.parametrize("text", ["a.ex", "A-1.Example", "1.2.example", f"{'a' * 63}.example", "xn--mnchen-3ya.example"])
+@pytest.mark.parametrize(
+    "text", ["a.ex", "A-1.Example", "1.2.example", f"{'a' * 63}.example", "xn--mnchen-3ya.example"]
+)
 def test_names(text: str) -> None:
     assert custom_name(text) == text.lower()
 
 
-@pytest.mark.parametrize("text", ["", ".", "a.e", "a..example", "example", "a.example.", "a.b-", "ä.example", "a b.example"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "a.e", "a..example", "example", "a.example.", "a.b-", "ä.example", "a b.example"]
+)
 def test_no_names(text: str) -> None:
     with pytest.raises(Malformed):
         custom_name(text)

@@ -1,4 +1,4 @@
-"""What the endpoints of domains and usernames share: fields, toggles and shapes (addy-api.md sections 2.3, 2.4, 3.9)."""
+"""What the endpoints of domains and usernames share: fields, toggles, shapes (addy-api.md sections 2.3, 2.4, 3.9)."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,4 +144,3 @@ def recipient_shape(account: UUID, recipient: DefaultRecipient | None) -> Recipi
         "created_at": timestamp(recipient.created_at),
         "updated_at": timestamp(recipient.updated_at),
     }
-

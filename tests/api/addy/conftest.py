@@ -36,7 +36,7 @@ WORLD = """
 
 @dataclass
 class Desk:
-    """Somebody who asks. account: their number; token: sent with every request unless it is None; dns: what DNS says."""
+    """Somebody who asks. account: their number; token: sent with each request unless it is None; dns: what it says."""
 
     client: httpx2.AsyncClient
     conn: Connection

@@ -8,12 +8,13 @@ import httpx2
 from tests.api.addy.conftest import Desk
 
 DANGEROUS = ["(.*)*", "(.+)+", "(a+)+", r"(\w+)+"]
-NESTED = "The auto create regex contains nested quantifiers that can cause excessive CPU use. Please use a simpler expression."
-HEAVY = "The auto create regex contains a pattern that can cause excessive CPU use. Please use a simpler expression."
+_TROUBLE = "that can cause excessive CPU use. Please use a simpler expression."
+NESTED = f"The auto create regex contains nested quantifiers {_TROUBLE}"
+HEAVY = f"The auto create regex contains a pattern {_TROUBLE}"
 NO_REGEX = "auto_create_regex is an invalid regular expression."
 
 
-async def domain(desk: Desk, name: str = "own.example", account: int = 1, **columns: Any) -> UUID:
+async def domain(desk: Desk, name: str = "own.example", *, account: int = 1, **columns: Any) -> UUID:
     """A verified custom domain that is simply there."""
     values = {"name": name, "account_id": account, "catch_all": True, **columns}
     names, places = ", ".join(values), ", ".join(["%s"] * len(values))
@@ -22,7 +23,7 @@ async def domain(desk: Desk, name: str = "own.example", account: int = 1, **colu
     return found
 
 
-async def username(desk: Desk, name: str = "janedoe", account: int = 1, **columns: Any) -> UUID:
+async def username(desk: Desk, name: str = "janedoe", *, account: int = 1, **columns: Any) -> UUID:
     """One more username that is simply there."""
     values = {"name": name, "account_id": account, **columns}
     names, places = ", ".join(values), ", ".join(["%s"] * len(values))

@@ -8,10 +8,14 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from mailrelay.core.errors import BadConfig
 from mailrelay.core.facts import AccountId
 from mailrelay.core.ownership import proof
 from mailrelay.keyring import read_secret
-from tests.api.addy.conftest import Desk
+from mailrelay.store.database import Database
+from mailrelay.wiring.addy import application
+from tests.api.addy.conftest import Desk, settings
+from tests.api.addy.fakedns import FakeDns
 from tests.api.addy.parentdesk import DANGEROUS, HEAVY, NESTED, NO_REGEX, audited, domain, errors
 
 NOT_FOUND = "Verification record not found, please add the following TXT record to your domain: "
@@ -190,6 +194,12 @@ async def test_without_its_record_the_text_to_publish_is_told(desk: Desk, key: b
     assert (await desk.post("domains", {"domain": "random.example"})).status_code == 201
 
 
+def test_without_its_key_the_api_says_what_makes_it(dsn: str, tmp_path: Path) -> None:
+    config = settings(dsn, tmp_path / "old")
+    with pytest.raises(BadConfig, match=r"ownership\.key: is missing; `mailrelay secrets init` makes it"):
+        application(config, Database(dsn, 1, 3.0, "test"), FakeDns())
+
+
 async def test_trouble_with_dns_is_told_as_a_missing_record(desk: Desk, key: bytes) -> None:
     desk.dns.fails("random.example")
     assert refused(await desk.post("domains", {"domain": "random.example"})) == proof(
@@ -256,7 +266,7 @@ async def test_of_fifty_who_prove_a_domain_at_once_one_gets_it(desk: Desk, key: 
     ],
 )
 async def test_t_do_9_t_do_11_switched_on(desk: Desk, path: str, column: str, before: bool) -> None:
-    number = await domain(desk, **{column: before})
+    number = await domain(desk, "own.example", **{column: before})
     for sent in (str(number), str(number).upper()):
         response = await desk.post(f"{path}/", {"id": sent})
         assert (response.status_code, response.json()["data"][column]) == (200, True)

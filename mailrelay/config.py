@@ -97,6 +97,7 @@ class Service(_Section):
     srs_min_hash_length: Annotated[int, Field(ge=4, le=8)] = 8
     foreign_domains: tuple[Domain, ...] = ()  # subdomains of shared domains that are served elsewhere
     catch_all: str | None = None  # account that gets unknown addresses of shared domains
+    reserved_usernames: Path | None = None  # a file that goes before ours
 
     @model_validator(mode="before")
     @classmethod
@@ -176,7 +177,7 @@ def _nameserver(value: object) -> Endpoint:
 
 
 class Dns(_Section):
-    """Whom the milter asks for SPF, DKIM and DMARC records."""
+    """Whom the milter asks for SPF, DKIM and DMARC records, and the api for proofs of ownership."""
 
     nameservers: tuple[Annotated[Endpoint, BeforeValidator(_nameserver)], ...] = ()  # none: those of resolv.conf
 
@@ -205,6 +206,8 @@ class Addy(_Section):
     verify_recipients: bool = True  # off: new ones count as verified
     check_mail_domains: bool = True
     blocklist_check: BlocklistCheck = BlocklistCheck()
+    shared_domains: bool = True  # everybody may have aliases on shared domains themselves
+    username_domains: bool = True  # and on the subdomains of them that their usernames give
 
 
 def _mail_log(value: str) -> str:
@@ -245,6 +248,7 @@ class Limits(_Section):
     replies_and_sends_per_day: Annotated[int, Field(ge=0)] = 100
     replies_and_sends_per_hour: Annotated[int, Field(ge=0)] = 30
     new_contacts_per_day: Annotated[int, Field(ge=0)] = 50
+    usernames_per_account: Annotated[int, Field(ge=1)] = 10
     message_octets: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 26_214_400
 
 

@@ -186,6 +186,8 @@ create table recipient (
 );
 create index recipient_address_folded on recipient (address_folded);
 create index recipient_failing on recipient (failing_since) where failing_since is not null;
+-- whether a domain is the home of somebody's mailbox
+create index recipient_domain on recipient (substring(address_folded from '[^@]*$')) where verified_at is not null;
 
 -- Deferred, as account and recipient are made in one transaction. A default recipient cannot be deleted.
 alter table account add constraint account_default_recipient_fk

@@ -151,7 +151,7 @@ def add_username(app: App, account: str, name: str) -> None:
     from mailrelay.flows.manage import usernames
     from mailrelay.store.manage_usernames import Usernames
 
-    app.one(app.run(lambda db: usernames.add(Usernames(db), Named(account.lower()), name)))
+    app.one(app.run(lambda db: usernames.add(Usernames(db), Named(account.lower()), name, actor())))
 
 
 @username.command("list")
@@ -189,7 +189,7 @@ def set_username(
         auto_create_regex=KEEP if regex is None else auto_create_regex(regex),
         default_recipient=KEEP if default_recipient is None else default_recipient,
     )
-    app.one(app.run(lambda db: Usernames(db).change(name.lower(), change)))
+    app.one(app.run(lambda db: Usernames(db).change(name.lower(), change, actor())))
 
 
 @username.command("remove")
@@ -199,4 +199,4 @@ def remove_username(app: App, name: str) -> None:
     """Take a name from its account and delete its aliases. Nobody gets it again."""
     from mailrelay.store.manage_usernames import Usernames
 
-    app.one(app.run(lambda db: Usernames(db).remove(name.lower())))
+    app.one(app.run(lambda db: Usernames(db).remove(name.lower(), actor())))

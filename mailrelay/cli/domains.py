@@ -6,6 +6,7 @@ import click
 
 from mailrelay.cli import show
 from mailrelay.cli.app import App, account_named, pass_app
+from mailrelay.cli.held import actor
 from mailrelay.cli.types import DOMAIN, MAILBOX
 from mailrelay.core.address import Address
 from mailrelay.core.dkim import txt_strings
@@ -49,7 +50,7 @@ def add(app: App, name: str, shared: bool, account: str | None, verified: bool, 
         _print(app, domains.records(name, app.service, keys.ensure(name), False))
         return
     new = NewDomain(name, account_named(account), verified, catch_all)
-    found = app.run(lambda database: domains.add(app.service, Domains(database), keys, new))
+    found = app.run(lambda database: domains.add(app.service, Domains(database), keys, new, actor()))
     whose = "is shared: everybody may hold aliases there" if found.shared else f"belongs to account {found.account}"
     app.remark(f"domain {found.name} (id {found.id}) {whose}; publish these records:")
     _print(app, domains.records(name, app.service, keys.texts(name), found.shared))
@@ -119,7 +120,7 @@ def verify(app: App, name: str, sending: bool) -> None:
     """Take ownership and MX for checked, on the operator's word."""
     from mailrelay.store.manage_domains import Domains
 
-    app.one(app.run(lambda db: Domains(db).verify(name, sending)))
+    app.one(app.run(lambda db: Domains(db).verify(name, sending, actor())))
 
 
 @domain.command("set")
@@ -150,7 +151,7 @@ def set_(
         auto_create_regex=KEEP if regex is None else auto_create_regex(regex),
         default_recipient=KEEP if default_recipient is None else default_recipient,
     )
-    app.one(app.run(lambda db: Domains(db).change(name, change)))
+    app.one(app.run(lambda db: Domains(db).change(name, change, actor())))
 
 
 @domain.command()
@@ -158,8 +159,11 @@ def set_(
 @click.option("--yes", is_flag=True, help="Even if it has aliases, which are deleted.")
 @pass_app
 def remove(app: App, name: str, yes: bool) -> None:
-    """Take no mail for a domain any more. Its keys stay where they are."""
+    """Take no mail for a domain any more. Its keys stay where they are.
+
+    The addresses of a shared domain stay taken; an account's own domain comes back without its aliases.
+    """
     from mailrelay.store.manage_domains import Domains
 
-    gone, aliases = app.run(lambda db: Domains(db).remove(name, yes))
+    gone, aliases = app.run(lambda db: Domains(db).remove(name, yes, actor()))
     app.text(f"removed {gone.name} and {aliases} aliases", {"domain": gone, "aliases": aliases})

@@ -152,17 +152,23 @@ class UsernameRecord:
     catch_all: bool
     auto_create_regex: str | None
     default_recipient: str | None
+    can_login: bool
+    description: str | None
+    from_name: str | None
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class UsernameChange:
-    """auto_create_regex: checked."""
+    """auto_create_regex: checked. default_recipient: a verified one of the account's, by address or UUID."""
 
     active: bool | Keep = KEEP
     catch_all: bool | Keep = KEEP
     auto_create_regex: str | Keep | None = KEEP
-    default_recipient: Address | Keep | None = KEEP
+    default_recipient: Address | UUID | Keep | None = KEEP
+    can_login: bool | Keep = KEEP
+    description: str | Keep | None = KEEP
+    from_name: str | Keep | None = KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +185,8 @@ class DomainRecord:
     catch_all: bool
     auto_create_regex: str | None
     default_recipient: str | None
+    description: str | None
+    from_name: str | None
     verified_at: datetime | None
     mx_verified_at: datetime | None
     sending_verified_at: datetime | None
@@ -187,23 +195,32 @@ class DomainRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewDomain:
-    """account None: shared. verified: ownership and MX count as checked."""
+    """account None: shared, which always counts as verified. verified: the ownership was checked; with_mx: the MX, too.
+
+    name: folded, in A-labels.
+    """
 
     name: str
     account: Owner | None
     verified: bool
     catch_all: bool
+    with_mx: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class DomainChange:
-    """auto_create_regex: checked. visible matters for shared domains, what concerns new names for custom ones."""
+    """auto_create_regex: checked. visible matters for shared domains, what concerns new names for custom ones.
+
+    default_recipient: a verified one of the account's, by address or UUID.
+    """
 
     active: bool | Keep = KEEP
     visible: bool | Keep = KEEP
     catch_all: bool | Keep = KEEP
     auto_create_regex: str | Keep | None = KEEP
-    default_recipient: Address | Keep | None = KEEP
+    default_recipient: Address | UUID | Keep | None = KEEP
+    description: str | Keep | None = KEEP
+    from_name: str | Keep | None = KEEP
 
 
 @dataclass(frozen=True, slots=True)

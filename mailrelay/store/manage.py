@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId, RecipientId
-from mailrelay.core.records import ImplicitFor, Keep, Named, Owner
+from mailrelay.core.records import ImplicitFor, Named, Owner
 from mailrelay.store.database import Database, constraint
 
 Record = TypeVar("Record")
@@ -184,37 +184,20 @@ TAKEN_USERNAME = {
     "username_name_used": "that name is or was somebody's username, and is never given away again",
 }
 _ADD_USERNAME = """
-    insert into username (account_id, name)
-    select %(account)s, %(name)s
-    where not exists (
+    insert into username (account_id, name, can_login)
+    select acc.id, %(name)s, not acc.external_auth from account acc
+    where acc.id = %(account)s and not exists (
         select from domain d join domain s on s.shared where d.name = %(name)s || '.' || s.name)
     returning id
 """
 
 
 async def add_username(conn: Connection, account: AccountId, name: str) -> int:
-    """Id of the new username. Raises Conflict if its domain is here already; TAKEN_USERNAME says what else hurts."""
+    """Id of the new username. Raises Conflict if its domain is here already; TAKEN_USERNAME says what else hurts.
+
+    It is a login name unless a proxy signs the account in.
+    """
     row = await (await conn.execute(_ADD_USERNAME, {"account": account, "name": name})).fetchone()
     if row is None:
         raise Conflict(f"{name}: a domain of that name below a shared one is here already")
     return int(row[0])
-
-
-async def settings(
-    conn: Connection, account: AccountId | None, regex: str | Keep | None, recipient: Address | Keep | None
-) -> dict[str, Any]:
-    """Values of the statements that change a parent of aliases: what concerns its regex and default recipient.
-
-    Raises Absent and Conflict for a recipient that is not a verified one of the account's.
-    """
-    values: dict[str, Any] = {
-        "set_regex": not isinstance(regex, Keep),
-        "regex": None if isinstance(regex, Keep) else regex,
-        "set_recipient": not isinstance(recipient, Keep),
-        "recipient": None,
-    }
-    if isinstance(recipient, Address):
-        if account is None:
-            raise Conflict("a shared domain has no default recipient")
-        (values["recipient"],) = await verified_recipients(conn, account, (recipient,))
-    return values

@@ -11,8 +11,9 @@ from mailrelay.core import dkim
 from mailrelay.core.errors import Conflict, Malformed, Unavailable
 from mailrelay.core.servicekeys import generations
 
-# What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest.
-SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key")
+# What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest, signed links, and
+# proofs that domains are their accounts'.
+SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key", "ownership.key")
 SECRET_OCTETS = 32
 SELECTORS = ("mr1", "mr1e")  # RSA 2048, Ed25519
 

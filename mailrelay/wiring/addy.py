@@ -1,79 +1,106 @@
 """The addy.io API put together."""
 
-from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
 
-from dns.resolver import NoResolverConfiguration
-
-from mailrelay import keyring
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.blockcheck import BlockCheckEndpoint
 from mailrelay.api.addy.blocklist import BlocklistEndpoints
+from mailrelay.api.addy.domains import DomainEndpoints
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.gate import Gate
 from mailrelay.api.addy.openapi import described
 from mailrelay.api.addy.recipientkeys import KeyEndpoints
 from mailrelay.api.addy.recipients import RecipientEndpoints
+from mailrelay.api.addy.usernames import UsernameEndpoints
 from mailrelay.clients.maildomain import MailDomains
-from mailrelay.clients.resolver import Resolver
 from mailrelay.config import Config
-from mailrelay.core.errors import BadConfig
 from mailrelay.core.naming import ServiceNames
+from mailrelay.flows.manage.domains import Claims, Dns
 from mailrelay.flows.manage.ports import Bureau, Clock
+from mailrelay.flows.manage.usernames import Choices
+from mailrelay.keyring import read_line, read_secret
+from mailrelay.reserved import usernames as reserved_usernames
 from mailrelay.store.blockcheck import BlockCheck
 from mailrelay.store.database import Database
 from mailrelay.store.gate import Gate as GateStore
 from mailrelay.store.keys import RecipientKeys
 from mailrelay.store.manage_blocks import Blocks
+from mailrelay.store.manage_domains import Domains
 from mailrelay.store.manage_ground import Grounds
+from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.manage_recipients import Recipients
+from mailrelay.store.manage_usernames import Usernames
 from mailrelay.store.own_blocklist import OwnBlocklist
+from mailrelay.store.own_parents import AliasDomainReader, OwnDomains, OwnUsernames
 from mailrelay.store.own_recipients import OwnRecipients
 from mailrelay.wiring import keys
 from mailrelay.wiring.runtime import utc_now
 
 
-def endpoints(config: Config, database: Database, clock: Clock) -> tuple[Endpoint, ...]:
-    """All that the API tells of. Raises BadConfig."""
-    return (
-        *_recipients(config, database, clock),
-        *BlocklistEndpoints(Blocks(database), OwnBlocklist(database)).endpoints(),
-    )
+def application(config: Config, database: Database, dns: Dns, clock: Clock = utc_now) -> Addy:
+    """The API over a database. dns: remembers nothing. Raises BadConfig."""
+    parts = _Parts(config, database, dns, clock)
+    every = described(parts.endpoints(), config.api.url)
+    return Addy((*every, *parts.blockcheck()), Gate(GateStore(database)), clock, config.api.url)
 
 
-def application(config: Config, database: Database, clock: Callable[[], datetime] = utc_now) -> Addy:
-    """The API over a database. Raises BadConfig."""
-    every = described(endpoints(config, database, clock), config.api.url)
-    return Addy((*every, *_blockcheck(config, database)), Gate(GateStore(database)), clock, config.api.url)
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the resources of the API are made of. All raise BadConfig."""
 
+    config: Config
+    database: Database
+    dns: Dns
+    clock: Clock
 
-def _recipients(config: Config, database: Database, clock: Clock) -> tuple[Endpoint, ...]:
-    reader = OwnRecipients(database)
-    shown = RecipientEndpoints(
-        _bureau(config, database, clock),
-        Recipients(database),
-        reader,
-        MailDomains(_resolver(config).lookup) if config.addy.check_mail_domains else None,
-        linked=bool(config.api.url),
-        trusting=not config.addy.verify_recipients,
-    )
-    return (*shown.endpoints(), *KeyEndpoints(RecipientKeys(database), reader, keys.gate(), clock).endpoints())
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All that the API tells of."""
+        return (
+            *self.domains(),
+            *self.recipients(),
+            *self.usernames(),
+            *BlocklistEndpoints(Blocks(self.database), OwnBlocklist(self.database)).endpoints(),
+        )
 
+    def domains(self) -> tuple[Endpoint, ...]:
+        config, store = self.config, Domains(self.database)
+        proofs = read_secret(config.secrets, "ownership.key")
+        claims = Claims(self.service, store, DkimFolder(config.dkim), self.dns, proofs)
+        own = OwnDomains(self.database)
+        return DomainEndpoints(claims, store, own, self.alias_domains).endpoints()
 
-def _blockcheck(config: Config, database: Database) -> tuple[Endpoint, ...]:
-    settings = config.addy.blocklist_check
-    secret = "" if settings.secret_file is None else keyring.read_line(settings.secret_file)
-    return BlockCheckEndpoint(BlockCheck(database), secret, settings.networks).endpoints()
+    def recipients(self) -> tuple[Endpoint, ...]:
+        reader = OwnRecipients(self.database)
+        shown = RecipientEndpoints(
+            Bureau(self.service, Grounds(self.database), self.clock),
+            Recipients(self.database),
+            reader,
+            MailDomains(self.dns.lookup) if self.config.addy.check_mail_domains else None,
+            linked=bool(self.config.api.url),
+            trusting=not self.config.addy.verify_recipients,
+        )
+        encryption = KeyEndpoints(RecipientKeys(self.database), reader, keys.gate(), self.clock)
+        return (*shown.endpoints(), *encryption.endpoints())
 
+    def usernames(self) -> tuple[Endpoint, ...]:
+        store = Usernames(self.database)
+        reserved = reserved_usernames(self.config.service.reserved_usernames)
+        choices = Choices(store, reserved, self.config.limits.usernames_per_account)
+        return UsernameEndpoints(choices, store, OwnUsernames(self.database)).endpoints()
 
-def _bureau(config: Config, database: Database, clock: Clock) -> Bureau:
-    names = config.service
-    service = ServiceNames(names.domain, names.bounce_domain, names.srs_domain, names.hostname)
-    return Bureau(service, Grounds(database), clock)
+    def blockcheck(self) -> tuple[Endpoint, ...]:
+        settings = self.config.addy.blocklist_check
+        secret = "" if settings.secret_file is None else read_line(settings.secret_file)
+        return BlockCheckEndpoint(BlockCheck(self.database), secret, settings.networks).endpoints()
 
+    @property
+    def service(self) -> ServiceNames:
+        names = self.config.service
+        return ServiceNames(names.domain, names.bounce_domain, names.srs_domain, names.hostname)
 
-def _resolver(config: Config) -> Resolver:
-    try:
-        return Resolver(config.dns.nameservers)
-    except NoResolverConfiguration as error:
-        raise BadConfig(("dns.nameservers: is needed, as the host names none",)) from error
+    @property
+    def alias_domains(self) -> AliasDomainReader:
+        addy = self.config.addy
+        return AliasDomainReader(
+            self.database, self.config.service.domain, direct=addy.shared_domains, below=addy.username_domains
+        )

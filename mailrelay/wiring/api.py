@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from mailrelay.api import app, server
 from mailrelay.api.pages import Pages
+from mailrelay.clients.resolver import Resolver
 from mailrelay.config import Config
 from mailrelay.flows.oneclick import OneClick
 from mailrelay.flows.releasejob import ReleaseLater
@@ -16,6 +17,8 @@ from mailrelay.store.oneclick import OneClickStore
 from mailrelay.wiring.addy import application
 from mailrelay.wiring.suffixes import is_public_suffix
 
+_DNS_SECONDS = 4.0  # people wait for it
+
 
 class ApiRole:
     """Serves the web application. all_health: of the whole process, for /healthz. Raises BadConfig."""
@@ -23,7 +26,9 @@ class ApiRole:
     def __init__(self, config: Config, all_health: Health) -> None:
         database = config.database
         self._database = Database(database.dsn, database.connections, database.timeout_seconds, "api", checked=True)
-        addy = application(config, self._database)
+        # Without a memory: who has just published a record, and asks whether it is there, wants to be believed.
+        self._resolver = Resolver(config.dns.nameservers, _DNS_SECONDS, entries=0)
+        addy = application(config, self._database, self._resolver)
         self._server = server.serve(app.build(all_health, self._pages(config), addy), config.api.listen)
 
     def _pages(self, config: Config) -> Pages | None:
@@ -41,6 +46,7 @@ class ApiRole:
 
     async def stop(self) -> None:
         await self._server.stop()
+        await self._resolver.close()
         await self._database.close()
 
     def reload(self, config: Config) -> None:

@@ -46,8 +46,8 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ME = parse_address("me@elsewhere.example")
 YOU = parse_address("you@elsewhere.example")
 JOHNS = parse_address("johndoe@inbox.example")
-SHOP = parse_address("shop@alias.example")
 ACTOR = "cli:tester"
+SHOP = parse_address("shop@alias.example")
 
 
 class Counting(Database):
@@ -294,40 +294,43 @@ async def test_of_many_who_want_an_account_name_one_gets_it(database: Database, 
 async def test_a_username_is_never_given_away_again(database: Database) -> None:
     store = Usernames(database)
     for name in ("first", "second"):
-        await store.add(Named("johndoe"), name)
+        await store.add(Named("johndoe"), name, ACTOR)
     await Aliases(database).add(NewAlias("x", "second.alias.example", Named("johndoe"), (), username="second"))
-    await store.remove("second")
+    await store.remove("second", ACTOR)
     with pytest.raises(Conflict, match="never given away again"):
-        await store.add(Named("other"), "second")
+        await store.add(Named("other"), "second", ACTOR)
     with pytest.raises(Conflict, match="never given away again"):
         await Accounts(database).add(_account("second", "second"))
-    assert (await Aliases(database).show(parse_address("x@second.alias.example"))).state == "deleted"
+    with pytest.raises(Absent):
+        await Aliases(database).show(parse_address("x@second.alias.example"))
 
 
 async def test_a_first_username_becomes_the_default_and_stays(database: Database) -> None:
-    assert (await Usernames(database).add(Named("other"), "others")).is_default
-    assert not (await Usernames(database).add(Named("other"), "more")).is_default
+    assert (await Usernames(database).add(Named("other"), "others", ACTOR)).is_default
+    assert not (await Usernames(database).add(Named("other"), "more", ACTOR)).is_default
     with pytest.raises(Conflict, match="default username"):
-        await Usernames(database).remove("others")
+        await Usernames(database).remove("others", ACTOR)
 
 
 async def test_a_username_does_not_take_over_a_domain(database: Database) -> None:
-    await Domains(database).add(NewDomain("special.alias.example", None, True, False))
+    await Domains(database).add(NewDomain("special.alias.example", None, True, False), ACTOR)
     with pytest.raises(Conflict, match="below a shared one"):
-        await Usernames(database).add(Named("johndoe"), "special")
+        await Usernames(database).add(Named("johndoe"), "special", ACTOR)
 
 
 async def test_parents_change_by_field(database: Database) -> None:
-    changed = await Usernames(database).change("johndoe", UsernameChange(catch_all=False, auto_create_regex="^a"))
+    changed = await Usernames(database).change(
+        "johndoe", UsernameChange(catch_all=False, auto_create_regex="^a"), ACTOR
+    )
     assert (changed.catch_all, changed.auto_create_regex, changed.active) == (False, "^a", True)
-    changed = await Usernames(database).change("johndoe", UsernameChange(active=False, default_recipient=JOHNS))
+    changed = await Usernames(database).change("johndoe", UsernameChange(active=False, default_recipient=JOHNS), ACTOR)
     assert (changed.catch_all, changed.active, changed.default_recipient) == (False, False, "johndoe@Inbox.example")
-    own = await Domains(database).change("own.example", DomainChange(catch_all=True, default_recipient=JOHNS))
+    own = await Domains(database).change("own.example", DomainChange(catch_all=True, default_recipient=JOHNS), ACTOR)
     assert (own.catch_all, own.default_recipient) == (True, "johndoe@Inbox.example")
     with pytest.raises(Conflict, match="is shared"):
-        await Domains(database).change("alias.example", DomainChange(catch_all=True))
+        await Domains(database).change("alias.example", DomainChange(catch_all=True), ACTOR)
     with pytest.raises(Conflict, match="no default recipient"):
-        await Domains(database).change("alias.example", DomainChange(default_recipient=JOHNS))
+        await Domains(database).change("alias.example", DomainChange(default_recipient=JOHNS), ACTOR)
 
 
 async def test_a_default_recipient_stays_until_another_takes_its_place(database: Database) -> None:
@@ -386,14 +389,14 @@ async def test_domains_do_not_overlap_those_of_others(
 ) -> None:
     owner = None if account is None else Named(account)
     with pytest.raises(Conflict, match=words):
-        await Domains(database).add(NewDomain(name, owner, True, False))
+        await Domains(database).add(NewDomain(name, owner, True, False), ACTOR)
 
 
 async def test_an_owner_may_add_what_is_below_the_own_domain(database: Database) -> None:
-    made = await Domains(database).add(NewDomain("sub.own.example", Named("johndoe"), False, True))
+    made = await Domains(database).add(NewDomain("sub.own.example", Named("johndoe"), False, True), ACTOR)
     assert (made.account, made.verified_at, made.catch_all) == ("johndoe", None, True)
     with pytest.raises(Conflict, match=r"sub\.own\.example belongs"):
-        await Domains(database).add(NewDomain("example.sub.own.example", Named("other"), False, True))
+        await Domains(database).add(NewDomain("example.sub.own.example", Named("other"), False, True), ACTOR)
 
 
 async def test_of_many_who_want_a_domain_or_one_below_it_one_gets_it(database: Database) -> None:
@@ -401,7 +404,7 @@ async def test_of_many_who_want_a_domain_or_one_below_it_one_gets_it(database: D
     owners = ["johndoe", "other"]
 
     async def attempt(number: int) -> object:
-        return await Domains(database).add(NewDomain(names[number % 2], Named(owners[number % 2]), False, False))
+        return await Domains(database).add(NewDomain(names[number % 2], Named(owners[number % 2]), False, False), ACTOR)
 
     for error in await race(8, attempt):
         assert isinstance(error, Conflict)
@@ -410,15 +413,15 @@ async def test_of_many_who_want_a_domain_or_one_below_it_one_gets_it(database: D
 async def test_the_home_of_a_verified_recipient_cannot_come_here(database: Database) -> None:
     store = Domains(database)
     with pytest.raises(Conflict, match="is a verified recipient"):
-        await store.add(NewDomain("inbox.example", None, True, False))
-    made = await store.add(NewDomain("inbox.example", Named("other"), False, False))
+        await store.add(NewDomain("inbox.example", None, True, False), ACTOR)
+    made = await store.add(NewDomain("inbox.example", Named("other"), False, False), ACTOR)
     assert made.verified_at is None  # claimed, but nobody gets its mail
     with pytest.raises(Conflict, match="is a verified recipient"):
-        await store.verify("inbox.example", sending=False)
+        await store.verify("inbox.example", False, ACTOR)
     await Recipients(database).add(Named("other"), parse_address("a@sub.big.example"), verified=True, actor=ACTOR)
     with pytest.raises(Conflict, match=r"a@sub\.big\.example"):
-        await store.add(NewDomain("big.example", None, True, False))
-    await store.add(NewDomain("big.example", Named("johndoe"), True, False))  # its subdomains are not ours
+        await store.add(NewDomain("big.example", None, True, False), ACTOR)
+    await store.add(NewDomain("big.example", Named("johndoe"), True, False), ACTOR)  # its subdomains are not ours
 
 
 async def test_a_domain_with_aliases_goes_only_on_purpose(database: Database) -> None:
@@ -427,54 +430,61 @@ async def test_a_domain_with_aliases_goes_only_on_purpose(database: Database) ->
     await Aliases(database).add(_new(SHOP, Named("johndoe")))
     for name in ("own.example", "alias.example"):
         with pytest.raises(Conflict, match="has 1 aliases"):
-            await Domains(database).remove(name, with_aliases=False)
-        gone, count = await Domains(database).remove(name, with_aliases=True)
+            await Domains(database).remove(name, with_aliases=False, actor=ACTOR)
+        gone, count = await Domains(database).remove(name, with_aliases=True, actor=ACTOR)
         assert (gone.name, count) == (name, 1)
-    for gone_address in (address, SHOP):
-        assert (await Aliases(database).show(gone_address)).state == "deleted"
-    # Nobody else gets the addresses when the domain comes back.
-    await Domains(database).add(NewDomain("alias.example", None, True, False))
+    with pytest.raises(Absent):
+        await Aliases(database).show(address)
+    # Nobody else gets the addresses of everybody's domain when it comes back.
+    assert (await Aliases(database).show(SHOP)).state == "deleted"
+    await Domains(database).add(NewDomain("alias.example", None, True, False), ACTOR)
     with pytest.raises(Conflict, match="deleted alias"):
         await Aliases(database).add(_new(SHOP, Named("other")))
 
 
+async def test_whoever_brings_a_custom_domain_back_has_all_its_names(database: Database) -> None:
+    domains, address = Domains(database), parse_address("shop@own.example")
+    await Aliases(database).add(_new(address, Named("johndoe")))
+    await domains.remove("own.example", with_aliases=True, actor=ACTOR)
+    await domains.add(NewDomain("own.example", Named("other"), True, False), ACTOR)
+    assert (await Aliases(database).add(_new(address, Named("other")))).account == "other"
+
+
 async def test_an_alias_comes_back_only_where_its_domain_is_its_owners(database: Database, conn: Connection) -> None:
-    store, domains, address = Aliases(database), Domains(database), parse_address("shop@own.example")
-    await store.add(_new(address, Named("johndoe")))
-    await domains.remove("own.example", with_aliases=True)
-    with pytest.raises(Absent, match=r"shop@own\.example has no domain here any more"):
-        await store.restore(address)
-    await domains.add(NewDomain("own.example", Named("other"), True, False))
-    with pytest.raises(Conflict, match=r"own\.example belongs to another account"):
-        await store.restore(address)
-    assert (await store.show(address)).state == "deleted"
-    await domains.remove("own.example", with_aliases=True)
-    await domains.add(NewDomain("own.example", Named("johndoe"), True, False))
-    assert (await store.restore(address)).state == "active"
+    store, domains = Aliases(database), Domains(database)
+    await store.add(_new(SHOP, Named("johndoe")))
+    await domains.remove("alias.example", with_aliases=True, actor=ACTOR)
+    with pytest.raises(Absent, match=r"shop@alias\.example has no domain here any more"):
+        await store.restore(SHOP)
+    await domains.add(NewDomain("alias.example", Named("other"), True, False), ACTOR)
+    with pytest.raises(Conflict, match=r"alias\.example belongs to another account"):
+        await store.restore(SHOP)
+    assert (await store.show(SHOP)).state == "deleted"
+    await domains.remove("alias.example", with_aliases=True, actor=ACTOR)
+    await domains.add(NewDomain("alias.example", Named("johndoe"), True, False), ACTOR)
+    assert (await store.restore(SHOP)).state == "active"
     assert await world.value(conn, "select a.domain_id = d.id from alias a join domain d on d.name = a.domain") is True
 
 
-async def test_an_alias_of_a_custom_domain_does_not_take_a_name_that_a_handle_has_everywhere(
-    database: Database,
+async def test_an_alias_without_a_domain_does_not_take_a_name_that_a_handle_has_everywhere(
+    database: Database, conn: Connection
 ) -> None:
-    store, domains, address = Aliases(database), Domains(database), parse_address("shop@own.example")
-    await store.add(_new(address, Named("johndoe")))
-    await domains.remove("own.example", with_aliases=True)
+    await world.alias(conn, "shop@old.example", state="deleted", deleted_at=NOW)
     await Handles(database).add(NewHandle("shop", Named("other"), None))
-    await domains.add(NewDomain("own.example", None, True, False))  # now it is shared
+    await Domains(database).add(NewDomain("old.example", None, True, False), ACTOR)
     with pytest.raises(Conflict, match="shop is a handle"):
-        await store.restore(address)
+        await Aliases(database).restore(parse_address("shop@old.example"))
 
 
 async def test_an_alias_below_a_username_that_is_gone_does_not_come_back(database: Database, conn: Connection) -> None:
     address = parse_address("shop@jd.alias.example")
-    await Usernames(database).add(Named("johndoe"), "keep")
-    await Usernames(database).add(Named("johndoe"), "jd")
+    await Usernames(database).add(Named("johndoe"), "keep", ACTOR)
+    await Usernames(database).add(Named("johndoe"), "jd", ACTOR)
     await Aliases(database).add(NewAlias(address.local, address.domain, Named("johndoe"), (), username="jd"))
     await Aliases(database).delete(address)
     assert (await Aliases(database).restore(address)).state == "active"
-    await Usernames(database).remove("jd")
-    with pytest.raises(Absent, match="has no domain here any more"):
+    await Usernames(database).remove("jd", ACTOR)
+    with pytest.raises(Absent, match="there is no alias"):
         await Aliases(database).restore(address)
 
 

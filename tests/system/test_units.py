@@ -20,16 +20,17 @@ SECRETS = {
     "policy": MAIL,
     "milter": MAIL,
     "lmtp": (*MAIL, "url", "storage"),
-    "api": ("url",),
+    "api": ("url", "ownership"),
     "worker": (*MAIL, "url", "storage"),
 }
 COMMAND = "/opt/mailrelay/bin/mailrelay"
 
 # What may differ from role to role; all else is the same hardening.
 OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths", "LoadCredential"}
-# The worker asks webhooks anywhere, the milter name servers; and that has processes below it, and a socket where
-# Postfix looks.
+# The worker asks webhooks anywhere, the milter and the api name servers; the api makes signing keys; and the milter has
+# processes below it, and a socket where Postfix looks.
 WORKER_OWN = {"IPAddressDeny", "IPAddressAllow"}
+API_OWN = {"ReadWritePaths", *WORKER_OWN}
 MILTER_OWN = {"KillMode", "TasksMax", "ReadWritePaths", *WORKER_OWN}
 
 
@@ -132,7 +133,7 @@ def test_a_role_tells_when_it_is_ready_and_comes_back(role: str) -> None:
 
 
 def test_roles_share_their_hardening() -> None:
-    apart = {"milter": MILTER_OWN, "worker": WORKER_OWN}
+    apart = {"milter": MILTER_OWN, "worker": WORKER_OWN, "api": API_OWN}
     shared = {role: {name: value for name, value in service(role).items() if name not in OWN} for role in ROLES}
     alike = [settings for role, settings in shared.items() if role not in apart]
     assert all(settings == alike[0] for settings in alike)
@@ -150,14 +151,21 @@ def test_the_milters_socket_has_a_folder_that_only_postfix_enters() -> None:
     assert service("milter")["ReadWritePaths"] == folder
 
 
-def test_secrets_come_as_credentials_and_only_two_sign() -> None:
+def test_secrets_come_as_credentials_and_only_those_who_need_them_see_signing_keys() -> None:
     for role in ROLES:
         signs = role in ("lmtp", "worker")
         names = [*(f"{name}.key" for name in SECRETS[role]), *(("service.pgp",) if signs else ())]
         secrets = [f"{name}:/etc/mailrelay/secrets/{name}" for name in names]
         assert service(role)["LoadCredential"].split() == secrets
         hidden = {path.removeprefix("-") for path in service(role)["InaccessiblePaths"].split()}
-        assert hidden == {"/etc/mailrelay/secrets", *(() if signs else ("/etc/mailrelay/dkim",))}
+        sees_keys = signs or role == "api"
+        assert hidden == {"/etc/mailrelay/secrets", *(() if sees_keys else ("/etc/mailrelay/dkim",))}
+
+
+def test_only_the_api_makes_signing_keys() -> None:
+    for role in ROLES:
+        writes = [path.removeprefix("-") for path in service(role).get("ReadWritePaths", "").split()]
+        assert ("/etc/mailrelay/dkim" in writes) == (role == "api")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -62,7 +62,8 @@ class World:
     def __init__(self, port: int) -> None:
         self.server = Server()
         self.now = 1000.0
-        self.resolver = Resolver([Endpoint("127.0.0.1", port)], 0.3, entries=20, clock=lambda: self.now)
+        self.endpoint = Endpoint("127.0.0.1", port)
+        self.resolver = Resolver([self.endpoint], 0.3, entries=20, clock=lambda: self.now)
         self.lookup = self.resolver.lookup
 
 
@@ -199,3 +200,11 @@ async def test_odd_names_are_asked_for_as_they_are(world: World, name: str) -> N
         assert not (await world.lookup(name, "TXT")).records
     except Unavailable:
         assert name == '"."'  # not in the server's zone
+
+
+async def test_without_a_memory_what_was_just_published_is_seen_at_once(world: World) -> None:
+    resolver = Resolver([world.endpoint], 0.3, entries=0)
+    assert await resolver.lookup("new.example", "TXT") == ABSENT
+    world.server.zone = parse_zone(ZONE + 'new IN TXT "here"\n')
+    assert (await resolver.lookup("new.example", "TXT")).texts == (b"here",)
+    await resolver.close()

@@ -1,12 +1,18 @@
 """Bringing domains here, and what has to be published for them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailrelay.core.errors import Conflict
+from mailrelay.core.errors import Conflict, Unavailable
+from mailrelay.core.facts import AccountId
+from mailrelay.core.lookup import Answer, Kind
 from mailrelay.core.naming import ServiceNames
-from mailrelay.core.records import DomainRecord, NewDomain
+from mailrelay.core.own_parents import AliasDomains, OwnDomain
+from mailrelay.core.ownership import proof, proves
+from mailrelay.core.parents import DomainClash
+from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
 from mailrelay.core.unsubscribe import LABEL as UNSUBSCRIBE
 
 
@@ -27,17 +33,95 @@ class KeyFolder(Protocol):
 
 
 class DomainStore(Protocol):
+    """As store/manage_domains has it."""
+
     async def check(self, new: NewDomain) -> None: ...
-    async def add(self, new: NewDomain) -> DomainRecord: ...
+
+    async def add(self, new: NewDomain, actor: str) -> DomainRecord: ...
+
+    async def change(self, which: str | Owned, change: DomainChange, actor: str) -> DomainRecord: ...
+
+    async def remove(self, which: str | Owned, with_aliases: bool, actor: str) -> tuple[DomainRecord, int]: ...
 
 
-async def add(service: ServiceNames, store: DomainStore, keys: KeyFolder, new: NewDomain) -> DomainRecord:
-    """The new domain with its keys. Raises Conflict if it, or one above or below, is somebody else's."""
+class DomainReader(Protocol):
+    """Domains as their owners read them."""
+
+    async def page(self, account: AccountId) -> Sequence[OwnDomain]: ...
+
+    async def one(self, which: Owned) -> OwnDomain: ...
+
+
+class AliasDomainReader(Protocol):
+    """Where accounts may make aliases."""
+
+    async def read(self, account: AccountId) -> AliasDomains: ...
+
+
+class Dns(Protocol):
+    """Whom we ask. It remembers nothing: who has just published a record wants to be believed."""
+
+    async def lookup(self, name: str, kind: Kind) -> Answer:
+        """Raises Unavailable."""
+
+
+async def add(service: ServiceNames, store: DomainStore, keys: KeyFolder, new: NewDomain, actor: str) -> DomainRecord:
+    """The new domain with its keys, on an operator's word. Raises Conflict if it, or one above or below, is taken."""
     if new.name in (service.bounce_domain, service.srs_domain) or (new.name == service.domain and new.account):
         raise Conflict(f"{new.name} is a domain of the service itself")
     await store.check(new)
-    keys.ensure(new.name)  # first, so that mail never finds the domain without them
-    return await store.add(new)
+    return await _brought(store, keys, new, actor)
+
+
+class Unproven(Exception):
+    """DNS does not say that the domain is the account's. proof: the text to publish."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"there is no TXT record {text}")
+        self.proof = text
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What owners bring here themselves, who prove that it is theirs.
+
+    proof_keys: the first makes what is to be published, all verify. seconds: how long one waits for DNS.
+    """
+
+    service: ServiceNames
+    store: DomainStore
+    keys: KeyFolder
+    dns: Dns
+    proof_keys: Sequence[bytes]
+    seconds: float = 5.0
+
+    async def add(self, account: AccountId, name: str, actor: str) -> DomainRecord:
+        """The new domain with its keys, which makes an alias of every name. name: as core/ownership folds it.
+
+        Raises DomainClash, and then Unproven, also if DNS gives no answer.
+        """
+        own = {*self.service.domains, self.service.hostname}
+        if any(name == one or name.endswith(f".{one}") for one in own):
+            raise DomainClash("local", f"{name} is a domain of the service itself, or below one")
+        new = NewDomain(name, account, verified=True, catch_all=True, with_mx=False)
+        await self.store.check(new)
+        if not await self._proven(account, name):
+            raise Unproven(proof(self.proof_keys[0], account, name))
+        return await _brought(self.store, self.keys, new, actor)
+
+    async def _proven(self, account: AccountId, name: str) -> bool:
+        try:
+            async with asyncio.timeout(self.seconds):
+                answer = await self.dns.lookup(name, "TXT")
+        except (Unavailable, TimeoutError):
+            return False
+        return proves(answer.texts, self.proof_keys, account, name)
+
+
+async def _brought(store: DomainStore, keys: KeyFolder, new: NewDomain, actor: str) -> DomainRecord:
+    # Keys first, so that mail never finds the domain without them; making them takes a while and waits for the disk.
+    await asyncio.to_thread(keys.ensure, new.name)
+    return await store.add(new, actor)
 
 
 def records(name: str, service: ServiceNames, keys: Sequence[tuple[str, str]], shared: bool) -> tuple[DnsRecord, ...]:

@@ -15,7 +15,9 @@ from psycopg import AsyncConnection
 
 from mailrelay.config import Config
 from mailrelay.store.database import Database
+from mailrelay.store.manage_keys import init_secrets
 from mailrelay.wiring.addy import application
+from tests.api.addy.fakedns import FakeDns
 from tests.store.world import Connection
 
 TOKEN = "Token" * 8 + "12345678"
@@ -34,10 +36,11 @@ WORLD = """
 
 @dataclass
 class Desk:
-    """Somebody who asks. account: their number; token: sent with every request unless it is None."""
+    """Somebody who asks. account: their number; token: sent with each request unless it is None; dns: what it says."""
 
     client: httpx2.AsyncClient
     conn: Connection
+    dns: FakeDns
     account: int = 1
     token: str | None = TOKEN
     headers: dict[str, str] = field(default_factory=dict)
@@ -132,7 +135,8 @@ def chosen() -> dict[str, Any]:
 @pytest.fixture
 async def desk(dsn: str, tmp_path: Path, chosen: Mapping[str, Any]) -> AsyncIterator[Desk]:
     """johndoe's desk."""
-    database = Database(dsn, 4, 3.0, "test", checked=True)
+    # Time enough for fifty at once on a machine that does other things as well.
+    database = Database(dsn, 4, 20.0, "test", checked=True)
     async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
         await conn.execute(WORLD.encode())
         await conn.execute(
@@ -141,8 +145,10 @@ async def desk(dsn: str, tmp_path: Path, chosen: Mapping[str, Any]) -> AsyncIter
         )
         await database.open()
         config = settings(dsn, tmp_path, chosen)
-        app = application(config, database)
+        init_secrets(config.secrets)
+        dns = FakeDns()
+        app = application(config, database, dns)
         transport = httpx2.ASGITransport(app=app, client=("192.0.2.1", 40000))
         async with httpx2.AsyncClient(transport=transport, base_url=HOST) as client:
-            yield Desk(client, conn)
+            yield Desk(client, conn, dns)
         await database.close()

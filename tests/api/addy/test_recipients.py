@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from mailrelay.core.errors import Unavailable
-from mailrelay.core.lookup import ABSENT, Answer, Kind
+from mailrelay.core.lookup import Answer
 from tests.api.addy.conftest import Desk
 
 QUIET: dict[str, Any] = {"addy": {"check_mail_domains": False}}
@@ -273,32 +272,12 @@ async def test_who_was_asked_thrice_is_left_alone_for_a_while(desk: Desk) -> Non
     assert await count(desk) == 1
 
 
-class Dns:
-    """Answers for one domain; None: there is trouble."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answers: dict[Kind, Answer | None] = {}
-        monkeypatch.setattr("mailrelay.clients.resolver.Resolver.lookup", lambda _, name, kind: self.lookup(name, kind))
-
-    async def lookup(self, name: str, kind: Kind) -> Answer:
-        assert name == "new.example"
-        answer = self.answers.get(kind, ABSENT)
-        if answer is None:
-            raise Unavailable("DNS gave no answer")
-        return answer
-
-
-@pytest.fixture
-def dns(monkeypatch: pytest.MonkeyPatch) -> Dns:
-    return Dns(monkeypatch)
-
-
 @pytest.mark.parametrize("chosen", [{}])
-async def test_a_domain_without_mail_is_refused_and_trouble_in_dns_is_not(dns: Dns, desk: Desk) -> None:
+async def test_a_domain_without_mail_is_refused_and_trouble_in_dns_is_not(desk: Desk) -> None:
     assert wrong(await add(desk, "a@new.example")) == [INVALID]
-    dns.answers = {"MX": None}
+    desk.dns.fails("new.example", "MX")
     assert (await add(desk, "a@new.example")).status_code == 201
-    dns.answers = {"MX": Answer(), "A": Answer(("192.0.2.1",))}
+    desk.dns.answers = {("new.example", "A"): Answer(("192.0.2.1",))}
     assert (await add(desk, "b@new.example")).status_code == 201
 
 

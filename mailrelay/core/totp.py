@@ -3,12 +3,15 @@
 import base64
 import hashlib
 import hmac
+import re
 from uuid import UUID
 
 SECRET_OCTETS = 20  # RFC 4226 section 4: 160 bits recommended
 STEP_SECONDS = 30
 DIGITS = 6
 _WINDOW = 1  # steps before and after, for clocks that are not quite right (RFC 6238 section 5.2)
+
+_RESERVED = re.compile(rb"[^A-Za-z0-9._~-]")
 
 
 def code(secret: bytes, step: int, digits: int = DIGITS) -> str:
@@ -48,7 +51,7 @@ def uri(secret: bytes, issuer: str, account: str) -> str:
 def _quoted(text: str) -> str:
     """RFC 3986 section 2.1; what is not unreserved, octet by octet."""
     octets = text.encode("utf-8", "replace")
-    return "".join(chr(one) if chr(one).isalnum() and one < 128 or one in b"-._~" else f"%{one:02X}" for one in octets)
+    return _RESERVED.sub(lambda found: b"%%%02X" % found[0][0], octets).decode("ascii")
 
 
 def base32(secret: bytes) -> str:

@@ -202,6 +202,8 @@ class BlocklistCheck(_Section):
 class Addy(_Section):
     """What the addy.io API does in its own way."""
 
+    version: Annotated[str, Field(pattern=r"^([0-9]{1,4}(\.[0-9]{1,4}){0,2})?$")] = "1.6.2"
+    account_details_as_list: bool = False
     verify_recipients: bool = True  # off: new ones count as verified
     check_mail_domains: bool = True
     blocklist_check: BlocklistCheck = BlocklistCheck()
@@ -245,6 +247,7 @@ class Limits(_Section):
     replies_and_sends_per_day: Annotated[int, Field(ge=0)] = 100
     replies_and_sends_per_hour: Annotated[int, Field(ge=0)] = 30
     new_contacts_per_day: Annotated[int, Field(ge=0)] = 50
+    usernames_per_account: Annotated[int, Field(ge=1)] = 10
     message_octets: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 26_214_400
 
 

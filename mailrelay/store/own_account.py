@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 
 from mailrelay.core.facts import AccountId
-from mailrelay.core.own_account import AccountDetails, Announcement, Holding
+from mailrelay.core.own_account import AccountDetails, Announcement, Holding, OwnToken
 from mailrelay.store.database import Database
 from mailrelay.store.manage import records
 
@@ -68,6 +68,11 @@ _ANNOUNCEMENTS = """
     where account_id = %(account)s or account_id is null
     order by created_at desc, id desc
 """
+_TOKENS = """
+    select id, uuid, name, last_used_at, expires_at, created_at, updated_at from token
+    where account_id = %(account)s and kind = 'addy' and revoked_at is null
+    order by created_at desc, id desc
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,13 @@ class OwnAccounts:
         if row is None:
             return None
         held = len(fields(Holding))
-        return AccountDetails(*row[:-held], Holding(*row[-held:]))
+        told = [*row[:-held], Holding(*row[-held:])]
+        return AccountDetails(*told)
 
     async def announcements(self, account: AccountId) -> Sequence[Announcement]:
         """The newest first."""
         return await records(self.database, Announcement, _ANNOUNCEMENTS, {"account": account})
+
+    async def tokens(self, account: AccountId) -> Sequence[OwnToken]:
+        """Bearer tokens that are not revoked, the newest first."""
+        return await records(self.database, OwnToken, _TOKENS, {"account": account})

@@ -31,11 +31,13 @@ from mailrelay.store.own_blocklist import OwnBlocklist
 from mailrelay.store.own_recipients import OwnRecipients
 from mailrelay.wiring import keys
 from mailrelay.wiring.runtime import utc_now
+from mailrelay.wiring.signin import account_endpoints
 
 
 def endpoints(config: Config, database: Database, clock: Clock) -> tuple[Endpoint, ...]:
     """All that the API tells of. Raises BadConfig."""
     return (
+        *account_endpoints(config, database, clock),
         *_recipients(config, database, clock),
         *BlocklistEndpoints(Blocks(database), OwnBlocklist(database)).endpoints(),
     )

@@ -1,17 +1,25 @@
-"""The sign-in of apps put together."""
+"""Account, sign-in and tokens put together."""
 
 import secrets
 
+from mailrelay.api.addy.account import AccountEndpoints, Manner
+from mailrelay.api.addy.auth import AuthEndpoints
+from mailrelay.api.addy.endpoint import Endpoint
+from mailrelay.api.addy.tokens import TokenEndpoints
 from mailrelay.config import Config
 from mailrelay.core.sealed import Vault, vault
+from mailrelay.flows.manage.ports import Clock
+from mailrelay.flows.owner import OwnerDesk
 from mailrelay.flows.passwords import Passwords
 from mailrelay.flows.signin import SignIn
 from mailrelay.keyring import read_secret
 from mailrelay.store.database import Database
 from mailrelay.store.gate import Gate
 from mailrelay.store.jobs import JobStore
+from mailrelay.store.manage_accounts import Accounts
+from mailrelay.store.manage_tokens import Tokens
+from mailrelay.store.own_account import OwnAccounts
 from mailrelay.store.signin import SignInStore
-from mailrelay.wiring.runtime import utc_now
 
 
 def storage_keys(config: Config) -> Vault:
@@ -19,14 +27,16 @@ def storage_keys(config: Config) -> Vault:
     return vault(read_secret(config.secrets, "storage.key"))
 
 
-def sign_in(config: Config, database: Database, passwords: Passwords) -> SignIn:
-    """Raises BadConfig without storage.key."""
-    return SignIn(
-        SignInStore(database),
-        passwords,
-        Gate(database).count,
-        storage_keys(config),
-        secrets.token_bytes,
-        JobStore(database).post,
-        utc_now,
+def account_endpoints(config: Config, database: Database, clock: Clock) -> tuple[Endpoint, ...]:
+    """Account, sign-in and tokens of the addy.io API. Raises BadConfig without storage.key."""
+    own = OwnAccounts(database, config.limits.bandwidth_octets_per_month, config.service.domain)
+    manner = Manner(config.addy.version, config.addy.account_details_as_list, config.limits.usernames_per_account)
+    passwords, people, tokens = Passwords(), SignInStore(database), Tokens(database)
+    owners = OwnerDesk(people, passwords, Accounts(database), tokens, clock)
+    count, post = Gate(database).count, JobStore(database).post
+    sign_in = SignIn(people, passwords, count, storage_keys(config), secrets.token_bytes, post, clock)
+    return (
+        *AccountEndpoints(own, manner).endpoints(),
+        *AuthEndpoints(sign_in, owners, tokens).endpoints(),
+        *TokenEndpoints(own, owners, tokens).endpoints(),
     )

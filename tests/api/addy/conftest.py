@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from mailrelay.config import Config
 from mailrelay.store.database import Database
+from mailrelay.store.manage_keys import init_secrets
 from mailrelay.wiring.addy import application
 from tests.store.world import Connection
 
@@ -140,6 +141,7 @@ async def desk(dsn: str, tmp_path: Path, chosen: Mapping[str, Any]) -> AsyncIter
             (hashlib.sha256(TOKEN.encode()).digest(),),
         )
         await database.open()
+        init_secrets(tmp_path / "secrets")
         config = settings(dsn, tmp_path, chosen)
         app = application(config, database)
         transport = httpx2.ASGITransport(app=app, client=("192.0.2.1", 40000))

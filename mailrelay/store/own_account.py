@@ -37,12 +37,14 @@ _DETAILS = """
             set forwarded = excluded.forwarded, blocked = excluded.blocked, replied = excluded.replied,
                 sent = excluded.sent, summed_at = excluded.summed_at
     ), home as (
-        select name from domain where shared order by position, id limit 1
+        select coalesce((select name from domain where shared and active order by position, id limit 1), %(domain)s)
+               as name
     )
     select acc.uuid, coalesce(u.name, acc.name, acc.implicit_mailbox, ''), u.uuid, r.uuid, acc.from_name,
            acc.email_subject, acc.banner_location, acc.spam_warning_behaviour, acc.alias_separator,
            coalesce(acc.default_alias_domain,
-                    case when %(shared)s then home.name else u.name || '.' || home.name end, %(domain)s),
+                    case when %(direct)s or acc.is_admin or u.name is null then home.name
+                         else u.name || '.' || home.name end),
            coalesce(acc.default_alias_format, 'random_characters'),
            coalesce(acc.bandwidth_octets_per_month, %(bandwidth)s), acc.state <> 'active', acc.created_at,
            acc.updated_at,
@@ -56,9 +58,8 @@ _DETAILS = """
            coalesce((select amount from rate_window
                      where account_id = acc.id and kind = 'bandwidth' and subject = ''
                        and window_start = date_trunc('month', now() at time zone 'utc') at time zone 'utc'), 0)
-    from account acc cross join numbers n cross join summed
+    from account acc cross join numbers n cross join summed cross join home
     left join kept on true
-    left join home on true
     left join username u on u.id = acc.default_username_id
     left join recipient r on r.id = acc.default_recipient_id
     where acc.id = %(account)s
@@ -79,14 +80,14 @@ _TOKENS = """
 class OwnAccounts:
     """Raises Unavailable when the database is in trouble.
 
-    bandwidth_octets: of a month, of accounts without a limit of their own. domain: the installation's, for aliases if
-    there is no shared one. shared: everybody may have aliases directly on shared domains.
+    bandwidth_octets: of a month, of accounts without a limit of their own. domain: what is called the default where
+    there is no shared domain. direct: everybody may have aliases on shared domains themselves; admins always may.
     """
 
     database: Database
     bandwidth_octets: int
     domain: str
-    shared: bool = True
+    direct: bool = True
 
     async def details(self, account: AccountId) -> AccountDetails | None:
         """All there is to say; None if the account is gone. Sums of mail may be some minutes old for large accounts."""
@@ -94,7 +95,7 @@ class OwnAccounts:
             "account": account,
             "many": MANY_ALIASES,
             "hold": SUMS_HOLD_FOR,
-            "shared": self.shared,
+            "direct": self.direct,
             "domain": self.domain,
             "bandwidth": self.bandwidth_octets,
         }

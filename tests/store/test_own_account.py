@@ -41,9 +41,17 @@ async def test_what_is_chosen_and_what_the_installation_says_instead(own: OwnAcc
 
 async def test_without_shared_domains_the_default_is_below_the_username(own: OwnAccounts, conn: Connection) -> None:
     await conn.execute("update account set default_username_id = 1 where id = 1")
-    below = await OwnAccounts(own.database, 0, "relay.example", shared=False).details(ACCOUNT)
+    below = await OwnAccounts(own.database, 0, "relay.example", direct=False).details(ACCOUNT)
     assert below is not None
     assert below.default_alias_domain == "johndoe.alias.example"
+    await conn.execute("update account set is_admin = true where id = 1")
+    admin = await OwnAccounts(own.database, 0, "relay.example", direct=False).details(ACCOUNT)
+    assert admin is not None
+    assert admin.default_alias_domain == "alias.example"
+    await conn.execute("update domain set active = false where name = 'alias.example'")
+    second = await own.details(ACCOUNT)
+    assert second is not None
+    assert second.default_alias_domain == "second.example"
     await conn.execute("delete from domain where shared")
     alone = await own.details(ACCOUNT)
     assert alone is not None

@@ -203,6 +203,8 @@ class BlocklistCheck(_Section):
 class Addy(_Section):
     """What the addy.io API does in its own way."""
 
+    version: Annotated[str, Field(pattern=r"^([0-9]{1,4}(\.[0-9]{1,4}){0,2})?$")] = "1.6.2"
+    account_details_as_list: bool = False
     verify_recipients: bool = True  # off: new ones count as verified
     check_mail_domains: bool = True
     blocklist_check: BlocklistCheck = BlocklistCheck()

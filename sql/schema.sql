@@ -458,6 +458,8 @@ create table alias (
 create index alias_domain_id on alias (domain_id) where domain_id is not null;
 create index alias_username_id on alias (username_id) where username_id is not null;
 create index alias_handle_id on alias (handle_id) where handle_id is not null;
+-- How many aliases an account has of which sort is counted in the index alone: none of its columns changes with mail.
+create index alias_account_state on alias (account_id, state, pinned, reserved_as);
 -- aliases with a local part, for bans by name and for claims of handles
 create index alias_reserved on alias (local_part, reserved_as) where reserved_as is not null;
 
@@ -501,6 +503,19 @@ create trigger alias_reserve before insert or update of local_part, domain, hand
 -- An alias below a handle may go: the handle still holds the name.
 create trigger alias_kept before delete on alias
     for each row when (old.reserved_as = 'alias') execute function refuse_delete('alias_kept');
+
+-- Mail of all aliases of an account, as it was when it was last asked for: to add up a hundred thousand takes too long
+-- for every time. Only of accounts with many; the others are added up each time.
+create table alias_sum (
+    account_id bigint not null,
+    forwarded  bigint not null,
+    blocked    bigint not null,
+    replied    bigint not null,
+    sent       bigint not null,
+    summed_at  timestamptz not null default now(),
+    constraint alias_sum_pkey primary key (account_id),
+    constraint alias_sum_account_fk foreign key (account_id) references account on delete cascade
+);
 
 -- Recipients attached to an alias, in order of attachment. None: the parent's default, then the account's.
 -- Writers need not set account_id, which is here for the foreign keys: both belong to one account.
@@ -996,6 +1011,20 @@ create table token (
 ) with (fillfactor = 80);
 create index token_account_id on token (account_id);
 create index token_owner_email on token (owner_email) where owner_email is not null;
+create index token_ended on token (least(revoked_at, expires_at)) where kind = 'addy';   -- for the purge
+
+-- Keys that an account signs in with in a browser (WebAuthn). There is no such sign-in yet, so nothing makes them; one
+-- that is enabled keeps passwords alone from being enough for the sign-in of apps, which cannot ask for it.
+create table security_key (
+    id         bigint generated always as identity primary key,
+    account_id bigint not null,
+    name       text not null,
+    enabled    boolean not null default true,
+    created_at timestamptz not null default now(),
+    constraint security_key_account_fk foreign key (account_id) references account on delete cascade,
+    constraint security_key_name_length check (char_length(name) between 1 and 50)
+);
+create index security_key_account_id on security_key (account_id);
 
 -- One row per refresh token of the dashboard; a family is one sign-in.
 create table session (

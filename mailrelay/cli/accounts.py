@@ -1,9 +1,12 @@
-"""account add|list|show|passwd|set|disable|enable, username add|list|set|remove."""
+"""account add|list|show|passwd|totp|set|disable|enable|delete, username add|list|set|remove."""
+
+import secrets
+import sys
 
 import click
 
 from mailrelay.cli import show
-from mailrelay.cli.app import App, pass_app, read_secret_file
+from mailrelay.cli.app import App, now, pass_app, read_secret_file
 from mailrelay.cli.held import actor
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
@@ -86,6 +89,56 @@ def passwd(app: App, name: str, password_file: str | None) -> None:
     else:
         password = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     app.one(app.run(lambda database: accounts.set_password(Accounts(database), Named(name.lower()), password)))
+
+
+@account.command()
+@click.argument("name")
+@click.option("--disable", "off", is_flag=True, help="The password alone is enough again.")
+@pass_app
+def totp(app: App, name: str, off: bool) -> None:
+    """Ask for a code from an app (TOTP) at the sign-in, besides the password.
+
+    Shows what the app reads, and wants a code of it; a second factor that was there before ends with that.
+    """
+    from mailrelay.flows.manage import accounts
+    from mailrelay.store.manage_accounts import Accounts
+    from mailrelay.wiring.signin import storage_keys
+
+    who = Named(name.lower())
+    if off:
+        app.one(app.run(lambda db: accounts.end_second_factor(Accounts(db), who, actor())))
+        return
+    vault = storage_keys(app.config)
+    found, _ = app.run(lambda db: Accounts(db).show(who))
+    offer = accounts.second_factor(found, app.config.service.domain, secrets.token_bytes)
+    if sys.stderr.isatty():
+        import segno
+
+        segno.make(offer.uri).terminal(sys.stderr, compact=True)
+    app.remark(offer.uri)
+    code = click.prompt("Code that the app shows now", err=True)
+    app.one(
+        app.run(
+            lambda db: accounts.set_second_factor(
+                Accounts(db), vault, secrets.token_bytes, now, offer, code.replace(" ", ""), actor()
+            )
+        )
+    )
+
+
+@account.command()
+@click.argument("name", metavar="NAME|MAILBOX")
+@click.option("--reason", help="For other operators.")
+@click.confirmation_option(prompt="Its aliases, mail and settings go for good. Continue?")
+@pass_app
+def delete(app: App, name: str, reason: str | None) -> None:
+    """Delete an account and what it has. Its addresses on shared domains and its names are never given away again.
+
+    It ends at once; what it has goes soon after, when a worker runs.
+    """
+    from mailrelay.store.manage_accounts import Accounts
+
+    app.one(app.run(lambda db: Accounts(db).delete(Named(name.lower()), reason, actor())))
 
 
 @account.command("set")

@@ -4,6 +4,7 @@ import click
 
 from mailrelay.cli import show
 from mailrelay.cli.app import App, account_named, now, pass_app
+from mailrelay.cli.held import actor
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
 from mailrelay.core.records import Named, TokenKind, TokenRecord
@@ -28,7 +29,7 @@ def add_token(app: App, account: str, name: str, expires_days: int | None) -> No
     from mailrelay.flows.manage import tokens
     from mailrelay.store.manage_tokens import Tokens
 
-    _print(app, app.run(lambda db: tokens.add(Tokens(db), now, Named(account.lower()), name, expires_days)))
+    _print(app, app.run(lambda db: tokens.add(Tokens(db), now, actor(), Named(account.lower()), name, expires_days)))
 
 
 @token.command("list")
@@ -73,7 +74,7 @@ def add_key(
         app,
         app.run(
             lambda db: tokens.add_api_key(
-                app.bureau(db), Tokens(db), mailbox, owner, name, expires_days, automatic_renew
+                app.bureau(db), Tokens(db), actor(), mailbox, owner, name, expires_days, automatic_renew
             )
         ),
     )
@@ -115,7 +116,7 @@ def add_password(app: App, owner: str, account: str | None, name: str, expires_d
 
     who = MAILBOX.convert(owner, None, None) if "@" in owner else Named(owner.lower())
     which = account_named(account)
-    issued = app.run(lambda db: tokens.add_app_password(Tokens(db), now, who, which, name, expires_days))
+    issued = app.run(lambda db: tokens.add_app_password(Tokens(db), now, actor(), who, which, name, expires_days))
     document = {"password": issued.password, "logins": issued.logins, **show.fields(issued.record)}
     app.text(issued.password, document)
     app.remark(f"log in as {' or '.join(issued.logins)}")
@@ -162,4 +163,4 @@ def _list(app: App, kind: TokenKind, owner: str | None, revoked: bool) -> None:
 def _revoke(app: App, kind: TokenKind, ref: str, reason: str | None) -> None:
     from mailrelay.store.manage_tokens import Tokens
 
-    app.one(app.run(lambda db: Tokens(db).revoke(kind, ref, reason)))
+    app.one(app.run(lambda db: Tokens(db).revoke(kind, ref, reason, actor())))

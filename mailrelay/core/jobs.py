@@ -9,6 +9,7 @@ JobId = NewType("JobId", int)
 
 NOTICE = "notice"  # the kind whose payload is a core.notices.Notice
 RELEASE = "release"  # the kind that flows/releasejob.py handles
+ACCOUNT_DELETION = "account_deletion"  # the kind that flows/deletion.py handles
 
 MAX_ERROR_CHARACTERS = 500
 

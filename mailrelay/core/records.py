@@ -82,6 +82,7 @@ class AccountRecord:
     state_reason: str | None
     is_admin: bool
     has_password: bool
+    has_second_factor: bool
     username: str | None
     default_recipient: str | None
     created_at: datetime
@@ -311,7 +312,7 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """hash: SHA-256 of the whole token."""
+    """hash: SHA-256 of the whole token. created_ip, user_agent: of whoever asked for it over HTTP."""
 
     kind: TokenKind
     name: str
@@ -320,6 +321,8 @@ class NewToken:
     expires_at: datetime | None
     owner_email: str | None = None
     automatic_renew: bool = False
+    created_ip: str | None = None
+    user_agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

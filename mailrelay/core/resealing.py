@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Shelf = Literal["webhook", "failed_delivery", "stored_message"]
+Shelf = Literal["webhook", "account", "failed_delivery", "stored_message"]
 
 # How many rows of each are sealed anew in one transaction: a message can have megabytes.
-AT_ONCE: Mapping[Shelf, int] = {"webhook": 100, "failed_delivery": 100, "stored_message": 1}
+AT_ONCE: Mapping[Shelf, int] = {"webhook": 100, "account": 100, "failed_delivery": 100, "stored_message": 1}
 
 
 @dataclass(frozen=True, slots=True)

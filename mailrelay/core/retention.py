@@ -17,6 +17,7 @@ class Kind(StrEnum):
     MESSAGE_ID = "message_id"
     CONFIRMATION = "confirmation"
     SESSION = "session"
+    TOKEN = "token"  # bearer tokens; API keys stay, as their owners' records name them  # noqa: S105
     STORED_MESSAGE = "stored_message"
     FAILED_DELIVERY = "failed_delivery"
     RECEIVER_MEMORY = "receiver_memory"
@@ -54,6 +55,7 @@ _KEEP: Mapping[Kind, timedelta] = {
     Kind.MESSAGE_ID: timedelta(days=400),
     Kind.CONFIRMATION: timedelta(days=30),  # after its expiry
     Kind.SESSION: timedelta(days=30),  # after its expiry
+    Kind.TOKEN: timedelta(hours=168),  # after its expiry (addy-api.md section 1.3) or end
     Kind.STORED_MESSAGE: timedelta(0),  # after its expiry
     Kind.FAILED_DELIVERY: timedelta(days=7),
     Kind.RECEIVER_MEMORY: timedelta(days=37),  # after its last refusal: 7 count, 30 are marked

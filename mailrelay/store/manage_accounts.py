@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
+from mailrelay.core.jobs import ACCOUNT_DELETION
 from mailrelay.core.records import AccountRecord, Holdings, Named, NewAccount
 from mailrelay.core.settings import NAMES, Value
 from mailrelay.store.database import Database
@@ -19,14 +20,16 @@ from mailrelay.store.manage import (
     account_id,
     add_username,
     conflicts,
+    note,
     record,
     records,
 )
 
 _SELECT: LiteralString = f"""
     select acc.id, acc.uuid, {OWNER_NAME} as name, acc.name is null as implicit, acc.state, acc.state_reason,
-           acc.is_admin, acc.password_hash is not null as has_password, u.name as username,
-           r.address as default_recipient, acc.created_at, acc.last_login_at
+           acc.is_admin, acc.password_hash is not null as has_password,
+           acc.totp_secret is not null as has_second_factor, u.name as username, r.address as default_recipient,
+           acc.created_at, acc.last_login_at
     from account acc
     left join username u on u.id = acc.default_username_id
     left join recipient r on r.id = acc.default_recipient_id
@@ -60,6 +63,17 @@ _DEFAULTS = """
     update account set default_recipient_id = %(recipient)s, default_username_id = %(username)s where id = %(account)s
 """
 _PASSWORD = "update account set password_hash = %(hash)s, password_changed_at = now() where id = %(id)s"  # noqa: S105
+# The code that proved it is used up.
+_SECOND_FACTOR = "update account set totp_secret = %(secret)s, totp_last_step = %(step)s where id = %(id)s"
+_DELETING = "update account set state = 'deleting', state_reason = %(reason)s where id = %(id)s"
+_END_TOKENS = """
+    update token set revoked_at = now(), revoked_reason = 'its account is deleted'
+    where account_id = %(id)s and revoked_at is null
+"""
+_POST = """
+    insert into job (kind, payload, dedupe_key) values (%(kind)s, %(payload)s, %(key)s)
+    on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
+"""
 _STATE = "update account set state = %(state)s, state_reason = %(reason)s where id = %(id)s"
 # Whoever had signed in with the old password is signed out.
 _SIGN_OUT = """
@@ -117,6 +131,36 @@ class Accounts:
             account = await account_id(conn, owner)
             await conn.execute(_PASSWORD, {"id": account, "hash": password_hash})
             await conn.execute(_SIGN_OUT, {"id": account})
+            return await _one(conn, account)
+
+    async def set_second_factor(
+        self, owner: Named | AccountId, secret: bytes | None, step: int | None, actor: str
+    ) -> AccountRecord:
+        """Ask for codes at the sign-in, or no longer. secret: sealed, None for none; step: of a code that was shown.
+
+        Raises Absent.
+        """
+        async with self.database.connection() as conn, conn.transaction():
+            account = await account_id(conn, owner)
+            await conn.execute(_SECOND_FACTOR, {"id": account, "secret": secret, "step": step})
+            action = "account.second_factor_off" if secret is None else "account.second_factor_on"
+            await note(conn, actor, account, action, "account", account)
+            return await _one(conn, account)
+
+    async def delete(self, owner: Named | AccountId, reason: str | None, actor: str) -> AccountRecord:
+        """Have an account deleted, soon and for good: from now on it takes no mail and nobody is let in.
+
+        Raises Absent, and Conflict while it is being deleted.
+        """
+        async with self.database.connection() as conn, conn.transaction():
+            account = await account_id(conn, owner)
+            await conn.execute(_DELETING, {"id": account, "reason": reason})
+            await conn.execute(_END_TOKENS, {"id": account})
+            await conn.execute(_SIGN_OUT, {"id": account})
+            payload = Jsonb({"account_id": account})
+            values = {"kind": ACCOUNT_DELETION, "payload": payload, "key": f"{ACCOUNT_DELETION}:{account}"}
+            await conn.execute(_POST, values)
+            await note(conn, actor, account, "account.delete_asked", "account", account)
             return await _one(conn, account)
 
     async def settings(self, owner: Named | AccountId) -> dict[str, Value]:

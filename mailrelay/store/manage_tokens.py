@@ -6,13 +6,25 @@ from typing import LiteralString
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId
-from mailrelay.core.records import ImplicitFor, Named, NewAppPassword, NewToken, Owner, TokenKind, TokenRecord
+from mailrelay.core.ledger import storable
+from mailrelay.core.records import (
+    ImplicitFor,
+    Named,
+    NewAppPassword,
+    NewToken,
+    Owned,
+    Owner,
+    TokenId,
+    TokenKind,
+    TokenRecord,
+)
 from mailrelay.store.database import Database
 from mailrelay.store.manage import (
     OWNER_NAME,
     Connection,
     account_id,
     folded,
+    note,
     owning_account,
     record,
     records,
@@ -35,8 +47,10 @@ _LIST: LiteralString = f"""
     order by t.id
 """
 _ADD = """
-    insert into token (account_id, kind, name, hash, display, owner_email, automatic_renew, expires_at)
-    values (%(account)s, %(kind)s, %(name)s, %(hash)s, %(display)s, %(owner_email)s, %(renew)s, %(expires_at)s)
+    insert into token (account_id, kind, name, hash, display, owner_email, automatic_renew, expires_at, created_ip,
+                       user_agent)
+    values (%(account)s, %(kind)s, %(name)s, %(hash)s, %(display)s, %(owner_email)s, %(renew)s, %(expires_at)s,
+            %(ip)s::inet, %(user_agent)s)
     returning id
 """
 _HOLDERS = """
@@ -60,25 +74,29 @@ _LOGINS = """
     where account_id = %(account)s and verified_at is not null and not pending
     order by created_at, id
 """
-_REVOKE = """
+_REVOKE: LiteralString = """
     update token set revoked_at = now(), revoked_reason = %(reason)s
-    where kind = %(kind)s and (id::text = %(ref)s or uuid::text = %(ref)s) and revoked_at is null
-    returning id
+    where kind = %(kind)s and revoked_at is null and
 """
+_REVOKE_NAMED: LiteralString = f"{_REVOKE} (id::text = %(ref)s or uuid::text = %(ref)s) returning id, account_id"
+_REVOKE_OWNED: LiteralString = f"{_REVOKE} uuid = %(uuid)s and account_id = %(account)s returning id, account_id"
+_REVOKE_ONE: LiteralString = f"{_REVOKE} id = %(id)s returning id, account_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The token table."""
+    """The token table. actor, wherever it is asked for: who does it, for the audit."""
 
     database: Database
 
-    async def add(self, owner: Owner, new: NewToken) -> TokenRecord:
-        """The new token of an account, which is made if it is an implicit one."""
+    async def add(self, owner: Owner, new: NewToken, actor: str) -> TokenRecord:
+        """The new token of an account, which is made if it is an implicit one. Raises Absent and Conflict."""
         async with self.database.connection() as conn, conn.transaction():
-            return await _add(conn, await owning_account(conn, owner), new)
+            return await add_token(conn, await owning_account(conn, owner), new, actor)
 
-    async def add_for_mailbox(self, mailbox: Address, owner: Named | AccountId | None, new: NewToken) -> TokenRecord:
+    async def add_for_mailbox(
+        self, mailbox: Address, owner: Named | AccountId | None, new: NewToken, actor: str
+    ) -> TokenRecord:
         """A token that acts for a mailbox, of an account that has it verified.
 
         owner: None for the mailbox' implicit account, else the only one that has it; without either the implicit one
@@ -88,7 +106,7 @@ class Tokens:
             if owner is not None:
                 account = await account_id(conn, owner)
                 await verified_recipients(conn, account, (mailbox,))
-                return await _add(conn, account, new)
+                return await add_token(conn, account, new, actor)
             rows = await (await conn.execute(_HOLDERS, {"mailbox": folded(mailbox)})).fetchall()
             if not rows:
                 account = await owning_account(conn, ImplicitFor(mailbox))
@@ -96,10 +114,10 @@ class Tokens:
                 account = AccountId(rows[0][0])
             else:
                 raise Conflict(f"{mailbox} is a recipient of several accounts; name one of them")
-            return await _add(conn, account, new)
+            return await add_token(conn, account, new, actor)
 
     async def add_app_password(
-        self, owner: Named | Address, account: Named | None, new: NewAppPassword
+        self, owner: Named | Address, account: Named | None, new: NewAppPassword, actor: str
     ) -> tuple[TokenRecord, tuple[str, ...]]:
         """A new app password of an account, and the names to log in with: its verified recipients.
 
@@ -121,6 +139,7 @@ class Tokens:
             }
             row = await (await conn.execute(_ADD_ARGON2, values)).fetchone()
             assert row is not None  # returning gives one row or an exception
+            await note(conn, actor, number, "token.add", "token", row[0], {"kind": "app_password"})
             return await _one(conn, row[0]), tuple(login for (login,) in logins)
 
     async def page(self, kind: TokenKind, owner: str | None = None, revoked: bool = False) -> list[TokenRecord]:
@@ -130,13 +149,29 @@ class Tokens:
         """
         return await records(self.database, TokenRecord, _LIST, {"kind": kind, "owner": owner, "all": revoked})
 
-    async def revoke(self, kind: TokenKind, ref: str, reason: str | None) -> TokenRecord:
-        """End a token. ref: its id or UUID. Raises Absent for one that is not there or revoked already."""
+    async def revoke(
+        self, kind: TokenKind, which: str | Owned | TokenId, reason: str | None, actor: str
+    ) -> TokenRecord:
+        """End a token. which: its id or UUID as text, or one of an account.
+
+        Raises Absent for one that is not there or revoked already.
+        """
+        values: dict[str, object] = {"kind": kind, "reason": reason}
+        match which:
+            case Owned():
+                query, called = _REVOKE_OWNED, str(which.uuid)
+                values |= {"uuid": which.uuid, "account": which.account}
+            case str():
+                query, called = _REVOKE_NAMED, which
+                values["ref"] = which.lower()
+            case _:
+                query, called = _REVOKE_ONE, str(which)
+                values["id"] = which
         async with self.database.connection() as conn, conn.transaction():
-            values = {"kind": kind, "ref": ref.lower(), "reason": reason}
-            row = await (await conn.execute(_REVOKE, values)).fetchone()
+            row = await (await conn.execute(query, values)).fetchone()
             if row is None:
-                raise Absent(f"there is no token {ref} in force")
+                raise Absent(f"there is no token {called} in force")
+            await note(conn, actor, AccountId(row[1]), "token.revoke", "token", row[0], {"kind": kind})
             return await _one(conn, row[0])
 
 
@@ -156,7 +191,8 @@ async def _account_of(conn: Connection, owner: Named | Address, account: Named |
     return AccountId(meant[0])
 
 
-async def _add(conn: Connection, account: AccountId, new: NewToken) -> TokenRecord:
+async def add_token(conn: Connection, account: AccountId, new: NewToken, actor: str) -> TokenRecord:
+    """The new token of an account, in a transaction of the caller's."""
     values = {
         "account": account,
         "kind": new.kind,
@@ -166,9 +202,12 @@ async def _add(conn: Connection, account: AccountId, new: NewToken) -> TokenReco
         "owner_email": new.owner_email,
         "renew": new.automatic_renew,
         "expires_at": new.expires_at,
+        "ip": new.created_ip or None,
+        "user_agent": None if new.user_agent is None else storable(new.user_agent, 255),
     }
     row = await (await conn.execute(_ADD, values)).fetchone()
     assert row is not None  # returning gives one row or an exception
+    await note(conn, actor, account, "token.add", "token", row[0], {"kind": new.kind})
     return await _one(conn, row[0])
 
 

@@ -12,7 +12,7 @@ _SOON = timedelta(days=7)
 _TOKENS = """
     insert into job (kind, payload, dedupe_key)
     select 'notice',
-           jsonb_build_object('code', 'TES', 'account_id', account_id, 'recipient_id', null, 'about', '',
+           jsonb_build_object('code', 'TES', 'account_id', account_id, 'recipient_id', null, 'about', 'token ' || id,
                               'data', jsonb_build_object(
                                   'token', case name when '' then display else name end,
                                   'expires', to_char(expires_at at time zone 'utc', 'YYYY-MM-DD HH24:MI "UTC"'))),

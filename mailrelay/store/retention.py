@@ -78,6 +78,7 @@ _SWEEPS: Mapping[Kind, LiteralString] = {
     # The index is on the creation, which comes before the expiry.
     Kind.CONFIRMATION: _by_age("confirmation", "created_at", "expires_at < %(before)s"),
     Kind.SESSION: _by_age("session", "refresh_expires_at"),
+    Kind.TOKEN: _by_age("token", "least(revoked_at, expires_at)", "kind = 'addy'"),
     Kind.STORED_MESSAGE: _by_age("stored_message", "expires_at"),
     # Its trigger ends what the ledger has as held.
     Kind.FAILED_DELIVERY: _by_age("failed_delivery", "created_at"),

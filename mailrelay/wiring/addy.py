@@ -35,6 +35,7 @@ from mailrelay.store.own_parents import AliasDomainReader, OwnDomains, OwnUserna
 from mailrelay.store.own_recipients import OwnRecipients
 from mailrelay.wiring import keys
 from mailrelay.wiring.runtime import utc_now
+from mailrelay.wiring.signin import account_endpoints
 
 
 def application(config: Config, database: Database, dns: Dns, clock: Clock = utc_now) -> Addy:
@@ -56,6 +57,7 @@ class _Parts:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All that the API tells of."""
         return (
+            *account_endpoints(self.config, self.database, self.clock),
             *self.domains(),
             *self.recipients(),
             *self.usernames(),

@@ -15,10 +15,11 @@ from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.jobs import NOTICE, RELEASE
+from mailrelay.core.jobs import ACCOUNT_DELETION, NOTICE, RELEASE
 from mailrelay.core.sealed import Vault, vault
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.flows.chronicle import Chronicle, Manner
+from mailrelay.flows.deletion import AccountDeletion
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.jobs import Handler, JobRunner
 from mailrelay.flows.keycheck import KeyCheck
@@ -30,6 +31,7 @@ from mailrelay.keyring import read_secret
 from mailrelay.signing import DkimKeys
 from mailrelay.store import jobs
 from mailrelay.store.chronicle import ChronicleStore
+from mailrelay.store.deletion import Deletions
 from mailrelay.store.failing import FailingStore
 from mailrelay.store.jobs import JobStore
 from mailrelay.store.keys import RecipientKeys
@@ -92,6 +94,7 @@ class WorkerRole:
                 held_store(config, self._archive).one,
                 self._runtime.post,
             ),
+            ACCOUNT_DELETION: AccountDeletion(Deletions(self._runtime.database)),
         }
         return JobRunner(store, handlers, {NOTICE: told.sift}, random.random, utc_now)
 
@@ -110,12 +113,16 @@ class WorkerRole:
         async def ended(now: datetime) -> int:
             return len(await failing.unverify_long_failing(now))
 
-        reminders = Reminders(self._runtime.database)
+        async def undeleted(now: datetime) -> int:
+            return await deletions.post()
+
+        reminders, deletions = Reminders(self._runtime.database), Deletions(self._runtime.database)
         steps: dict[str, Step] = {
             "recipients that recovered": recovered,
             "recipients that failed for long": ended,
             "tokens that expire": reminders.tokens,
             "digests of rejections": reminders.rejections,
+            "accounts that are being deleted": undeleted,
             "keys of recipients": KeyCheck(RecipientKeys(self._runtime.database), keys.gate()),
             "sealing with the newest key": resealing.step(config, self._archive),
         }

@@ -49,7 +49,7 @@ async def dovecot(conn: Connection, dsn: str) -> AsyncIterator[Connection]:
 
 async def issue(store: Tokens, owner: str = "johndoe", days: int | None = None) -> IssuedAppPassword:
     who = parse_address(owner) if "@" in owner else Named(owner)
-    return await tokens.add_app_password(store, lambda: NOW, who, None, "phone", days)
+    return await tokens.add_app_password(store, lambda: NOW, "cli:admin", who, None, "phone", days)
 
 
 async def found(dovecot: Connection, login: str, password: str) -> tuple[str, str] | None:
@@ -138,16 +138,16 @@ async def test_a_mailbox_means_the_account_that_lets_it_reply(store: Tokens, con
     await conn.execute("update recipient set can_reply_send = true")
     with pytest.raises(Conflict, match="several accounts"):
         await issue(store, str(TEAM))
-    named = await tokens.add_app_password(store, lambda: NOW, TEAM, Named("other"), "", None)
+    named = await tokens.add_app_password(store, lambda: NOW, "cli:admin", TEAM, Named("other"), "", None)
     assert named.record.account == "other"
     with pytest.raises(Absent):
-        await tokens.add_app_password(store, lambda: NOW, parse_address(JOHNS), Named("other"), "", None)
+        await tokens.add_app_password(store, lambda: NOW, "cli:admin", parse_address(JOHNS), Named("other"), "", None)
 
 
 async def test_what_cannot_be_made_is_not_made(store: Tokens, conn: Connection) -> None:
     for name, days in (("x" * 51, None), ("", 0), ("", 10_000)):
         with pytest.raises(Malformed):
-            await tokens.add_app_password(store, lambda: NOW, Named("johndoe"), None, name, days)
+            await tokens.add_app_password(store, lambda: NOW, "cli:admin", Named("johndoe"), None, name, days)
     await conn.execute("update recipient set verified_at = null")
     with pytest.raises(Conflict, match="no verified recipient"):
         await issue(store)

@@ -43,6 +43,7 @@ from tests.store.world import JOHN, OTHER, Connection
 
 SERVICE = ServiceNames("relay.example", "bounces.relay.example", "srs.relay.example", "mx.relay.example")
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+ACTOR = "cli:admin"
 ME = parse_address("me@elsewhere.example")
 YOU = parse_address("you@elsewhere.example")
 JOHNS = parse_address("johndoe@inbox.example")
@@ -583,25 +584,25 @@ async def test_a_block_list_has_each_entry_once(database: Database) -> None:
 
 
 async def test_a_token_is_stored_as_its_hash_only(database: Database, conn: Connection) -> None:
-    issued = await tokens.add(Tokens(database), lambda: NOW, Named("johndoe"), "phone", 3)
+    issued = await tokens.add(Tokens(database), lambda: NOW, ACTOR, Named("johndoe"), "phone", 3)
     assert issued.record.expires_at == NOW + timedelta(days=3)
     stored = await world.value(conn, "select token::text from token")
     assert issued.token not in stored
     assert await world.value(conn, "select hash = sha256(%s::bytea) from token", issued.token.encode())
-    revoked = await Tokens(database).revoke("addy", str(issued.record.uuid).upper(), "lost")
+    revoked = await Tokens(database).revoke("addy", str(issued.record.uuid).upper(), "lost", ACTOR)
     assert revoked.revoked_at is not None
     assert await Tokens(database).page("addy") == []
     with pytest.raises(Absent):
-        await Tokens(database).revoke("addy", str(issued.record.id), None)
+        await Tokens(database).revoke("addy", str(issued.record.id), None, ACTOR)
     with pytest.raises(Malformed):
-        await tokens.add(Tokens(database), lambda: NOW, Named("johndoe"), "x" * 51, None)
+        await tokens.add(Tokens(database), lambda: NOW, ACTOR, Named("johndoe"), "x" * 51, None)
 
 
 async def test_an_api_key_finds_the_account_of_its_mailbox(bureau: Bureau, database: Database) -> None:
     store = Tokens(database)
 
     async def holder(mailbox: Address, owner: Named | None = None) -> str:
-        return (await tokens.add_api_key(bureau, store, mailbox, owner, "", 30, False)).record.account
+        return (await tokens.add_api_key(bureau, store, ACTOR, mailbox, owner, "", 30, False)).record.account
 
     assert await holder(JOHNS) == "johndoe"  # the only account that has it
     assert await holder(ME) == str(ME)  # nobody has it

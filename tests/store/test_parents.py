@@ -86,7 +86,7 @@ async def test_only_a_verified_recipient_of_the_account_becomes_the_default(
     database: Database, conn: Connection
 ) -> None:
     which = await owned(conn, "domain", "own.example")
-    await Recipients(database).add(Named("johndoe"), parse_address("two@inbox.example"), verified=False)
+    await Recipients(database).add(Named("johndoe"), parse_address("two@inbox.example"), verified=False, actor=ACTOR)
     for query in ("account_id = 2", "address = 'two@inbox.example'"):
         uuid = await world.value(conn, f"select uuid from recipient where {query}")
         with pytest.raises(NoRecipient):
@@ -105,10 +105,10 @@ async def test_a_recipient_that_goes_meanwhile_becomes_nobodys_default(database:
     store = Recipients(database)
     two = parse_address("two@inbox.example")
     for _ in range(10):
-        uuid = (await store.add(Named("johndoe"), two, verified=True)).uuid
+        uuid = (await store.add(Named("johndoe"), two, verified=True, actor=ACTOR)).uuid
         results = await asyncio.gather(
             Domains(database).change(which, DomainChange(default_recipient=uuid), ACTOR),
-            store.remove(Named("johndoe"), two),
+            store.remove(Named("johndoe"), two, ACTOR),
             return_exceptions=True,
         )
         assert [one for one in results if isinstance(one, Exception) and not isinstance(one, NoRecipient)] == []

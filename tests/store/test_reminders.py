@@ -87,3 +87,15 @@ async def test_8_4_a_token_is_told_of_once_a_day(reminders: Reminders, conn: Con
     await conn.execute("update job set finished_at = now()")
     assert await reminders.tokens(now + HOUR) == 0
     assert await reminders.tokens(now + 25 * HOUR) == 1
+
+
+async def test_tokens_of_one_name_are_told_of_each(reminders: Reminders, conn: Connection) -> None:
+    for text in ("one", "two"):
+        await conn.execute(
+            "insert into token (account_id, kind, hash, name, expires_at)"
+            " values (1, 'addy', sha256(%s::text::bytea), 'phone', now() + interval '3 days')",
+            (text,),
+        )
+    assert await reminders.tokens(datetime.now(UTC)) == 2
+    rows = await (await conn.execute("select payload from job")).fetchall()
+    assert len({from_json(payload).counted_for for (payload,) in rows}) == 2

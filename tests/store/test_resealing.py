@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from mailrelay.core import webhooks
+from mailrelay.core import totp, webhooks
 from mailrelay.core.held import place
 from mailrelay.core.resealing import Resealed, Shelf
 from mailrelay.core.sealed import Vault, seal, unseal, vault
@@ -114,6 +114,19 @@ async def test_all_that_was_sealed_opens_with_the_new_key_alone(conn: Connection
     secret = await value(conn, "select secret from webhook where id = %s", own)
     assert unseal(alone, webhooks.place(uuid), secret) == b"whsec_x"
     assert await resealer(database).keys_used() == {alone.key_id: 4}
+
+
+async def test_second_factors_are_sealed_anew_as_well(conn: Connection, database: Database) -> None:
+    uuid: UUID = await value(conn, "select uuid from account where id = %s", JOHN)
+    changed = await value(conn, "select updated_at from account where id = %s", JOHN)
+    secret = sealed(BEFORE, totp.place(uuid), b"twenty octets of it.")
+    await conn.execute("update account set totp_secret = %s where id = %s", (secret, JOHN))
+    assert await resealer(database).keys_used() == {BEFORE.key_id: 1}
+    assert await reseal(resealer(database), silent) == Resealed(1, 0, True)
+    anew = await value(conn, "select totp_secret from account where id = %s", JOHN)
+    assert unseal(vault([NEW]), totp.place(uuid), anew) == b"twenty octets of it."
+    assert await resealer(database).keys_used() == {AFTER.key_id: 1}
+    assert await value(conn, "select updated_at from account where id = %s", JOHN) == changed
 
 
 async def test_what_is_done_is_not_done_again(conn: Connection, database: Database) -> None:

@@ -46,6 +46,9 @@ ROWS = {
     Kind.SESSION: """
         insert into session (account_id, family, refresh_hash, refresh_expires_at)
         values (1, gen_random_uuid(), sha256(%(n)s::text::bytea), %(at)s)""",
+    Kind.TOKEN: """
+        insert into token (account_id, kind, hash, expires_at)
+        values (1, 'addy', sha256(%(n)s::text::bytea), %(at)s)""",
     Kind.STORED_MESSAGE: """
         insert into stored_message (account_id, kind, content, key_id, size_octets, expires_at)
         values (1, 'spool', '', 'k', 0, %(at)s)""",
@@ -319,3 +322,24 @@ async def test_the_whole_round(dsn: str, conn: Connection) -> None:
     for kind in Kind:
         assert await value(conn, f"select count(*) from {kind.table}") == (1 if kind.table == "ledger" else 0)
     assert await value(conn, "select reason from ledger") == "expired_in_queue"
+
+
+async def test_tokens_go_a_week_after_their_end_and_api_keys_stay(store: RetentionStore, conn: Connection) -> None:
+    for name, kind, mailbox, expires, revoked in (
+        ("expired", "addy", None, 8, None),
+        ("revoked", "addy", None, -100, 8),
+        ("lately", "addy", None, 6, None),
+        ("good", "addy", None, -100, None),
+        ("for ever", "addy", None, None, None),
+        ("key", "api_key", "me@inbox.example", 100, 100),
+    ):
+        await conn.execute(
+            "insert into token (account_id, kind, name, hash, owner_email, expires_at, revoked_at) values"
+            " (1, %s, %s, sha256(%s::text::bytea), %s, now() - %s * interval '1 day', now() - %s * interval '1 day')",
+            (kind, name, name, mailbox, expires, revoked),
+        )
+    await store.lead()
+    now = datetime.now(UTC)
+    assert (await store.sweep(Kind.TOKEN, cutoffs(now, 6, 90)[Kind.TOKEN], "")).rows == 2
+    left = await (await conn.execute("select name from token order by id")).fetchall()
+    assert [name for (name,) in left] == ["lately", "good", "for ever", "key"]

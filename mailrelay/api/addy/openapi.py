@@ -93,7 +93,7 @@ def _operation(endpoint: Endpoint, answer: Any) -> dict[str, Any]:
 
 def _responses(endpoint: Endpoint, answer: Any) -> dict[str, Any]:
     said: dict[int, dict[str, Any]] = {status: _json("Message", status) for status in _ALWAYS}
-    if not endpoint.is_open:
+    if not endpoint.is_open or endpoint.fields:
         said |= {status: _json("Message", status) for status in (401, 403)}
     if "{id}" in endpoint.path or endpoint.fields:
         said[404] = _json("Message", 404)

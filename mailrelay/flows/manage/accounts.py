@@ -1,14 +1,18 @@
-"""Making accounts and setting passwords."""
+"""Making accounts, and what they sign in with."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
-from mailrelay.core import naming
+from mailrelay.core import naming, totp
 from mailrelay.core.address import Address
-from mailrelay.core.errors import Malformed
+from mailrelay.core.errors import Conflict, Malformed
 from mailrelay.core.facts import AccountId
 from mailrelay.core.records import AccountRecord, Named, NewAccount
-from mailrelay.flows.manage.ports import Bureau
+from mailrelay.core.sealed import NONCE_OCTETS, Vault, seal
+from mailrelay.flows.manage.ports import Bureau, Clock
 
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 256
@@ -17,6 +21,19 @@ MAX_PASSWORD_CHARACTERS = 256
 class AccountStore(Protocol):
     async def add(self, new: NewAccount) -> AccountRecord: ...
     async def set_password(self, owner: Named | AccountId, password_hash: str) -> AccountRecord: ...
+    async def set_second_factor(
+        self, owner: Named | AccountId, secret: bytes | None, step: int | None, actor: str
+    ) -> AccountRecord: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A second factor that is not shown to work yet. uri: what apps read."""
+
+    account: AccountId
+    uuid: UUID
+    secret: bytes = field(repr=False)
+    uri: str = field(repr=False)
 
 
 async def add(
@@ -44,6 +61,36 @@ async def add(
 async def set_password(store: AccountStore, owner: Named | AccountId, password: str) -> AccountRecord:
     """Give an account a new password, which ends its sessions. Raises Malformed and Absent."""
     return await store.set_password(owner, await hashed(password))
+
+
+def second_factor(account: AccountRecord, issuer: str, random: Callable[[int], bytes]) -> Offer:
+    """A new second factor for an account. issuer: what apps call it by. Raises Conflict for one without password."""
+    if not account.has_password:
+        raise Conflict(f"{account.name} has no password, so that nobody signs in with one")
+    secret = random(totp.SECRET_OCTETS)
+    return Offer(account.id, account.uuid, secret, totp.uri(secret, issuer, account.name))
+
+
+async def set_second_factor(
+    store: AccountStore,
+    vault: Vault,
+    random: Callable[[int], bytes],
+    clock: Clock,
+    offer: Offer,
+    code: str,
+    actor: str,
+) -> AccountRecord:
+    """From now on, ask for codes at the sign-in. Raises Malformed for a wrong code, and Absent."""
+    step = totp.matching_step(offer.secret, code, clock().timestamp(), None)
+    if step is None:
+        raise Malformed("that is not the code of this moment: nothing was changed; is the clock of the app right?")
+    sealed = seal(vault, random(NONCE_OCTETS), totp.place(offer.uuid), offer.secret)
+    return await store.set_second_factor(offer.account, sealed, step, actor)
+
+
+async def end_second_factor(store: AccountStore, owner: Named | AccountId, actor: str) -> AccountRecord:
+    """The password alone is enough again. Raises Absent."""
+    return await store.set_second_factor(owner, None, None, actor)
 
 
 async def hashed(password: str) -> str:

@@ -22,15 +22,15 @@ _BASE32 = string.ascii_lowercase + "234567"
 
 
 class TokenStore(Protocol):
-    async def add(self, owner: Owner, new: NewToken) -> TokenRecord: ...
+    async def add(self, owner: Owner, new: NewToken, actor: str) -> TokenRecord: ...
     async def add_for_mailbox(
-        self, mailbox: Address, owner: Named | AccountId | None, new: NewToken
+        self, mailbox: Address, owner: Named | AccountId | None, new: NewToken, actor: str
     ) -> TokenRecord: ...
 
 
 class AppPasswordStore(Protocol):
     async def add_app_password(
-        self, owner: Named | Address, account: Named | None, new: NewAppPassword
+        self, owner: Named | Address, account: Named | None, new: NewAppPassword, actor: str
     ) -> tuple[TokenRecord, tuple[str, ...]]: ...
 
 
@@ -70,15 +70,29 @@ def app_password() -> str:
     return "-".join("".join(secrets.choice(_BASE32) for _ in range(8)) for _ in range(4))
 
 
-async def add(store: TokenStore, clock: Clock, owner: Owner, name: str, days: int | None) -> Issued:
+async def add(store: TokenStore, clock: Clock, actor: str, owner: Owner, name: str, days: int | None) -> Issued:
     """A bearer token of an account. days: None for one that does not expire. Raises Malformed and Absent."""
     token = addy_token()
-    return Issued(token, await store.add(owner, _new(token, clock, name, days)))
+    return Issued(token, await store.add(owner, _new(token, clock, name, days), actor))
+
+
+def bearer_token(token: str, name: str, expires_at: datetime | None, ip: str, user_agent: str) -> NewToken:
+    """What is stored of a bearer token that somebody asked for over HTTP. ip, user_agent: '' if unknown."""
+    return NewToken(
+        kind="addy",
+        name=name,
+        hash=hashlib.sha256(token.encode("ascii")).digest(),
+        display=token[:6],
+        expires_at=expires_at,
+        created_ip=ip or None,
+        user_agent=user_agent or None,
+    )
 
 
 async def add_api_key(
     bureau: Bureau,
     store: TokenStore,
+    actor: str,
     mailbox: Address,
     owner: Named | AccountId | None,
     name: str,
@@ -94,11 +108,17 @@ async def add_api_key(
     naming.check_mailbox(mailbox, ground, bureau.service, bureau.clock())
     token = api_key()
     new = _new(token, bureau.clock, name, days, mailbox, renew)
-    return Issued(token, await store.add_for_mailbox(mailbox, owner, new))
+    return Issued(token, await store.add_for_mailbox(mailbox, owner, new, actor))
 
 
 async def add_app_password(
-    store: AppPasswordStore, clock: Clock, owner: Named | Address, account: Named | None, name: str, days: int | None
+    store: AppPasswordStore,
+    clock: Clock,
+    actor: str,
+    owner: Named | Address,
+    account: Named | None,
+    name: str,
+    days: int | None,
 ) -> IssuedAppPassword:
     """A password for the host's submission service, of an account or of whoever has a mailbox as verified recipient.
 
@@ -108,7 +128,7 @@ async def add_app_password(
     _check(name, days)
     password = app_password()
     new = NewAppPassword(name, await _argon2id(password), password[:8], _expiry(clock, days))
-    record, logins = await store.add_app_password(owner, account, new)
+    record, logins = await store.add_app_password(owner, account, new, actor)
     return IssuedAppPassword(password, logins, record)
 
 

@@ -12,6 +12,7 @@ from mailrelay.core.facts import AccountId
 from mailrelay.core.ownership import proof
 from mailrelay.keyring import read_secret
 from mailrelay.store.database import Database
+from mailrelay.store.manage_keys import init_secrets
 from mailrelay.wiring.addy import application
 from tests.api.addy.conftest import Desk, settings
 from tests.api.addy.fakedns import FakeDns
@@ -162,6 +163,8 @@ async def test_without_its_record_the_text_to_publish_is_told(desk: Desk, key: b
 
 def test_without_its_key_the_api_says_what_makes_it(dsn: str, tmp_path: Path) -> None:
     config = settings(dsn, tmp_path / "old")
+    init_secrets(config.secrets)
+    (config.secrets / "ownership.key").unlink()
     with pytest.raises(BadConfig, match=r"ownership\.key: is missing; `mailrelay secrets init` makes it"):
         application(config, Database(dsn, 1, 3.0, "test"), FakeDns())
 

@@ -218,4 +218,5 @@ def _record(row: TupleRow) -> RuleRecord:
         StoredRule(own.id, own.name, own.conditions, own.actions, own.operator, own.forwards, own.replies, own.sends)
     )
     faults = (read.reason,) if isinstance(read, Broken) else read.faults
-    return RuleRecord(*own_fields(row), row[OWN_COLUMNS_COUNT], faults)
+    fields = [*own_fields(row), row[OWN_COLUMNS_COUNT], faults]
+    return RuleRecord(*fields)

@@ -11,6 +11,7 @@ from mailrelay.api.addy.gate import Gate
 from mailrelay.api.addy.openapi import described
 from mailrelay.api.addy.recipientkeys import KeyEndpoints
 from mailrelay.api.addy.recipients import RecipientEndpoints
+from mailrelay.api.addy.rules import RuleEndpoints
 from mailrelay.api.addy.usernames import UsernameEndpoints
 from mailrelay.clients.maildomain import MailDomains
 from mailrelay.config import Config
@@ -29,10 +30,12 @@ from mailrelay.store.manage_domains import Domains
 from mailrelay.store.manage_ground import Grounds
 from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.manage_recipients import Recipients
+from mailrelay.store.manage_rules import Rules
 from mailrelay.store.manage_usernames import Usernames
 from mailrelay.store.own_blocklist import OwnBlocklist
 from mailrelay.store.own_parents import AliasDomainReader, OwnDomains, OwnUsernames
 from mailrelay.store.own_recipients import OwnRecipients
+from mailrelay.store.own_rules import OwnRules
 from mailrelay.wiring import keys
 from mailrelay.wiring.runtime import utc_now
 
@@ -60,6 +63,7 @@ class _Parts:
             *self.recipients(),
             *self.usernames(),
             *BlocklistEndpoints(Blocks(self.database), OwnBlocklist(self.database)).endpoints(),
+            *RuleEndpoints(OwnRules(self.database), Rules(self.database)).endpoints(),
         )
 
     def domains(self) -> tuple[Endpoint, ...]:

@@ -172,7 +172,8 @@ def validate(
 ) -> dict[str, Value]:
     """What was given of these fields, by their first name, lists as lists. Raises Invalid with all that is wrong.
 
-    extra: more rules of a key, after its own: those that need facts. A null member is there, with the value None.
+    extra: more rules of a key, after its own: those that need facts; or of one attribute, such as `actions.0.value`.
+    A null member is there, with the value None.
     The members of a list that is itself wrong are not looked at.
     """
     errors: dict[str, list[str]] = {}
@@ -181,7 +182,8 @@ def validate(
         found = [place for place in _places(one.key, given) if not _below_wrong(place.name, errors)]
         doubles = _doubles(found, rules)
         for place in found:
-            messages = _messages(one, rules, place, doubles)
+            own = (extra or {}).get(place.name, ()) if place.name != one.key else ()
+            messages = _messages(one, (*rules, *own), place, doubles)
             if messages:
                 errors.setdefault(place.name, []).extend(messages)
     if errors:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.blockcheck import BlockCheckEndpoint
 from mailrelay.api.addy.blocklist import BlocklistEndpoints
+from mailrelay.api.addy.chart import ChartEndpoints
 from mailrelay.api.addy.domains import DomainEndpoints
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.gate import Gate
@@ -23,6 +24,7 @@ from mailrelay.keyring import read_line, read_secret
 from mailrelay.reserved import usernames as reserved_usernames
 from mailrelay.store.blockcheck import BlockCheck
 from mailrelay.store.database import Database
+from mailrelay.store.days import Days
 from mailrelay.store.gate import Gate as GateStore
 from mailrelay.store.keys import RecipientKeys
 from mailrelay.store.manage_blocks import Blocks
@@ -64,6 +66,7 @@ class _Parts:
             *self.usernames(),
             *BlocklistEndpoints(Blocks(self.database), OwnBlocklist(self.database)).endpoints(),
             *RuleEndpoints(OwnRules(self.database), Rules(self.database)).endpoints(),
+            *ChartEndpoints(Days(self.database)).endpoints(),
         )
 
     def domains(self) -> tuple[Endpoint, ...]:

@@ -474,7 +474,7 @@ async def test_everything_that_is_wrong_is_said_in_the_order_of_the_fields(desk:
 
 
 async def test_d5_d6_patterns_are_taken_and_defaults_apply(desk: Desk) -> None:
-    conditions = [
+    conditions: list[dict[str, Any]] = [
         {"type": "subject", "values": ["hello"]},
         {"type": "subject", "match": None, "values": ["Hello"]},
         condition("sender", "matches regex", r"^.+@shop\.example$", r"a\/b"),

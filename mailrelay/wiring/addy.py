@@ -1,6 +1,7 @@
 """The addy.io API put together."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.blockcheck import BlockCheckEndpoint
@@ -8,6 +9,7 @@ from mailrelay.api.addy.blocklist import BlocklistEndpoints
 from mailrelay.api.addy.chart import ChartEndpoints
 from mailrelay.api.addy.domains import DomainEndpoints
 from mailrelay.api.addy.endpoint import Endpoint
+from mailrelay.api.addy.failed import FailedEndpoints
 from mailrelay.api.addy.gate import Gate
 from mailrelay.api.addy.openapi import described
 from mailrelay.api.addy.recipientkeys import KeyEndpoints
@@ -39,6 +41,7 @@ from mailrelay.store.own_parents import AliasDomainReader, OwnDomains, OwnUserna
 from mailrelay.store.own_recipients import OwnRecipients
 from mailrelay.store.own_rules import OwnRules
 from mailrelay.wiring import keys
+from mailrelay.wiring.failed import by_worker, failed_store
 from mailrelay.wiring.runtime import utc_now
 
 
@@ -66,6 +69,7 @@ class _Parts:
             *self.usernames(),
             *BlocklistEndpoints(Blocks(self.database), OwnBlocklist(self.database)).endpoints(),
             *RuleEndpoints(OwnRules(self.database), Rules(self.database)).endpoints(),
+            *self.failed(),
             *ChartEndpoints(Days(self.database)).endpoints(),
         )
 
@@ -75,6 +79,11 @@ class _Parts:
         claims = Claims(self.service, store, DkimFolder(config.dkim), self.dns, proofs)
         own = OwnDomains(self.database)
         return DomainEndpoints(claims, store, own, self.alias_domains).endpoints()
+
+    def failed(self) -> tuple[Endpoint, ...]:
+        # Opened when it is first asked for: without the key of storage everything else can be had.
+        shelf = cache(lambda: failed_store(self.config, self.database))
+        return FailedEndpoints(shelf, by_worker(self.database), self.config.service.hostname).endpoints()
 
     def recipients(self) -> tuple[Endpoint, ...]:
         reader = OwnRecipients(self.database)

@@ -20,7 +20,7 @@ SECRETS = {
     "policy": MAIL,
     "milter": MAIL,
     "lmtp": (*MAIL, "url", "storage"),
-    "api": ("url", "ownership"),
+    "api": ("url", "ownership", "storage"),
     "worker": (*MAIL, "url", "storage"),
 }
 COMMAND = "/opt/mailrelay/bin/mailrelay"

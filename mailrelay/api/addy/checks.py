@@ -261,7 +261,7 @@ def _doubles(found: Sequence[_Place], rules: Sequence[Rule | Distinct]) -> froze
 
 
 def _taken(fields: Fields, given: Mapping[str, Value]) -> dict[str, Value]:
-    groups = {one.key.partition(".")[0] for one in fields if "." in one.key and not one.key.endswith(".*")}
+    groups = {one.key.split(".")[0] for one in fields if "." in one.key and one.key.split(".")[1] != "*"}
     lists = {one.key for one in fields if ARRAY in one.rules} - groups
     taken = {}
     for name in dict.fromkeys(one.key.partition(".")[0] for one in fields):
@@ -269,5 +269,7 @@ def _taken(fields: Fields, given: Mapping[str, Value]) -> dict[str, Value]:
             value = given[name]
             if name in lists and isinstance(value, dict):
                 value = list(value.values())
+            elif name in groups and isinstance(value, list):
+                value = {str(index): member for index, member in enumerate(value)}
             taken[name] = value
     return taken

@@ -736,7 +736,7 @@ create index ledger_outbound_id on ledger (outbound_id) where outbound_id is not
 -- No foreign key, for speed; account 0 is nobody's: limits by address or on requests without an account.
 create table rate_window (
     account_id   bigint not null,
-    kind         text not null,            -- message, new_alias, bandwidth, reply_send, http, …
+    kind         text not null,            -- message, new_alias, bandwidth, reply_send, http, day, …
     subject      text not null default '', -- what it is counted for: a sender's domain, a client network, a rule's key
     window_start timestamptz not null,
     amount       bigint not null default 0,

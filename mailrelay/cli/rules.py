@@ -10,6 +10,7 @@ import click
 
 from mailrelay.cli import show
 from mailrelay.cli.app import App, account_named, now, pass_app, read_message
+from mailrelay.cli.held import actor
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Malformed
@@ -108,7 +109,7 @@ def add(
         )
     if inactive:
         wanted = replace(wanted, active=False)
-    _print(app, app.run(lambda db: rules.add(Rules(db), Named(account.strip().lower()), wanted)))
+    _print(app, app.run(lambda db: rules.add(Rules(db), Named(account.strip().lower()), wanted, actor())))
     if not (wanted.forwards or wanted.replies or wanted.sends):
         app.remark(_FOR_NO_MAIL)
 
@@ -140,7 +141,7 @@ def remove(app: App, ref: str) -> None:
     """Delete a rule."""
     from mailrelay.store.manage_rules import Rules
 
-    _print(app, app.run(lambda db: Rules(db).remove(ref)))
+    _print(app, app.run(lambda db: Rules(db).remove(ref, actor())))
 
 
 @rule.command()
@@ -150,7 +151,7 @@ def enable(app: App, ref: str) -> None:
     """Switch a rule on."""
     from mailrelay.store.manage_rules import Rules
 
-    _print(app, app.run(lambda db: Rules(db).set_active(ref, True)))
+    _print(app, app.run(lambda db: Rules(db).set_active(ref, True, actor())))
 
 
 @rule.command()
@@ -160,7 +161,7 @@ def disable(app: App, ref: str) -> None:
     """Switch a rule off; it keeps its place and its counters."""
     from mailrelay.store.manage_rules import Rules
 
-    _print(app, app.run(lambda db: Rules(db).set_active(ref, False)))
+    _print(app, app.run(lambda db: Rules(db).set_active(ref, False, actor())))
 
 
 @rule.command()
@@ -172,7 +173,7 @@ def reorder(app: App, account: str, refs: tuple[str, ...]) -> None:
     from mailrelay.core.records import Named
     from mailrelay.store.manage_rules import Rules
 
-    app.many(app.run(lambda db: Rules(db).reorder(Named(account.strip().lower()), refs)), _LISTED)
+    app.many(app.run(lambda db: Rules(db).reorder(Named(account.strip().lower()), refs, actor())), _LISTED)
 
 
 @rule.command("try")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NewType
 from uuid import UUID
 
-from mailrelay.core.errors import Absent, Conflict
+from mailrelay.core.errors import Absent, Conflict, Unavailable
 from mailrelay.core.facts import AccountId, AliasId, Reason
 from mailrelay.core.ledger import IngressKey, OutboundId
 
@@ -68,6 +68,10 @@ class BadRecipients(Conflict):
     """Somebody to resend to is no verified recipient of the account, or there are too many."""
 
 
+class NotSent(Unavailable):
+    """A message could not be sent again: not now, or never; the text says why."""
+
+
 class FailedType(StrEnum):
     """What a record is derived to be; lists can be had of one of them."""
 
@@ -81,10 +85,10 @@ class FailedRecord:
     """One failed delivery, all fields of spec 7.6.
 
     id: of commands; uuid: of the APIs. account: its name or implicit mailbox. alias, recipient: addresses; None if
-    there is none, or it is gone. sender: `<>` for the null sender; sender, destination, subject: '' if unknown, or if
-    the key that they were encrypted with is gone. partial: of the message only a part is stored. queue_id: of the
-    message as it came in. held: it was never sent and waits for its owner's decision. alias_deleted: the alias is a
-    tombstone.
+    there is none, or it is gone or forgotten. sender: `<>` for the null sender; sender, destination, subject: '' if
+    unknown, or if the key that they were encrypted with is gone. partial: of the message only a part is stored.
+    queue_id: of the message as it came in. held: it was never sent and waits for its owner's decision. alias_deleted:
+    the alias is a tombstone, which could come back.
     """
 
     id: FailedId

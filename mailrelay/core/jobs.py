@@ -10,6 +10,7 @@ JobId = NewType("JobId", int)
 NOTICE = "notice"  # the kind whose payload is a core.notices.Notice
 RELEASE = "release"  # the kind that flows/releasejob.py handles
 ACCOUNT_DELETION = "account_deletion"  # the kind that flows/deletion.py handles
+RESEND = "resend"  # the kind that flows/resendjob.py handles
 
 MAX_ERROR_CHARACTERS = 500
 
@@ -41,6 +42,13 @@ class Depth:
     waiting: int
     due: int
     oldest_due_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended. problem: why it was given up, '' for one that is done."""
+
+    problem: str
 
 
 def backoff(attempts: int, dice: float) -> timedelta:

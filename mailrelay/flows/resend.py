@@ -18,8 +18,6 @@ from mailrelay.core.banner import Danger
 from mailrelay.core.errors import Conflict, Unavailable
 from mailrelay.core.facts import AccountId, Alias, Facts, Target
 from mailrelay.core.failed import (
-    MAX_RECIPIENTS,
-    BadRecipients,
     FailedId,
     FailedMessage,
     FailedRecord,
@@ -38,6 +36,8 @@ from mailrelay.core.returned import Restored, restored
 from mailrelay.flows.evidence import danger, read_ingress
 from mailrelay.flows.handover import Handover
 from mailrelay.flows.letter import Letter, open_letter
+from mailrelay.flows.manage import failed as desk
+from mailrelay.flows.manage.failed import ReadTargets
 from mailrelay.flows.order import Order
 from mailrelay.flows.ports import Clock, ReadBackground, ReadFacts
 from mailrelay.flows.release import Release, present
@@ -54,12 +54,6 @@ class Shelf(Protocol):
     async def take(self, failed_id: FailedId) -> FailedMessage: ...
     async def give_back(self, failed_id: FailedId) -> None: ...
     async def resent(self, failed_id: FailedId, actor: str) -> None: ...
-
-
-class ReadTargets(Protocol):
-    """Those recipients that belong to the account, in their order. Raises Unavailable."""
-
-    async def __call__(self, account_id: AccountId, uuids: Sequence[UUID], /) -> Sequence[Target]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +78,8 @@ class Resend:
     clock: Clock
 
     async def chosen(self, account_id: AccountId, uuids: Sequence[UUID]) -> tuple[Target, ...]:
-        """The recipients that somebody wants it sent to. Raises BadRecipients, and Unavailable."""
-        if len(uuids) > MAX_RECIPIENTS:
-            raise BadRecipients(f"a message is resent to at most {MAX_RECIPIENTS} recipients")
-        unique = tuple(dict.fromkeys(uuids))
-        found = tuple(await self.read_targets(account_id, unique)) if unique else ()
-        if len(found) < len(unique):
-            raise BadRecipients("somebody to resend to is no recipient of the account")
-        for target in found:
-            if not target.verified:
-                raise BadRecipients(f"recipient {target.address} is not verified")
-        return found
+        """As flows/manage/failed.py does."""
+        return await desk.chosen(self.read_targets, account_id, uuids)
 
     async def __call__(self, record: FailedRecord, actor: str, to: Sequence[Target] = ()) -> Resent:
         """Make the copies. actor: who asked for it; to: as `chosen` gave them, () for whom the alias reaches.

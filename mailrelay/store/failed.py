@@ -35,10 +35,10 @@ _RECORDS: LiteralString = f"""
            r.address, f.email_type, f.bounce_type, f.status, f.code, f.remote_mta, f.sender, f.destination, f.subject,
            s.id is not null, coalesce(s.partial, false), s.size_octets, f.quarantined, f.resent, f.ir_dedupe_key,
            coalesce(l.queue_id, o.ingress_queue_id), f.attempted_at, f.created_at, f.updated_at,
-           coalesce(not f.resent and l.outcome = 'held', false), coalesce(a.state in ('deleted', 'forgotten'), false)
+           coalesce(not f.resent and l.outcome = 'held', false), coalesce(a.state = 'deleted', false)
     from page join failed_delivery f on f.id = page.id
     join account acc on acc.id = f.account_id
-    left join alias a on a.id = f.alias_id
+    left join alias a on a.id = f.alias_id and a.state <> 'forgotten'
     left join recipient r on r.id = f.recipient_id
     left join stored_message s on s.failed_delivery_id = f.id
     left join ledger l on l.id = f.ledger_id
@@ -114,7 +114,7 @@ _MESSAGE = """
            f.sender, l.rcpt, l.sender, host(l.client_address), l.queue_id, l.message_id, s.content, s.partial,
            s.evidence, coalesce(f.attempted_at, f.created_at)
     from failed_delivery f
-    left join alias a on a.id = f.alias_id
+    left join alias a on a.id = f.alias_id and a.state <> 'forgotten'
     left join lateral (select * from ledger where outbound_id = f.outbound_id limit 1) l on true
     left join stored_message s on s.failed_delivery_id = f.id
     where f.id = %(id)s

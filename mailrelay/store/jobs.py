@@ -9,24 +9,41 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import LiteralString
 
 from psycopg import AsyncConnection, Error
 from psycopg.conninfo import make_conninfo
 
 from mailrelay import log
-from mailrelay.core.jobs import MAX_ERROR_CHARACTERS, NOTICE, Depth, Job, JobId
+from mailrelay.core.errors import Unavailable
+from mailrelay.core.jobs import MAX_ERROR_CHARACTERS, NOTICE, Depth, Job, JobEnd, JobId
 from mailrelay.core.ledger import storable
 from mailrelay.core.notices import Notice
 from mailrelay.store.database import Database
 
 _RETRY_SECONDS = 1.0
+_TRIES = 5
 _KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 # `run_at` null: now. Of those with one key that have not ended there is one.
-_PUT = """
+_PUT: LiteralString = """
     insert into job (kind, payload, dedupe_key, run_at)
     values (%(kind)s, %(payload)s, %(key)s, coalesce(%(run_at)s, now()))
     on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
+"""
+
+# Another one's that is just being written shows as neither.
+_ASK: LiteralString = f"""
+    with made as ({_PUT} returning id)
+    select id from made union all
+    select id from job where dedupe_key = %(key)s and finished_at is null and failed_at is null
+"""
+_END = """
+    select case when failed_at is not null then coalesce(last_error, 'it was given up') else '' end
+    from job where id = %(id)s and (finished_at is not null or failed_at is not null)
+"""
+_WITHDRAW = """
+    delete from job where id = %(id)s and leased_until is null and finished_at is null and failed_at is null
 """
 
 # A job whose workers were killed every time, perhaps by the job itself, is given up as well. `array(…)`, so that what
@@ -95,6 +112,24 @@ class JobStore:
         """Add a job, unless one with this key waits already. run_at: not before; None: now."""
         values = {"kind": kind, "payload": json.dumps(payload), "key": dedupe_key, "run_at": run_at}
         await self.database.rows(_PUT, values)
+
+    async def ask(self, kind: str, payload: Mapping[str, object], dedupe_key: str) -> JobId:
+        """Add a job, or find the one with this key that has not ended, to wait for its end."""
+        values = {"kind": kind, "payload": json.dumps(payload), "key": dedupe_key, "run_at": None}
+        for _ in range(_TRIES):
+            row = await self.database.row(_ASK, values)
+            if row is not None:
+                return JobId(row[0])
+        raise Unavailable(f"job {dedupe_key} comes and goes")
+
+    async def end(self, job_id: JobId) -> JobEnd | None:
+        """How it ended; None while it has not."""
+        row = await self.database.row(_END, {"id": job_id})
+        return None if row is None else JobEnd(row[0])
+
+    async def withdraw(self, job_id: JobId) -> None:
+        """Not wanted any more, unless somebody is at it."""
+        await self.database.rows(_WITHDRAW, {"id": job_id})
 
     async def take(self, limit: int, lease: timedelta, kinds: Sequence[str]) -> list[Job]:
         """The jobs of these kinds that are due, the oldest first, for this worker alone until the lease ends."""

@@ -128,6 +128,9 @@ _CLOSE = """
         union all
         select account_id, 'auto_reply', alias_id || ' ' || contact, date_trunc('minute', now()), count(*)
         from t where automatic group by account_id, alias_id, contact
+        union all
+        select account_id, 'day', type, date_trunc('day', now() at time zone 'utc') at time zone 'utc', count(*)
+        from t group by account_id, type
     )
     insert into rate_window (account_id, kind, subject, window_start, amount)
     select account_id, kind, subject, at, amount from amounts order by account_id, kind, subject

@@ -1,16 +1,20 @@
 """The addy.io API put together."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.blockcheck import BlockCheckEndpoint
 from mailrelay.api.addy.blocklist import BlocklistEndpoints
+from mailrelay.api.addy.chart import ChartEndpoints
 from mailrelay.api.addy.domains import DomainEndpoints
 from mailrelay.api.addy.endpoint import Endpoint
+from mailrelay.api.addy.failed import FailedEndpoints
 from mailrelay.api.addy.gate import Gate
 from mailrelay.api.addy.openapi import described
 from mailrelay.api.addy.recipientkeys import KeyEndpoints
 from mailrelay.api.addy.recipients import RecipientEndpoints
+from mailrelay.api.addy.rules import RuleEndpoints
 from mailrelay.api.addy.usernames import UsernameEndpoints
 from mailrelay.clients.maildomain import MailDomains
 from mailrelay.config import Config
@@ -22,6 +26,7 @@ from mailrelay.keyring import read_line, read_secret
 from mailrelay.reserved import usernames as reserved_usernames
 from mailrelay.store.blockcheck import BlockCheck
 from mailrelay.store.database import Database
+from mailrelay.store.days import Days
 from mailrelay.store.gate import Gate as GateStore
 from mailrelay.store.keys import RecipientKeys
 from mailrelay.store.manage_blocks import Blocks
@@ -29,11 +34,14 @@ from mailrelay.store.manage_domains import Domains
 from mailrelay.store.manage_ground import Grounds
 from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.manage_recipients import Recipients
+from mailrelay.store.manage_rules import Rules
 from mailrelay.store.manage_usernames import Usernames
 from mailrelay.store.own_blocklist import OwnBlocklist
 from mailrelay.store.own_parents import AliasDomainReader, OwnDomains, OwnUsernames
 from mailrelay.store.own_recipients import OwnRecipients
+from mailrelay.store.own_rules import OwnRules
 from mailrelay.wiring import keys
+from mailrelay.wiring.failed import by_worker, failed_store
 from mailrelay.wiring.runtime import utc_now
 from mailrelay.wiring.signin import account_endpoints
 
@@ -62,6 +70,9 @@ class _Parts:
             *self.recipients(),
             *self.usernames(),
             *BlocklistEndpoints(Blocks(self.database), OwnBlocklist(self.database)).endpoints(),
+            *RuleEndpoints(OwnRules(self.database), Rules(self.database)).endpoints(),
+            *self.failed(),
+            *ChartEndpoints(Days(self.database)).endpoints(),
         )
 
     def domains(self) -> tuple[Endpoint, ...]:
@@ -70,6 +81,11 @@ class _Parts:
         claims = Claims(self.service, store, DkimFolder(config.dkim), self.dns, proofs)
         own = OwnDomains(self.database)
         return DomainEndpoints(claims, store, own, self.alias_domains).endpoints()
+
+    def failed(self) -> tuple[Endpoint, ...]:
+        # Opened when it is first asked for: without the key of storage everything else can be had.
+        shelf = cache(lambda: failed_store(self.config, self.database))
+        return FailedEndpoints(shelf, by_worker(self.database), self.config.service.hostname).endpoints()
 
     def recipients(self) -> tuple[Endpoint, ...]:
         reader = OwnRecipients(self.database)

@@ -15,7 +15,7 @@ from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.jobs import ACCOUNT_DELETION, NOTICE, RELEASE
+from mailrelay.core.jobs import ACCOUNT_DELETION, NOTICE, RELEASE, RESEND
 from mailrelay.core.sealed import Vault, vault
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.flows.chronicle import Chronicle, Manner
@@ -40,6 +40,7 @@ from mailrelay.store.retention import RetentionStore
 from mailrelay.store.watchlog import WatchStore
 from mailrelay.wire import maillog
 from mailrelay.wiring import keys, resealing, webhooks
+from mailrelay.wiring.failed import resend_jobs
 from mailrelay.wiring.held import archive, furnished, held_store
 from mailrelay.wiring.notices import notices
 from mailrelay.wiring.runtime import Runtime, utc_now
@@ -87,13 +88,11 @@ class WorkerRole:
     def _job_runner(self, config: Config) -> JobRunner:
         store = JobStore(self._runtime.database, f"{socket.gethostname()} {secrets.token_hex(4)}")
         told = notices(config, self._runtime, store, self._dispatcher, self._keys)
+        bench = furnished(config, self._runtime, self._archive, self._dispatcher, self._keys)
         handlers: dict[str, Handler] = {
             "alias_bounces": BouncingAliases(self._failing, utc_now),
-            RELEASE: ReleaseJobs(
-                furnished(config, self._runtime, self._archive, self._dispatcher, self._keys).release,
-                held_store(config, self._archive).one,
-                self._runtime.post,
-            ),
+            RELEASE: ReleaseJobs(bench.release, held_store(config, self._archive).one, self._runtime.post),
+            RESEND: resend_jobs(bench),
             ACCOUNT_DELETION: AccountDeletion(Deletions(self._runtime.database)),
         }
         return JobRunner(store, handlers, {NOTICE: told.sift}, random.random, utc_now)

@@ -113,7 +113,9 @@ def test_download_writes_every_octet_and_is_recorded(
     assert "cannot be written: No such file or directory" in words
     assert base64.b64decode(told("failed", "download", "1")["content_base64"]) == CONTENT
     with psycopg.connect(dsn) as conn:
-        rows = conn.execute("select distinct actor like 'cli:%', account_id, action, object_id from audit").fetchall()
+        rows = conn.execute(
+            "select distinct actor like 'cli:%', account_id, action, object_id from audit where action like 'failed.%'"
+        ).fetchall()
         assert rows == [(True, 1, "failed.read", 1)]
 
 
@@ -141,7 +143,7 @@ def test_172_resend_sends_it_once_to_whom_one_names(
     [entry] = told("trace", "a1@alias.example")
     assert (entry["outcome"], entry["destination"]) == ("delivered", "Second@inbox2.example")
     with psycopg.connect(dsn) as conn:
-        assert conn.execute("select action from audit").fetchall() == [("failed.resend",)]
+        assert conn.execute("select action from audit where action like 'failed.%'").fetchall() == [("failed.resend",)]
         assert conn.execute("select ingress_key = uuid_send(uuid) from ledger, failed_delivery").fetchone() == (True,)
 
 
@@ -189,7 +191,7 @@ def test_delete_takes_record_and_message_away(peopled: Path, said: Said, told: T
     assert told("failed", "list") == []
     with psycopg.connect(dsn) as conn:
         assert conn.execute("select count(*) from stored_message").fetchone() == (0,)
-        assert conn.execute("select action from audit").fetchall() == [("failed.delete",)]
+        assert conn.execute("select action from audit where action like 'failed.%'").fetchall() == [("failed.delete",)]
 
 
 @pytest.mark.parametrize("command", ["show", "download", "resend", "delete"])

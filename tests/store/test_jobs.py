@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mailrelay.core.facts import AccountId
-from mailrelay.core.jobs import Depth, JobId, backoff
+from mailrelay.core.jobs import Depth, JobEnd, JobId, backoff
 from mailrelay.core.notices import Code, Notice, from_json
 from mailrelay.store import jobs as jobs_module
 from mailrelay.store.database import Database
@@ -73,6 +73,38 @@ async def test_equal_notices_that_wait_are_one(mine: JobStore) -> None:
     await mine.finish([first])
     await mine.post(NOTICE)
     assert len(await take(mine)) == 1
+
+
+async def test_who_asks_for_a_job_learns_how_it_ends(mine: JobStore) -> None:
+    done = await mine.ask("count", {"n": 1}, "count:1")
+    assert await mine.ask("count", {"n": 2}, "count:1") == done
+    failed = await mine.ask("count", {"n": 2}, "count:2")
+    assert [await mine.end(job) for job in (done, failed)] == [None, None]
+    await take(mine)
+    assert [await mine.end(job) for job in (done, failed)] == [None, None]
+    await mine.finish([done])
+    await mine.fail(failed, "a better reason", None)
+    assert [await mine.end(job) for job in (done, failed)] == [JobEnd(""), JobEnd("a better reason")]
+    assert await mine.ask("count", {"n": 3}, "count:1") not in (done, failed)
+
+
+async def test_many_who_ask_at_once_wait_for_one_job(database: Database, conn: Connection) -> None:
+    stores = [JobStore(database, str(number)) for number in range(20)]
+    found = await asyncio.gather(*(store.ask("count", {"n": 1}, "count:1") for store in stores))
+    assert len(set(found)) == 1
+    assert await value(conn, "select count(*) from job") == 1
+
+
+async def test_a_job_can_be_taken_back_unless_somebody_is_at_it(mine: JobStore, conn: Connection) -> None:
+    begun = await mine.ask("count", {}, "count:1")
+    await take(mine)
+    idle = await mine.ask("count", {}, "count:2")
+    for job in (begun, idle):
+        await mine.withdraw(job)
+    assert await value(conn, "select array_agg(id) from job") == [begun]
+    await mine.finish([begun])
+    await mine.withdraw(begun)
+    assert await mine.end(begun) == JobEnd("")
 
 
 async def test_a_job_runs_when_it_is_due(mine: JobStore, conn: Connection) -> None:

@@ -11,18 +11,20 @@ import pytest
 from mailrelay.batch import Batcher
 from mailrelay.core.errors import Absent, Conflict, Malformed, Unavailable
 from mailrelay.core.facts import AccountId
-from mailrelay.core.records import Named
+from mailrelay.core.records import Named, Owned
 from mailrelay.core.rules.model import RuleId
 from mailrelay.core.rules.record import MAX_RULES, NewRule, RuleRecord
 from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.store.changes import Follower
 from mailrelay.store.database import Database
 from mailrelay.store.manage_rules import Rules
+from mailrelay.store.own_rules import OwnRules
 from mailrelay.store.rules import RuleReader
 from tests.store import world
 from tests.store.world import JOHN, OTHER, Connection, insert
 
 PATIENCE_SECONDS = 30
+ACTOR = "cli:tester"
 JOHNS, OTHERS = AccountId(JOHN), AccountId(OTHER)
 CONDITIONS: list[dict[str, object]] = [{"type": "subject", "match": "contains", "values": ["invoice"]}]
 ACTIONS: list[dict[str, object]] = [{"type": "block", "value": True}]
@@ -148,12 +150,17 @@ async def test_an_edit_anywhere_reaches_the_book(database: Database, dsn: str) -
     try:
         await asyncio.wait_for(follower.connected.wait(), PATIENCE_SECONDS)
         store = Rules(database)
+
+        async def replaced() -> RuleRecord:
+            return await store.replace(Owned(JOHNS, (await store.show("2")).uuid), new("zwei"), ACTOR)
+
         for edit, expected in (
-            (store.add(JOHNS, new("one")), ["one"]),
-            (store.add(JOHNS, new("two")), ["one", "two"]),
-            (store.reorder(JOHNS, ["2", "1"]), ["two", "one"]),
-            (store.set_active("1", False), ["two"]),
-            (store.remove("2"), []),
+            (store.add(JOHNS, new("one"), ACTOR), ["one"]),
+            (store.add(JOHNS, new("two"), ACTOR), ["one", "two"]),
+            (store.reorder(JOHNS, ["2", "1"], ACTOR), ["two", "one"]),
+            (store.set_active("1", False, ACTOR), ["two"]),
+            (replaced(), ["zwei"]),
+            (store.remove("2", ACTOR), []),
         ):
             await books.book(JOHNS)
             await edit
@@ -178,7 +185,7 @@ async def test_a_database_that_is_away_is_unavailable(dsn: str) -> None:
 
 async def test_a_new_rule_has_everything_that_was_asked_for(database: Database) -> None:
     record = await Rules(database).add(
-        Named("johndoe"), new("no invoices", operator="OR", sends=True, active=False, position=7)
+        Named("johndoe"), new("no invoices", operator="OR", sends=True, active=False, position=7), ACTOR
     )
     assert (record.name, record.account, record.position, record.active) == ("no invoices", "johndoe", 7, False)
     assert (record.operator, record.forwards, record.replies, record.sends) == ("OR", True, False, True)
@@ -192,7 +199,12 @@ async def test_a_new_rule_has_everything_that_was_asked_for(database: Database) 
 async def test_what_names_no_rule_is_absent(database: Database, conn: Connection, ref: str) -> None:
     await rule(conn, "the only one")
     store = Rules(database)
-    for attempt in (store.show(ref), store.remove(ref), store.set_active(ref, False), store.reorder(JOHNS, [ref])):
+    for attempt in (
+        store.show(ref),
+        store.remove(ref, ACTOR),
+        store.set_active(ref, False, ACTOR),
+        store.reorder(JOHNS, [ref], ACTOR),
+    ):
         with pytest.raises(Absent):
             await attempt
     assert names(await store.page()) == ["the only one"]
@@ -200,8 +212,8 @@ async def test_what_names_no_rule_is_absent(database: Database, conn: Connection
 
 async def test_without_its_account_there_is_no_rule(database: Database) -> None:
     for attempt in (
-        Rules(database).add(Named("nobody"), new("r")),
-        Rules(database).reorder(Named("nobody"), []),
+        Rules(database).add(Named("nobody"), new("r"), ACTOR),
+        Rules(database).reorder(Named("nobody"), [], ACTOR),
         Rules(database).recipients(Named("nobody")),
     ):
         with pytest.raises(Absent):
@@ -213,12 +225,12 @@ async def test_an_account_has_so_many_rules_and_no_more_however_many_add_at_once
 ) -> None:
     for number in range(MAX_RULES - 2):
         await rule(conn, f"r{number}")
-    attempts = [Rules(database).add(JOHNS, new(f"late {number}")) for number in range(6)]
+    attempts = [Rules(database).add(JOHNS, new(f"late {number}"), ACTOR) for number in range(6)]
     results = await asyncio.gather(*attempts, return_exceptions=True)
     assert sum(isinstance(result, RuleRecord) for result in results) == 2
     assert sum(isinstance(result, Conflict) for result in results) == 4
     assert await world.value(conn, "select count(*) from rule") == MAX_RULES
-    await Rules(database).add(OTHERS, new("another's first"))
+    await Rules(database).add(OTHERS, new("another's first"), ACTOR)
 
 
 async def test_lists_are_in_the_order_of_evaluation(database: Database, conn: Connection) -> None:
@@ -236,22 +248,22 @@ async def test_reordering_gives_places_from_zero_and_leaves_the_others(database:
     another = await rule(conn, "another's", OTHER)
     store = Rules(database)
     uuid = (await store.show(str(a))).uuid
-    records = await store.reorder(Named("johndoe"), [str(c), str(uuid).upper()])
+    records = await store.reorder(Named("johndoe"), [str(c), str(uuid).upper()], ACTOR)
     assert [(record.name, record.position) for record in records] == [("c", 0), ("a", 1), ("b", 5)]
     with pytest.raises(Malformed):
-        await store.reorder(JOHNS, [str(a), str(uuid)])
+        await store.reorder(JOHNS, [str(a), str(uuid)], ACTOR)
     with pytest.raises(Absent):
-        await store.reorder(JOHNS, [str(b), str(another)])
+        await store.reorder(JOHNS, [str(b), str(another)], ACTOR)
     assert names(await store.page("johndoe")) == ["c", "a", "b"]
 
 
 async def test_a_rule_is_switched_and_removed_and_others_stay(database: Database, conn: Connection) -> None:
     one, two = str(await rule(conn, "one")), str(await rule(conn, "two"))
     store = Rules(database)
-    assert (await store.set_active(one, False)).active is False
-    assert (await store.set_active(one, False)).active is False
-    assert (await store.set_active(one, True)).active is True
-    assert (await store.remove(one)).name == "one"
+    assert (await store.set_active(one, False, ACTOR)).active is False
+    assert (await store.set_active(one, False, ACTOR)).active is False
+    assert (await store.set_active(one, True, ACTOR)).active is True
+    assert (await store.remove(one, ACTOR)).name == "one"
     assert names(await store.page()) == ["two"]
     assert (await store.show(two)).active
 
@@ -278,3 +290,79 @@ async def test_what_others_stored_and_we_do_not_understand_is_told(database: Dat
         ("good", 0),
     ]
     assert records[0].conditions == bad
+
+
+# --- for their owner, who names them by UUID -------------------------------------------------------------------------
+
+
+async def uuid_of(conn: Connection, number: int) -> UUID:
+    return UUID(str(await world.value(conn, "select uuid from rule where id = %s", number)))
+
+
+async def audits(database: Database) -> list[tuple[Any, ...]]:
+    query = "select actor, account_id, action, object_table, object_id from audit order by id"
+    return [tuple(row) for row in await database.rows(query)]
+
+
+async def test_an_owner_reads_own_rules_in_the_order_of_evaluation(database: Database, conn: Connection) -> None:
+    await rule(conn, "another's", OTHER)
+    await rule(conn, "second", position=1)
+    first = await rule(conn, "first", active=False)
+    own = OwnRules(database)
+    found = await own.all(JOHNS)
+    assert [one.name for one in found] == ["first", "second"]
+    assert found[0] == await own.one(Owned(JOHNS, await uuid_of(conn, first)))
+    assert (found[0].id, found[0].active, found[0].conditions, found[0].actions) == (first, False, CONDITIONS, ACTIONS)
+    assert await own.all(AccountId(99)) == []
+
+
+async def test_the_rules_of_others_are_absent(database: Database, conn: Connection) -> None:
+    theirs = Owned(JOHNS, await uuid_of(conn, await rule(conn, "another's", OTHER)))
+    store = Rules(database)
+    for attempt in (
+        OwnRules(database).one(theirs),
+        store.show(theirs),
+        store.remove(theirs, ACTOR),
+        store.set_active(theirs, False, ACTOR),
+        store.replace(theirs, new("mine now"), ACTOR),
+    ):
+        with pytest.raises(Absent):
+            await attempt
+    assert [(record.name, record.active) for record in await store.page()] == [("another's", True)]
+    assert await audits(database) == []
+
+
+async def test_a_replacement_keeps_place_counters_and_switch(database: Database, conn: Connection) -> None:
+    number = await rule(conn, "old", position=4, active=False, applied=7, operator="OR")
+    mine = Owned(JOHNS, await uuid_of(conn, number))
+    before = await OwnRules(database).one(mine)
+    record = await Rules(database).replace(mine, new("new", forwards=False, sends=True, position=9), ACTOR)
+    assert (record.name, record.operator, record.forwards, record.sends) == ("new", "AND", False, True)
+    assert (record.position, record.active, record.applied) == (4, False, 7)
+    assert record.updated_at > before.updated_at
+    # The same again is no change.
+    assert (await Rules(database).replace(mine, new("new", forwards=False, sends=True), ACTOR)) == record
+    assert await audits(database) == [(ACTOR, JOHN, "rule.change", "rule", number)]
+
+
+async def test_every_change_is_noted_once(database: Database, conn: Connection) -> None:
+    store = Rules(database)
+    record = await store.add(JOHNS, new("r"), "token:5")
+    other = await rule(conn, "other")
+    mine = Owned(JOHNS, record.uuid)
+    await store.set_active(mine, True, "token:5")
+    await store.set_active(mine, False, "token:5")
+    await store.set_active(mine, True, "token:5")
+    await store.reorder(JOHNS, [str(other), str(record.uuid)], "token:5")
+    await store.reorder(JOHNS, [str(other), str(record.uuid)], "token:5")
+    await store.remove(mine, "token:5")
+    assert await audits(database) == [
+        ("token:5", JOHN, f"rule.{action}", "rule", record.id)
+        for action in ("add", "deactivate", "activate", "move", "remove")
+    ]
+
+
+async def test_of_two_who_remove_a_rule_one_finds_it(database: Database, conn: Connection) -> None:
+    mine = Owned(JOHNS, await uuid_of(conn, await rule(conn, "r")))
+    results = await asyncio.gather(*(Rules(database).remove(mine, ACTOR) for _ in range(4)), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Absent", "Absent", "Absent", "RuleRecord"]

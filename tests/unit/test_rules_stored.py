@@ -224,3 +224,22 @@ def test_problems_say_what_an_answer_needs() -> None:
         Problem("conditions.1.values.0", "max", "the value has more than 200 characters", limit=200),
         Problem("actions", "required", "there are no actions"),
     )
+
+
+def test_the_patterns_of_a_rule_have_a_size_together() -> None:
+    large = [rf"\pL{{8}}{number}" for number in range(4)]  # some 9,600 instructions each
+    assert found((values("matches regex", *large[:2]),)) == []
+    wrong = problems([values("matches regex", *large[:2]), values("matches regex", *large[2:])], [action("block")], ())
+    assert [(problem.path, problem.kind) for problem in wrong] == [
+        ("conditions.1.values.0", "regex"),
+        ("conditions.1.values.1", "regex"),
+    ]
+
+
+def test_behind_a_pattern_that_is_too_large_none_is_looked_at() -> None:
+    too_large = r"\pL{1000}"
+    wrong = problems([values("matches regex", "a", too_large, "b", "(")], [action("block")], ())
+    assert [problem.reason.partition(" - ")[0] for problem in wrong] == [
+        "pattern too large",
+        *["the patterns up to this one are too large"] * 2,
+    ]

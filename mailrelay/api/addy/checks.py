@@ -172,7 +172,8 @@ def validate(
 ) -> dict[str, Value]:
     """What was given of these fields, by their first name, lists as lists. Raises Invalid with all that is wrong.
 
-    extra: more rules of a key, after its own: those that need facts. A null member is there, with the value None.
+    extra: more rules of a key, after its own: those that need facts; or of one attribute, such as `actions.0.value`.
+    A null member is there, with the value None.
     The members of a list that is itself wrong are not looked at.
     """
     errors: dict[str, list[str]] = {}
@@ -181,7 +182,8 @@ def validate(
         found = [place for place in _places(one.key, given) if not _below_wrong(place.name, errors)]
         doubles = _doubles(found, rules)
         for place in found:
-            messages = _messages(one, rules, place, doubles)
+            own = (extra or {}).get(place.name, ()) if place.name != one.key else ()
+            messages = _messages(one, (*rules, *own), place, doubles)
             if messages:
                 errors.setdefault(place.name, []).extend(messages)
     if errors:
@@ -259,7 +261,7 @@ def _doubles(found: Sequence[_Place], rules: Sequence[Rule | Distinct]) -> froze
 
 
 def _taken(fields: Fields, given: Mapping[str, Value]) -> dict[str, Value]:
-    groups = {one.key.partition(".")[0] for one in fields if "." in one.key and not one.key.endswith(".*")}
+    groups = {one.key.split(".")[0] for one in fields if "." in one.key and one.key.split(".")[1] != "*"}
     lists = {one.key for one in fields if ARRAY in one.rules} - groups
     taken = {}
     for name in dict.fromkeys(one.key.partition(".")[0] for one in fields):
@@ -267,5 +269,7 @@ def _taken(fields: Fields, given: Mapping[str, Value]) -> dict[str, Value]:
             value = given[name]
             if name in lists and isinstance(value, dict):
                 value = list(value.values())
+            elif name in groups and isinstance(value, list):
+                value = {str(index): member for index, member in enumerate(value)}
             taken[name] = value
     return taken

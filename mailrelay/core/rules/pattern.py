@@ -25,11 +25,15 @@ class Pattern(Protocol):
 
 
 class BadPattern(Malformed):
-    """RE2 refuses it. position: how many characters stand before what it refuses; None: it is all of it."""
+    """RE2 refuses it. position: how many characters stand before what it refuses; None: it is all of it.
 
-    def __init__(self, reason: str, position: int | None) -> None:
+    too_large: to find that out took milliseconds.
+    """
+
+    def __init__(self, reason: str, position: int | None, too_large: bool = False) -> None:
         super().__init__(reason)
         self.position = position
+        self.too_large = too_large
 
 
 def compiled(pattern: str, *, ignores_case: bool) -> Pattern:
@@ -43,7 +47,7 @@ def compiled(pattern: str, *, ignores_case: bool) -> Pattern:
     reason, _, fragment = refusal.partition(": ")
     # Of unbalanced parentheses RE2 names the whole pattern.
     shown = f"{reason}: {fragment}" if fragment and fragment != pattern else reason
-    raise BadPattern(shown, position)
+    raise BadPattern(shown, position, reason.startswith("pattern too large"))
 
 
 def _refusal(pattern: str, ignores_case: bool) -> Pattern | str:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from mailrelay.core.errors import Conflict
 from mailrelay.core.rules.model import RuleId
 
 Operator = Literal["AND", "OR"]
@@ -14,16 +15,16 @@ MAX_RULES = 100
 MAX_NAME_CHARACTERS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class RuleRecord:
-    """A rule, and how often it applied. conditions, actions: the stored form (addy-api section 2.5).
+class TooManyRules(Conflict):
+    """The account has as many rules as it may have."""
 
-    faults: what of it cannot be understood; nobody is asked by such a condition, and such an action does nothing.
-    """
+
+@dataclass(frozen=True, slots=True)
+class OwnRule:
+    """A rule as its owner has it, and how often it applied. conditions, actions: the stored form (addy-api 2.5)."""
 
     id: RuleId
     uuid: UUID
-    account: str
     position: int
     name: str
     active: bool
@@ -33,11 +34,21 @@ class RuleRecord:
     operator: str
     conditions: object
     actions: object
-    faults: tuple[str, ...]
     applied: int
     last_applied: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRecord(OwnRule):
+    """A rule as operators see it.
+
+    faults: what of it cannot be understood; nobody is asked by such a condition, and such an action does nothing.
+    """
+
+    account: str
+    faults: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

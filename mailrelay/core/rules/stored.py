@@ -183,10 +183,12 @@ def _condition_problems(conditions: Sequence[Mapping[str, object]]) -> Iterator[
         yield from _choice_problems(f"conditions.{at}.match", match, MATCHES)
     for at, one in enumerate(conditions):
         yield from _list_problems(f"conditions.{at}.values", one.get("values"), MAX_VALUES)
-    for at, one in enumerate(conditions):
+    patterns = _Patterns()
+    for at, one in enumerate(conditions[:MAX_CONDITIONS]):
         values, match = one.get("values"), matches[at]
         if isinstance(values, list) and len(values) <= MAX_VALUES:
-            yield from _value_problems(f"conditions.{at}.values", values, match if isinstance(match, str) else "")
+            text = match if isinstance(match, str) else ""
+            yield from _value_problems(f"conditions.{at}.values", values, text, patterns)
 
 
 def _choice_problems(path: str, value: object, known: Collection[str]) -> Iterator[Problem]:
@@ -196,17 +198,17 @@ def _choice_problems(path: str, value: object, known: Collection[str]) -> Iterat
         yield Problem(path, "in", f"this is none of: {', '.join(known)}")
 
 
-def _value_problems(path: str, values: Sequence[object], match: str) -> Iterator[Problem]:
+def _value_problems(path: str, values: Sequence[object], match: str, patterns: "_Patterns") -> Iterator[Problem]:
     times = Counter(value for value in values if isinstance(value, str))
     for at, value in enumerate(values):
-        wrong = _value_wrong(value, match)
+        wrong = _value_wrong(value, match, patterns)
         if wrong is not None:
             yield Problem(f"{path}.{at}", wrong.kind, wrong.reason, wrong.position, wrong.limit)
         if isinstance(value, str) and times[value] > 1:
             yield Problem(f"{path}.{at}", "distinct", "this stands there twice")
 
 
-def _value_wrong(value: object, match: str) -> Wrong | None:
+def _value_wrong(value: object, match: str, patterns: "_Patterns") -> Wrong | None:
     if value is None or (value == "" and match not in EXACT):
         return Wrong("required", "a value is missing")
     if not isinstance(value, str) or unstorable(value):
@@ -214,12 +216,29 @@ def _value_wrong(value: object, match: str) -> Wrong | None:
     most = MAX_PATTERN_CHARACTERS if match in REGEX else MAX_VALUE_CHARACTERS
     if len(value) > most:
         return Wrong("max", f"the value has more than {most} characters", most)
-    if match in REGEX:
-        try:
-            compiled(value, ignores_case=False)
-        except BadPattern as error:
-            return Wrong("regex", str(error), position=error.position)
-    return None
+    return patterns.wrong(value) if match in REGEX else None
+
+
+class _Patterns:
+    """The patterns of one rule, which together are not larger than those of an account may be.
+
+    Those behind what is too large are not compiled any more: 250 of them would take seconds.
+    """
+
+    def __init__(self) -> None:
+        self._instructions = 0
+
+    def wrong(self, pattern: str) -> Wrong | None:
+        if self._instructions <= MAX_INSTRUCTIONS:
+            try:
+                self._instructions += compiled(pattern, ignores_case=False).programsize
+            except BadPattern as error:
+                if error.too_large:
+                    self._instructions = MAX_INSTRUCTIONS + 1
+                return Wrong("regex", str(error), position=error.position)
+        if self._instructions > MAX_INSTRUCTIONS:
+            return Wrong("regex", "the patterns up to this one are too large")
+        return None
 
 
 def _action_problems(actions: Sequence[Mapping[str, object]], own_recipients: Collection[UUID]) -> Iterator[Problem]:

@@ -10,7 +10,15 @@ from uuid import UUID
 
 from mailrelay.core.address import Address
 from mailrelay.core.facts import AccountId, Target
-from mailrelay.core.failed import BadRecipients, FailedId, FailedPage, FailedRecord, FailedType, Resent
+from mailrelay.core.failed import (
+    MAX_RECIPIENTS,
+    BadRecipients,
+    FailedId,
+    FailedPage,
+    FailedRecord,
+    FailedType,
+    Resent,
+)
 
 # addy-api.md section 1.12
 DEFAULT_SIZE = 100
@@ -32,6 +40,26 @@ class ResendStory(Protocol):
 
     async def chosen(self, account_id: AccountId, uuids: Sequence[UUID]) -> tuple[Target, ...]: ...
     async def __call__(self, record: FailedRecord, actor: str, to: Sequence[Target] = ()) -> Resent: ...
+
+
+class ReadTargets(Protocol):
+    """Those recipients that belong to the account, in their order. Raises Unavailable."""
+
+    async def __call__(self, account_id: AccountId, uuids: Sequence[UUID], /) -> Sequence[Target]: ...
+
+
+async def chosen(read_targets: ReadTargets, account_id: AccountId, uuids: Sequence[UUID]) -> tuple[Target, ...]:
+    """The recipients that somebody wants a message sent to. Raises BadRecipients, and Unavailable."""
+    if len(uuids) > MAX_RECIPIENTS:
+        raise BadRecipients(f"a message is resent to at most {MAX_RECIPIENTS} recipients")
+    unique = tuple(dict.fromkeys(uuids))
+    found = tuple(await read_targets(account_id, unique)) if unique else ()
+    if len(found) < len(unique):
+        raise BadRecipients("somebody to resend to is no recipient of the account")
+    for target in found:
+        if not target.verified:
+            raise BadRecipients(f"recipient {target.address} is not verified")
+    return found
 
 
 async def page(

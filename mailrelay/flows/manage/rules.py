@@ -9,8 +9,9 @@ from uuid import UUID
 from mailrelay.core.address import parse_address
 from mailrelay.core.errors import Absent, Malformed
 from mailrelay.core.facts import AccountId
-from mailrelay.core.records import Named
+from mailrelay.core.records import Named, Owned
 from mailrelay.core.rules import stored
+from mailrelay.core.rules.actions.forward_to import FORWARD_TO
 from mailrelay.core.rules.record import MAX_NAME_CHARACTERS, NewRule, Operator, RuleRecord
 
 _OPERATORS: tuple[Operator, ...] = ("AND", "OR")
@@ -21,9 +22,20 @@ _KNOWN = frozenset(("name", "conditions", "actions", "operator", "order", *_FLAG
 _MAX_POSITION = 2**31 - 1
 
 
+class BadRule(Malformed):
+    """A rule that cannot be stored. The text says everything that is wrong, one a line; problems: what of it concerns
+    conditions and actions.
+    """
+
+    def __init__(self, text: str, problems: tuple[stored.Problem, ...]) -> None:
+        super().__init__(text)
+        self.problems = problems
+
+
 class RuleStore(Protocol):
     async def recipients(self, owner: Named | AccountId) -> Mapping[str, UUID]: ...
-    async def add(self, owner: Named | AccountId, new: NewRule) -> RuleRecord: ...
+    async def add(self, owner: Named | AccountId, new: NewRule, actor: str) -> RuleRecord: ...
+    async def replace(self, which: Owned, new: NewRule, actor: str) -> RuleRecord: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +85,45 @@ def wish(document: object) -> RuleWish:
     )
 
 
-async def add(store: RuleStore, owner: Named | AccountId, wanted: RuleWish) -> RuleRecord:
-    """The new rule of an account. In `forwardTo` its recipients may be named by mailbox.
+async def add(store: RuleStore, owner: Named | AccountId, wanted: RuleWish, actor: str) -> RuleRecord:
+    """The new rule of an account. In `forwardTo` its recipients may be named by mailbox. actor: for the audit.
 
-    Raises Malformed with everything that is wrong, one a line; Absent for an account or mailbox, and Conflict.
+    Raises BadRule with everything that is wrong; Absent for an account or mailbox, TooManyRules, and Conflict.
     """
-    return await store.add(owner, checked(wanted, await store.recipients(owner)))
+    return await store.add(owner, checked(wanted, await _recipients(store, owner, wanted)), actor)
+
+
+async def replace(store: RuleStore, which: Owned, wanted: RuleWish, actor: str) -> RuleRecord:
+    """Everything of a rule anew but its place, its counters, and whether it is switched on. Raises BadRule, Absent."""
+    return await store.replace(which, checked(wanted, await _recipients(store, which.account, wanted)), actor)
+
+
+async def _recipients(store: RuleStore, owner: Named | AccountId, wanted: RuleWish) -> Mapping[str, UUID]:
+    return await store.recipients(owner) if names_recipients(wanted.actions) else {}
+
+
+def names_recipients(actions: object) -> bool:
+    """Whether actions, as they came, cannot be judged without the recipients of the account."""
+    return isinstance(actions, list) and any(
+        isinstance(action, dict) and action.get("type") == FORWARD_TO.name for action in actions
+    )
 
 
 def checked(wanted: RuleWish, recipients: Mapping[str, UUID]) -> NewRule:
     """A rule as it would be stored. recipients: verified ones of its account, by folded mailbox.
 
-    Raises Malformed and Absent as `add` does.
+    Raises BadRule and Absent as `add` does.
     """
     actions = _with_ids(wanted.actions, recipients)
     wrong = []
-    if not 1 <= len(wanted.name) <= MAX_NAME_CHARACTERS or not _one_line(wanted.name):
+    if not 1 <= len(wanted.name) <= MAX_NAME_CHARACTERS or not is_one_line(wanted.name):
         wrong.append(f"name: 1 to {MAX_NAME_CHARACTERS} characters on one line")
-    for problem in stored.problems(wanted.conditions, actions, frozenset(recipients.values())):
+    problems = stored.problems(wanted.conditions, actions, frozenset(recipients.values()))
+    for problem in problems:
         place = "" if problem.position is None else f", behind {problem.position} characters"
         wrong.append(f"{problem.path}: {problem.reason}{place}")
     if wrong:
-        raise Malformed("\n".join(wrong))
+        raise BadRule("\n".join(wrong), problems)
     conditions, actions = stored.normal(wanted.conditions, actions)
     return NewRule(
         name=wanted.name,
@@ -109,7 +138,7 @@ def checked(wanted: RuleWish, recipients: Mapping[str, UUID]) -> NewRule:
     )
 
 
-def _one_line(name: str) -> bool:
+def is_one_line(name: str) -> bool:
     """Neither line breaks and other controls, nor halves of surrogate pairs."""
     return all(category(character) not in ("Cc", "Cs", "Zl", "Zp") for character in name)
 
@@ -122,7 +151,7 @@ def _with_ids(actions: object, recipients: Mapping[str, UUID]) -> object:
 
 
 def _with_id(action: object, recipients: Mapping[str, UUID]) -> object:
-    if not isinstance(action, dict) or action.get("type") != "forwardTo":
+    if not isinstance(action, dict) or action.get("type") != FORWARD_TO.name:
         return action
     value = action.get("value")
     if not isinstance(value, str) or "@" not in value:

@@ -162,3 +162,15 @@ def test_names_that_clients_choose_are_no_formats() -> None:
 def test_ten_thousand_members_take_no_square_of_the_time() -> None:
     assert list(errors({"recipient_ids": [ID] * 10_000})) == ["recipient_ids"]
     assert len(errors({"actions": [{"type": "same"}] * 10_000})) == 10_000
+
+
+def test_one_attribute_may_have_rules_of_its_own() -> None:
+    never = Rule(lambda _: False, "{a} is an invalid regular expression.")
+    given = {"actions": [{"type": "a", "values": ["x", "y", "y"]}, {"type": "b", "values": ["x"]}]}
+    assert errors(given, **{"actions.0.values.1": [never], "actions.7.values.0": [never]}) == {
+        "actions.0.values.1": [
+            "The actions.0.values.1 field has a duplicate value.",
+            "actions.0.values.1 is an invalid regular expression.",
+        ],
+        "actions.0.values.2": ["The actions.0.values.2 field has a duplicate value."],
+    }

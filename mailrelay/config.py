@@ -251,6 +251,7 @@ class Limits(_Section):
     replies_and_sends_per_hour: Annotated[int, Field(ge=0)] = 30
     new_contacts_per_day: Annotated[int, Field(ge=0)] = 50
     usernames_per_account: Annotated[int, Field(ge=1)] = 10
+    recipients_per_account: Annotated[int, Field(ge=1)] = 100
     message_octets: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 26_214_400
 
 

@@ -39,6 +39,10 @@ class IsVerified(Conflict):
     """There is nothing to ask about any more."""
 
 
+class TooManyRecipients(Conflict):
+    """The account has as many recipients as it may have."""
+
+
 class AskedEnough(Conflict):
     """Its reader was asked so often lately that it would be a nuisance. seconds: until it may be asked once more."""
 

@@ -12,7 +12,7 @@ from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId, RecipientId
 from mailrelay.core.notices import KINDS, Code, Notice
-from mailrelay.core.recipients import AskedEnough, IsDefault, IsVerified, RecipientChange, Taken
+from mailrelay.core.recipients import AskedEnough, IsDefault, IsVerified, RecipientChange, Taken, TooManyRecipients
 from mailrelay.core.records import KEEP, Named, RecipientRecord
 from mailrelay.store.database import Database, constraint
 from mailrelay.store.failing import WORKS
@@ -115,6 +115,10 @@ _RESUME: LiteralString = f"""
 """
 
 
+_LOCK = "select from account where id = %(account)s for no key update"
+_COUNT = "select count(*) from recipient where account_id = %(account)s and not pending"
+
+
 @dataclass(frozen=True, slots=True)
 class Recipients:
     """The recipient table."""
@@ -130,21 +134,26 @@ class Recipients:
         actor: str,
         ask: bool = False,
         alone: bool = False,
+        limit: int | None = None,
     ) -> RecipientRecord:
         """The new recipient; an account's first becomes its default.
 
         ask: a mail there is to ask whether that is right. alone: no other account that somebody signs in to may have it
-        verified. Raises Taken, and AskedEnough.
+        verified. limit: how many an account may have, None for any. Raises Taken, TooManyRecipients and AskedEnough.
         """
         try:
             async with self.database.connection() as conn, conn.transaction():
                 account = await account_id(conn, owner)
                 if alone:
                     await _stand_alone(conn, account, mailbox)
+                if limit is not None:
+                    await conn.execute(_LOCK, {"account": account})
                 values = {"account": account, "address": str(mailbox), "verified": verified}
                 row = await (await conn.execute(_ADD, values)).fetchone()
                 assert row is not None  # returning gives one row or an exception
                 await conn.execute(_BECOMES_DEFAULT, {"account": account, "id": row[0]})
+                if limit is not None:
+                    await _check_count(conn, account, limit)
                 detail = {"address": str(mailbox), "verified": verified}
                 await note(conn, actor, account, "recipient.add", "recipient", row[0], detail)
                 if ask:
@@ -308,3 +317,9 @@ async def one(conn: Connection, recipient: RecipientId) -> RecipientRecord:
     if found is None:
         raise Absent(f"there is no recipient {recipient}")
     return found
+
+
+async def _check_count(conn: Connection, account: AccountId, limit: int) -> None:
+    row = await (await conn.execute(_COUNT, {"account": account})).fetchone()
+    if row is not None and row[0] > limit:
+        raise TooManyRecipients(f"an account has at most {limit} recipients")

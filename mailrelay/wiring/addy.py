@@ -96,6 +96,7 @@ class _Parts:
             MailDomains(self.dns.lookup) if self.config.addy.check_mail_domains else None,
             linked=bool(self.config.api.url),
             trusting=not self.config.addy.verify_recipients,
+            limit=self.config.limits.recipients_per_account,
         )
         encryption = KeyEndpoints(RecipientKeys(self.database), reader, keys.gate(), self.clock)
         return (*shown.endpoints(), *encryption.endpoints())

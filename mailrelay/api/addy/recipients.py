@@ -26,6 +26,7 @@ from mailrelay.core.recipients import (
     NoMailDomain,
     RecipientChange,
     Taken,
+    TooManyRecipients,
     Unsuitable,
 )
 from mailrelay.core.requests import Limit
@@ -49,6 +50,7 @@ RESEND_FIELDS: Fields = (attribute("recipient_id"),)
 RESEND_LIMIT: Final = Limit("recipient-resend", 1)
 NOT_THE_DEFAULT: Final = "You cannot delete your default recipient"
 ALREADY_VERIFIED: Final = "Email already verified"
+TOO_MANY: Final = "You have reached your recipient limit"
 TAKEN: Final = "A recipient with that email already exists."
 _HINDRANCES: Final[Mapping[Hindrance, str]] = {
     Hindrance.CUSTOM_DOMAIN: "The recipient cannot use a domain that is already used by a custom domain.",
@@ -68,7 +70,10 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecipientEndpoints:
-    """domains: None if nobody asks DNS. linked: mail can have links; trusting: new recipients count as verified."""
+    """domains: None if nobody asks DNS. linked: mail can have links; trusting: new recipients count as verified.
+
+    limit: how many an account may have.
+    """
 
     bureau: Bureau
     store: RecipientStore
@@ -76,12 +81,24 @@ class RecipientEndpoints:
     domains: MailDomains | None
     linked: bool
     trusting: bool
+    limit: int
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
             Endpoint("GET", "recipients", self.every, "E36 All recipients", Data[list[Recipient]], fields=LIST_FIELDS),
             Endpoint("GET", "recipients/{id}", self.one, "E37 One recipient", Data[Recipient], fields=ONE_FIELDS),
-            Endpoint("POST", "recipients", self.add, "E38 Add a recipient", Data[Recipient], 201, ADD_FIELDS),
+            Endpoint(
+                "POST",
+                "recipients",
+                self.add,
+                "E38 Add a recipient",
+                Data[Recipient],
+                201,
+                ADD_FIELDS,
+                # Each may write to somebody who did not ask for it.
+                Limit("new-recipients", 60, 3600),
+                ((403, TOO_MANY),),
+            ),
             Endpoint(
                 "PATCH", "recipients/{id}", self.describe, "N23 Describe it", Data[Recipient], fields=CHANGE_FIELDS
             ),
@@ -154,6 +171,7 @@ class RecipientEndpoints:
             mailbox,
             verified=self.trusting,
             linked=self.linked,
+            limit=self.limit,
             actor=call.actor,
         )
         return record.uuid
@@ -213,5 +231,7 @@ def _refusals() -> Iterator[None]:
         raise Invalid({"email": [TAKEN]}) from error
     except Unsuitable as error:
         raise Invalid({"email": [_HINDRANCES[one] for one in error.hindrances]}) from error
+    except TooManyRecipients as error:
+        raise Text(403, TOO_MANY) from error
     except AskedEnough as error:
         raise Plain(429, "Too Many Attempts.", {"Retry-After": str(error.seconds)}) from error

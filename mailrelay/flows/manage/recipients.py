@@ -22,7 +22,15 @@ class RecipientStore(Protocol):
     """add: `ask` posts a notice VR with the new recipient; `ask` posts one more."""
 
     async def add(
-        self, owner: Named | AccountId, mailbox: Address, *, verified: bool, actor: str, ask: bool, alone: bool
+        self,
+        owner: Named | AccountId,
+        mailbox: Address,
+        *,
+        verified: bool,
+        actor: str,
+        ask: bool,
+        alone: bool,
+        limit: int | None = None,
     ) -> RecipientRecord: ...
     async def is_taken(self, owner: AccountId, mailbox: Address) -> bool: ...
     async def ask(self, owner: Owner, mailbox: Address | UUID, actor: str) -> RecipientRecord: ...
@@ -67,11 +75,13 @@ async def join(
     *,
     verified: bool,
     linked: bool,
+    limit: int,
     actor: str,
 ) -> RecipientRecord:
     """As `add`, on an owner's word: nobody else who signs in may have it verified (addy-api.md, E38).
 
-    domains: None if nobody asks DNS. Raises, in this order, NoMailDomain, Taken and Unsuitable; AskedEnough.
+    domains: None if nobody asks DNS; limit: how many an account may have. Raises, in this order, NoMailDomain, Taken,
+    Unsuitable and TooManyRecipients; AskedEnough.
     """
     if domains is not None and not await domains.takes_mail(mailbox.domain):
         raise NoMailDomain(f"{mailbox.domain} takes no mail")
@@ -82,7 +92,8 @@ async def join(
         if await store.is_taken(owner, mailbox):
             raise Taken(f"there is {mailbox} already") from None
         raise
-    return await store.add(owner, mailbox, verified=verified, actor=actor, ask=linked and not verified, alone=True)
+    ask = linked and not verified
+    return await store.add(owner, mailbox, verified=verified, actor=actor, ask=ask, alone=True, limit=limit)
 
 
 async def resend(

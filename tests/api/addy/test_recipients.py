@@ -281,6 +281,14 @@ async def test_a_domain_without_mail_is_refused_and_trouble_in_dns_is_not(desk: 
     assert (await add(desk, "b@new.example")).status_code == 201
 
 
+@pytest.mark.parametrize("chosen", [{**TRUSTING, "limits": {"recipients_per_account": 3}}])
+async def test_an_account_has_so_many_however_many_ask_at_once(desk: Desk) -> None:
+    answers = await asyncio.gather(*(add(desk, f"r{number}@new.example") for number in range(10)))
+    assert sorted(one.status_code for one in answers) == [201] * 2 + [403] * 8
+    assert {one.text for one in answers if one.status_code == 403} == {"You have reached your recipient limit"}
+    assert await count(desk) == 3
+
+
 # --- removing -------------------------------------------------------------------------------------------------------
 
 

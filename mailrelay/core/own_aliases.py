@@ -115,7 +115,7 @@ class AliasSort(StrEnum):
 class AliasQuery:
     """Which aliases of an account, and in which order. None: whatever it is.
 
-    search: part of the address or description, in any case. recipient: attached to it, or if none is, the default of its
+    search: part of the address or description, in any case. recipient: attached to it, or if none is, default of its
     username or domain. In either direction null is the lowest value; equal ones come newest first.
     """
 

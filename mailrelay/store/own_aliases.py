@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from psycopg.rows import dict_row
 
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
-from mailrelay.core.own_aliases import AttachedRecipient, Belongs, OwnAlias
+from mailrelay.core.own_aliases import AliasPage, AliasQuery, AliasSort, AttachedRecipient, Belongs, Deleted, OwnAlias
 from mailrelay.store.database import Database, compact
 
 # A row for each attached recipient of an alias, and one without for an alias that has none.
@@ -40,6 +41,116 @@ _SEVERAL: LiteralString = compact(f"""
 """)
 
 
+# --- lists ----------------------------------------------------------------------------------------------------------
+
+_SORTS: Mapping[AliasSort, LiteralString] = MappingProxyType(
+    {
+        AliasSort.LOCAL_PART: "split_part(s.address, '@', 1)",
+        AliasSort.DOMAIN: "split_part(s.address, '@', 2)",
+        AliasSort.EMAIL: "s.address",
+        AliasSort.EMAILS_FORWARDED: "a.emails_forwarded",
+        AliasSort.EMAILS_BLOCKED: "a.emails_blocked",
+        AliasSort.EMAILS_REPLIED: "a.emails_replied",
+        AliasSort.EMAILS_SENT: "a.emails_sent",
+        AliasSort.LAST_FORWARDED: "a.last_forwarded",
+        AliasSort.LAST_BLOCKED: "a.last_blocked",
+        AliasSort.LAST_REPLIED: "a.last_replied",
+        AliasSort.LAST_SENT: "a.last_sent",
+        AliasSort.LAST_USED: "greatest(a.last_forwarded, a.last_replied, a.last_sent)",
+        AliasSort.ACTIVE: "s.state = 'active'",
+        AliasSort.CREATED_AT: "s.created_at",
+        AliasSort.UPDATED_AT: "s.updated_at",
+        AliasSort.DELETED_AT: "s.deleted_at",
+    }
+)
+# What mail changes is in the table of aliases only.
+_OF_MAIL = frozenset(sort for sort, key in _SORTS.items() if "a." in key)
+
+_DELETED: Mapping[Deleted, LiteralString] = MappingProxyType(
+    {
+        Deleted.WITHOUT: "and s.state <> 'deleted'",
+        Deleted.WITH: "",
+        Deleted.ONLY: "and s.state = 'deleted'",
+    }
+)
+_SEARCH: LiteralString = """
+    and (strpos(s.address, (select fold_text(%(search)s))) > 0 or strpos(s.words, (select fold_text(%(search)s))) > 0)
+"""
+# Sub-selects that do not name `s` are looked up once.
+_RECIPIENT: LiteralString = """
+    and (exists (select from alias_recipient ar where ar.alias_id = s.id and ar.recipient_id = (
+            select id from recipient where uuid = %(recipient)s and account_id = %(account)s and not pending))
+        or not exists (select from alias_recipient ar where ar.alias_id = s.id)
+           and (s.username_id = any (array(
+                    select u.id from username u join recipient r on r.id = u.default_recipient_id
+                    where u.account_id = %(account)s and r.uuid = %(recipient)s and not r.pending))
+                or s.domain_id = any (array(
+                    select d.id from domain d join recipient r on r.id = d.default_recipient_id
+                    where d.account_id = %(account)s and r.uuid = %(recipient)s and not r.pending))))
+"""
+_DOMAIN: LiteralString = "and s.domain_id = (select id from domain where uuid = %(domain)s and account_id = %(account)s)"
+_USERNAME: LiteralString = """
+    and s.username_id = (select id from username where uuid = %(username)s and account_id = %(account)s)
+"""
+
+
+def _where(query: AliasQuery) -> LiteralString:
+    parts: list[LiteralString] = ["where s.account_id = %(account)s", _DELETED[query.deleted]]
+    if query.active is not None:
+        parts.append("and (s.state = 'active') = %(active)s")
+    if query.pinned is not None:
+        parts.append("and s.pinned = %(pinned)s")
+    if query.search is not None:
+        parts.append(_SEARCH)
+    if query.recipient is not None:
+        parts.append(_RECIPIENT)
+    if query.domain is not None:
+        parts.append(_DOMAIN)
+    if query.username is not None:
+        parts.append(_USERNAME)
+    return " ".join(parts)
+
+
+_OLDEST_FIRST: LiteralString = "order by s.pinned desc, s.created_at, s.id desc"
+
+
+def _order(query: AliasQuery) -> LiteralString:
+    if query.sort is AliasSort.CREATED_AT:  # never null; as the index has it
+        return "order by s.pinned desc, s.created_at desc, s.id desc" if query.descending else _OLDEST_FIRST
+    direction: LiteralString = "desc nulls last" if query.descending else "asc nulls first"
+    return f"order by s.pinned desc, {_SORTS[query.sort]} {direction}, s.created_at desc, s.id desc"
+
+
+def _list(query: AliasQuery) -> LiteralString:
+    """One page and how many aliases there are on all.
+
+    Where nothing is searched for, the index ends a page as soon as it is full, and counting is a reading of its own;
+    otherwise all are read anyway. An empty page does not know.
+    """
+    where = _where(query)
+    source: LiteralString = "alias_search s"
+    if query.sort in _OF_MAIL:
+        # All of them are nearer by the account than one by one.
+        source = "alias_search s join alias a on a.id = s.id" if query.search is not None else "alias s"
+    indexed = query.sort is AliasSort.CREATED_AT and query.descending and query.search is None
+    total: LiteralString = "null::bigint" if indexed else "count(*) over ()"
+    order = _order(query)
+    if source == "alias s":
+        order = order.replace("a.", "s.")
+    return compact(f"""
+        with page as materialized (
+            select p.id, p.total, row_number() over () as n from (
+                select s.id, {total} as total from {source} {where} {order}
+                limit %(limit)s offset %(offset)s
+            ) p
+        )
+        select coalesce((select total from page limit 1), (select count(*) from alias_search s {where})) as total,
+               {_COLUMNS}
+        from (select) one left join page on true left join (alias a {_AROUND}) on a.id = page.id
+        order by page.n, ar.created_at, r.id
+    """)
+
+
 @dataclass(frozen=True, slots=True)
 class OwnAliases:
     """Everything raises Unavailable when the database is in trouble."""
@@ -58,6 +169,24 @@ class OwnAliases:
         async with self.database.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_SEVERAL, {"account": account, "uuids": list(uuids)})
             return _aliases(await cursor.fetchall())
+
+    async def page(self, account: AccountId, query: AliasQuery, number: int, size: int) -> AliasPage:
+        """Page `number`, from 1, of `size` aliases; beyond the last one it is empty."""
+        values = {
+            "account": account,
+            "active": query.active,
+            "pinned": query.pinned,
+            "search": query.search,
+            "recipient": query.recipient,
+            "domain": query.domain,
+            "username": query.username,
+            "limit": size,
+            "offset": (max(number, 1) - 1) * size,
+        }
+        async with self.database.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(_list(query), values)
+            rows = await cursor.fetchall()
+        return AliasPage(tuple(_aliases(row for row in rows if row["id"] is not None)), rows[0]["total"])
 
 
 def _aliases(rows: Iterable[Mapping[str, Any]]) -> list[OwnAlias]:

@@ -6,30 +6,10 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from mailrelay.core.facts import AliasId, RecipientId
+from mailrelay.core.facts import AliasId
+from mailrelay.core.own_recipients import OwnRecipient
 
 AliasState = Literal["active", "inactive", "deleted"]
-
-
-@dataclass(frozen=True, slots=True)
-class AttachedRecipient:
-    """A mailbox that an alias sends to because its owner said so."""
-
-    id: RecipientId
-    uuid: UUID
-    account_uuid: UUID
-    address: str
-    description: str | None
-    can_reply_send: bool
-    should_encrypt: bool
-    inline_encryption: bool
-    protected_headers: bool
-    remove_pgp_keys: bool
-    remove_pgp_signatures: bool
-    fingerprint: str | None
-    verified_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +51,7 @@ class OwnAlias:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
-    recipients: tuple[AttachedRecipient, ...]
+    recipients: tuple[OwnRecipient, ...]
 
     @property
     def active(self) -> bool:

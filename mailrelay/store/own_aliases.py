@@ -10,7 +10,8 @@ from psycopg.rows import dict_row
 
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
-from mailrelay.core.own_aliases import AliasPage, AliasQuery, AliasSort, AttachedRecipient, Belongs, Deleted, OwnAlias
+from mailrelay.core.own_aliases import AliasPage, AliasQuery, AliasSort, Belongs, Deleted, OwnAlias
+from mailrelay.core.own_recipients import OwnRecipient
 from mailrelay.store.database import Database, compact
 
 # A row for each attached recipient of an alias, and one without for an alias that has none.
@@ -19,7 +20,7 @@ _COLUMNS: LiteralString = """
     d.uuid as domain_uuid, a.state, a.pinned, a.description, a.from_name, a.attached_recipients_only,
     a.emails_forwarded, a.emails_blocked, a.emails_replied, a.emails_sent, a.last_forwarded, a.last_blocked,
     a.last_replied, a.last_sent, a.created_at, a.updated_at, a.deleted_at,
-    r.id as r_id, r.uuid as r_uuid, r.address as r_address, r.description as r_description,
+    r.id as r_id, r.uuid as r_uuid, r.address_folded as r_address, r.description as r_description,
     r.can_reply_send as r_can_reply_send, r.should_encrypt as r_should_encrypt,
     r.inline_encryption as r_inline_encryption, r.protected_headers as r_protected_headers,
     r.remove_pgp_keys as r_remove_pgp_keys, r.remove_pgp_signatures as r_remove_pgp_signatures,
@@ -88,7 +89,9 @@ _RECIPIENT: LiteralString = """
                     select d.id from domain d join recipient r on r.id = d.default_recipient_id
                     where d.account_id = %(account)s and r.uuid = %(recipient)s and not r.pending))))
 """
-_DOMAIN: LiteralString = "and s.domain_id = (select id from domain where uuid = %(domain)s and account_id = %(account)s)"
+_DOMAIN: LiteralString = (
+    "and s.domain_id = (select id from domain where uuid = %(domain)s and account_id = %(account)s)"
+)
 _USERNAME: LiteralString = """
     and s.username_id = (select id from username where uuid = %(username)s and account_id = %(account)s)
 """
@@ -191,8 +194,8 @@ class OwnAliases:
 
 def _aliases(rows: Iterable[Mapping[str, Any]]) -> list[OwnAlias]:
     """Aliases of rows whose columns are those above; the rows of an alias follow each other."""
-    seen: dict[int, AttachedRecipient] = {}
-    found: list[tuple[Mapping[str, Any], list[AttachedRecipient]]] = []
+    seen: dict[int, OwnRecipient] = {}
+    found: list[tuple[Mapping[str, Any], list[OwnRecipient]]] = []
     for row in rows:
         if not found or found[-1][0]["id"] != row["id"]:
             found.append((row, []))
@@ -205,10 +208,12 @@ def _aliases(rows: Iterable[Mapping[str, Any]]) -> list[OwnAlias]:
 
 
 _ALIAS_FIELDS = tuple(field.name for field in fields(OwnAlias) if field.name not in ("belongs", "recipients"))
-_RECIPIENT_FIELDS = tuple(field.name for field in fields(AttachedRecipient) if field.name != "account_uuid")
+_RECIPIENT_FIELDS = tuple(
+    field.name for field in fields(OwnRecipient) if field.name not in ("account_uuid", "aliases_count")
+)
 
 
-def _alias(row: Mapping[str, Any], recipients: Iterable[AttachedRecipient]) -> OwnAlias:
+def _alias(row: Mapping[str, Any], recipients: Iterable[OwnRecipient]) -> OwnAlias:
     belongs = None
     if row["username_uuid"] is not None:
         belongs = Belongs("username", row["username_uuid"])
@@ -217,5 +222,6 @@ def _alias(row: Mapping[str, Any], recipients: Iterable[AttachedRecipient]) -> O
     return OwnAlias(**{name: row[name] for name in _ALIAS_FIELDS}, belongs=belongs, recipients=tuple(recipients))
 
 
-def _recipient(row: Mapping[str, Any]) -> AttachedRecipient:
-    return AttachedRecipient(**{name: row[f"r_{name}"] for name in _RECIPIENT_FIELDS}, account_uuid=row["account_uuid"])
+def _recipient(row: Mapping[str, Any]) -> OwnRecipient:
+    values = {name: row[f"r_{name}"] for name in _RECIPIENT_FIELDS}
+    return OwnRecipient(**values, account_uuid=row["account_uuid"], aliases_count=None)

@@ -9,7 +9,8 @@ import pytest
 
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId, AliasId, RecipientId
-from mailrelay.core.own_aliases import AttachedRecipient, Belongs, OwnAlias
+from mailrelay.core.own_aliases import Belongs, OwnAlias
+from mailrelay.core.own_recipients import OwnRecipient
 from mailrelay.store.database import Database
 from mailrelay.store.own_aliases import OwnAliases
 from tests.store.world import JOHN, OTHER, Connection, alias, attach, insert, value
@@ -98,7 +99,7 @@ async def test_an_alias_tells_everything(conn: Connection, reader: OwnAliases) -
     found = await reader.one(ACCOUNT, uuid)
     account = await value(conn, "select uuid from account where id = 1")
     first, second = found.recipients
-    assert first == AttachedRecipient(
+    assert first == OwnRecipient(
         id=RecipientId(more),
         uuid=await value(conn, "select uuid from recipient where id = %s", more),
         account_uuid=account,
@@ -114,8 +115,9 @@ async def test_an_alias_tells_everything(conn: Connection, reader: OwnAliases) -
         verified_at=NOON,
         created_at=NOON,
         updated_at=NOON,
+        aliases_count=None,
     )
-    assert (second.id, second.address, second.should_encrypt) == (1, "johndoe@Inbox.example", False)
+    assert (second.id, second.address, second.should_encrypt) == (1, "johndoe@inbox.example", False)
     assert found == OwnAlias(
         id=AliasId(number),
         uuid=uuid,

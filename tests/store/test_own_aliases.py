@@ -436,6 +436,7 @@ async def test_a_list_is_read_from_the_index_of_one_account(conn: Connection, re
         " select case when n % 30 = 0 then 1 else 2 end, 'number' || n, 'alias.example', 'Order ' || n"
         " from generate_series(1, 6000) n"
     )
+    await conn.execute("checkpoint")  # else rows of a commit that did not wait for the disk are not known to be visible
     await conn.execute("vacuum (analyze) alias_search")
     await conn.execute("update alias set emails_forwarded = emails_forwarded + 1")
     for query in (AliasQuery(search="order 1", sort=AliasSort.EMAIL), AliasQuery(sort=AliasSort.UPDATED_AT)):

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg import AsyncConnection
 
 from mailrelay.core.facts import AccountId
 from mailrelay.core.own_aliases import AliasQuery, AliasSort, Deleted, OwnAlias
 from mailrelay.store import own_aliases
+from mailrelay.store.database import Database
+from mailrelay.store.migrate import folder, migrate
 from mailrelay.store.own_aliases import OwnAliases
 from tests.store.test_own_aliases import ACCOUNT, OTHERS, database, forget, made, reader
-from tests.store.world import JOHN, OTHER, Connection, alias, attach, insert, value
+from tests.store.world import JOHN, OTHER, WORLD, Connection, alias, attach, insert, value
 
 __all__ = ["database", "reader"]  # fixtures
 
@@ -263,3 +267,22 @@ async def test_a_list_is_read_from_the_index_of_one_account(conn: Connection, re
         plan = "\n".join(row[0] for row in rows)
         assert "Index Only Scan using alias_search_list on alias_search s" in plan
         assert "Heap Fetches: 0" in plan
+
+
+async def test_aliases_of_earlier_releases_are_in_lists_too(empty_dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "migrations").mkdir()
+    for file in (folder() / "migrations").iterdir():
+        if file.name < "0007":
+            (tmp_path / "migrations" / file.name).write_bytes(file.read_bytes())
+    await migrate(empty_dsn, tmp_path, lambda line: None)
+    async with await AsyncConnection.connect(empty_dsn, autocommit=True) as conn:
+        await conn.execute(WORLD.encode())
+        await alias(conn, "kept@alias.example", description="ÄRZTE", pinned=True)
+        gone = await made(conn, "gone@alias.example")
+        await forget(conn, gone)
+        await migrate(empty_dsn, folder(), lambda line: None)
+        opened = Database(empty_dsn, 1, 5.0, "test")
+        await opened.open()
+        assert await listed(OwnAliases(opened), AliasQuery(pinned=True, search="ärzte")) == ["kept@alias.example"]
+        await opened.close()
+        assert await value(conn, "select count(*) from alias_search") == 1

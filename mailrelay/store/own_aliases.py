@@ -49,24 +49,21 @@ _SORTS: Mapping[AliasSort, LiteralString] = MappingProxyType(
         AliasSort.LOCAL_PART: "split_part(s.address, '@', 1)",
         AliasSort.DOMAIN: "split_part(s.address, '@', 2)",
         AliasSort.EMAIL: "s.address",
-        AliasSort.EMAILS_FORWARDED: "a.emails_forwarded",
-        AliasSort.EMAILS_BLOCKED: "a.emails_blocked",
-        AliasSort.EMAILS_REPLIED: "a.emails_replied",
-        AliasSort.EMAILS_SENT: "a.emails_sent",
-        AliasSort.LAST_FORWARDED: "a.last_forwarded",
-        AliasSort.LAST_BLOCKED: "a.last_blocked",
-        AliasSort.LAST_REPLIED: "a.last_replied",
-        AliasSort.LAST_SENT: "a.last_sent",
-        AliasSort.LAST_USED: "greatest(a.last_forwarded, a.last_replied, a.last_sent)",
+        AliasSort.EMAILS_FORWARDED: "s.emails_forwarded",
+        AliasSort.EMAILS_BLOCKED: "s.emails_blocked",
+        AliasSort.EMAILS_REPLIED: "s.emails_replied",
+        AliasSort.EMAILS_SENT: "s.emails_sent",
+        AliasSort.LAST_FORWARDED: "s.last_forwarded",
+        AliasSort.LAST_BLOCKED: "s.last_blocked",
+        AliasSort.LAST_REPLIED: "s.last_replied",
+        AliasSort.LAST_SENT: "s.last_sent",
+        AliasSort.LAST_USED: "greatest(s.last_forwarded, s.last_replied, s.last_sent)",
         AliasSort.ACTIVE: "s.state = 'active'",
         AliasSort.CREATED_AT: "s.created_at",
         AliasSort.UPDATED_AT: "s.updated_at",
         AliasSort.DELETED_AT: "s.deleted_at",
     }
 )
-# What mail changes is in the table of aliases only.
-_OF_MAIL = frozenset(sort for sort, key in _SORTS.items() if "a." in key)
-
 _DELETED: Mapping[Deleted, LiteralString] = MappingProxyType(
     {
         Deleted.WITHOUT: "and s.state <> 'deleted'",
@@ -127,23 +124,16 @@ def _order(query: AliasQuery) -> LiteralString:
 def _list(query: AliasQuery) -> LiteralString:
     """One page and how many aliases there are on all.
 
-    Where nothing is searched for, the index ends a page as soon as it is full, and counting is a reading of its own;
-    otherwise all are read anyway. An empty page does not know.
+    Where nothing is searched for, the index ends a page of the newest as soon as it is full, and counting is a reading
+    of its own; otherwise all are read anyway. An empty page does not know.
     """
     where = _where(query)
-    source: LiteralString = "alias_search s"
-    if query.sort in _OF_MAIL:
-        # All of them are nearer by the account than one by one.
-        source = "alias_search s join alias a on a.id = s.id" if query.search is not None else "alias s"
     indexed = query.sort is AliasSort.CREATED_AT and query.descending and query.search is None
     total: LiteralString = "null::bigint" if indexed else "count(*) over ()"
-    order = _order(query)
-    if source == "alias s":
-        order = order.replace("a.", "s.")
     return compact(f"""
         with page as materialized (
             select p.id, p.total, row_number() over () as n from (
-                select s.id, {total} as total from {source} {where} {order}
+                select s.id, {total} as total from alias_search s {where} {_order(query)}
                 limit %(limit)s offset %(offset)s
             ) p
         )

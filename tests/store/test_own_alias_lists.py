@@ -1,5 +1,6 @@
 """Lists of an owner's aliases, from PostgreSQL: filters, orders, searches, pages."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -201,8 +202,49 @@ async def test_what_lists_are_searched_by_follows_changes(conn: Connection, read
     assert await listed(reader, replace(later, search="before")) == []
     (found,) = (await reader.page(ACCOUNT, replace(later, pinned=True, active=False), 1, 1)).aliases
     assert found.updated_at > before.updated_at
-    kept = await value(conn, "select (updated_at, deleted_at)::text from alias_search")
-    assert kept == await value(conn, "select (updated_at, deleted_at)::text from alias")
+
+
+async def copies(conn: Connection) -> list[tuple[Any, ...]]:
+    """What the copy that lists are made of has and the aliases have not, and the reverse."""
+    columns = """
+        account_id, id, created_at, pinned, state, %s, updated_at, emails_forwarded, emails_blocked, emails_replied,
+        emails_sent, username_id, domain_id, deleted_at, last_forwarded, last_blocked, last_replied, last_sent"""
+    source = columns % "local_part || '@' || domain, lower(description)"
+    true = f"select {source} from alias where account_id is not null"
+    copy = "select " + columns % "address, words" + " from alias_search"
+    cursor = await conn.execute(f"({true} except {copy}) union all ({copy} except {true})".encode())
+    return await cursor.fetchall()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update alias set description = 'after' where id < 50",
+        "update alias set state = 'deleted', deleted_at = now() where id = 12",
+        "update alias set state = 'active', deleted_at = null where id = 11",
+        "update alias set pinned = not pinned",
+        "update alias set from_name = 'John' where id = 5",
+        "update alias set emails_forwarded = 9, last_forwarded = now(), emails_blocked = 8, last_blocked = now(),"
+        " emails_replied = 7, last_replied = now(), emails_sent = 6, last_sent = null where id < 20",
+        "update alias set account_id = 2, username_id = null where username_id is not null",
+        "update alias set domain_id = null where domain = 'own.example'",
+        "update alias set account_id = null, state = 'forgotten', deleted_at = now(), description = null,"
+        " emails_forwarded = 0, username_id = null where domain = 'alias.example'",
+        "delete from alias where domain = 'own.example'",
+        "insert into alias (account_id, local_part, domain, state, deleted_at)"
+        " values (null, 'never', 'alias.example', 'forgotten', now())",
+    ],
+)
+async def test_what_lists_are_made_of_follows_every_change(conn: Connection, reader: OwnAliases, change: str) -> None:
+    await crowd(conn)
+    assert await copies(conn) == []
+    await conn.execute("delete from alias_recipient")
+    cursor = await conn.execute(change.encode())
+    assert cursor.rowcount > 0
+    assert await copies(conn) == []
+    every = await everything(conn, reader)
+    query = AliasQuery(Deleted.WITH, sort=AliasSort.EMAILS_FORWARDED)
+    assert await listed(reader, query) == expected(every, AliasSort.EMAILS_FORWARDED, descending=True)
 
 
 async def test_the_aliases_of_a_recipient(conn: Connection, reader: OwnAliases) -> None:
@@ -251,22 +293,21 @@ async def test_the_aliases_of_a_domain_and_of_a_username(conn: Connection, reade
         assert await listed(reader, AliasQuery(domain=domain), account=OTHERS) == []
 
 
-async def test_a_list_is_read_from_the_index_of_one_account(conn: Connection, reader: OwnAliases) -> None:
-    """However many others there are, and whatever mail did to the aliases."""
+async def test_a_list_is_read_from_the_part_of_its_account(conn: Connection, reader: OwnAliases) -> None:
+    """However many others there are."""
     await conn.execute(
         "insert into alias (account_id, local_part, domain, description)"
         " select case when n % 30 = 0 then 1 else 2 end, 'number' || n, 'alias.example', 'Order ' || n"
         " from generate_series(1, 6000) n"
     )
-    await conn.execute("checkpoint")  # else rows of a commit that did not wait for the disk are not known to be visible
     await conn.execute("vacuum (analyze) alias_search")
-    await conn.execute("update alias set emails_forwarded = emails_forwarded + 1")
-    for query in (AliasQuery(search="order 1", sort=AliasSort.EMAIL), AliasQuery(sort=AliasSort.UPDATED_AT)):
+    for query in (AliasQuery(search="order 1", sort=AliasSort.EMAILS_SENT), AliasQuery(sort=AliasSort.UPDATED_AT)):
         values = {"account": 1, "search": query.search, "limit": 100, "offset": 0}
-        rows = await reader.database.rows(f"explain (analyze) {own_aliases._list(query)}", values)
+        rows = await reader.database.rows(f"explain {own_aliases._list(query)}", values)
         plan = "\n".join(row[0] for row in rows)
-        assert "Index Only Scan using alias_search_list on alias_search s" in plan
-        assert "Heap Fetches: 0" in plan
+        assert len(set(re.findall(r" on alias_search_\d+ s", plan))) == 1
+        assert "Index Cond: (account_id = " in plan
+        assert "Seq Scan" not in plan
 
 
 async def test_aliases_of_earlier_releases_are_in_lists_too(empty_dsn: str, tmp_path: Path) -> None:

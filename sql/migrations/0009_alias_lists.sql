@@ -1,4 +1,4 @@
--- 0007: lists of aliases, searched and sorted.
+-- 0009: lists of aliases, searched and sorted.
 -- Locks: creating the trigger keeps writers away from alias until its rows are copied: some seconds for a million. The
 -- previous release still runs with it.
 

@@ -43,6 +43,7 @@ from mailrelay.store.own_parents import AliasDomainReader, OwnDomains, OwnUserna
 from mailrelay.store.own_recipients import OwnRecipients
 from mailrelay.store.own_rules import OwnRules
 from mailrelay.wiring import keys
+from mailrelay.wiring.aliases import alias_changes
 from mailrelay.wiring.failed import by_worker, failed_store
 from mailrelay.wiring.runtime import utc_now
 from mailrelay.wiring.signin import account_endpoints
@@ -69,6 +70,7 @@ class _Parts:
         return (
             *account_endpoints(self.config, self.database, self.clock),
             *AliasReadEndpoints(OwnAliases(self.database)).endpoints(),
+            *alias_changes(self.config, self.database),
             *self.domains(),
             *self.recipients(),
             *self.usernames(),

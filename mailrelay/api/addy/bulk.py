@@ -1,6 +1,6 @@
 """What requests for several aliases at once have in common (addy-api.md section 3.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from mailrelay.api.addy.checks import (
     REQUIRED,
     UUID_TEXT,
     Fields,
+    Rule,
     attribute,
     max_items,
     uuid_of,
@@ -27,14 +28,16 @@ IDS_FIELDS: Final[Fields] = (
 )
 
 
-def validate_ids(given: Mapping[str, Value], fields: Fields = IDS_FIELDS) -> tuple[list[UUID], dict[str, Value]]:
+def validate_ids(
+    given: Mapping[str, Value], fields: Fields = IDS_FIELDS, extra: Mapping[str, Sequence[Rule]] | None = None
+) -> tuple[list[UUID], dict[str, Value]]:
     """The ids of a request, each once and in its order, and all that was validated. Null members do not count."""
     ids = given.get("ids")
     if isinstance(ids, list):
         given = {**given, "ids": [one for one in ids if one is not None]}
     elif isinstance(ids, dict):
         given = {**given, "ids": {key: one for key, one in ids.items() if one is not None}}
-    values = validate(fields, given)
+    values = validate(fields, given, extra)
     return list(dict.fromkeys(number for one in values["ids"] if (number := uuid_of(one)) is not None)), values
 
 

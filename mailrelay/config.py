@@ -210,6 +210,8 @@ class Addy(_Section):
     blocklist_check: BlocklistCheck = BlocklistCheck()
     shared_domains: bool = True  # everybody may have aliases on shared domains themselves
     username_domains: bool = True  # and on the subdomains of them that their usernames give
+    custom_on_shared_domains: bool = False  # owners may choose names there, too
+    words: Path | None = None  # a folder of lists that go before ours
 
 
 def _mail_log(value: str) -> str:

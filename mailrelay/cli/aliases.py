@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import click
 
 from mailrelay.cli.app import App, account_named, pass_app
+from mailrelay.cli.held import actor
 from mailrelay.cli.types import MAILBOX
 from mailrelay.core.address import Address
 from mailrelay.core.facts import BlockBehaviour, ForwardMode
@@ -46,7 +47,7 @@ def add(
     if more and not to:
         raise click.UsageError(f"mailboxes follow --to, {more[0]} does not")
     wish = aliases.AliasWish(address, (*to, *more), account_named(account), description)
-    app.one(app.run(lambda database: aliases.add(app.bureau(database), Aliases(database), wish)))
+    app.one(app.run(lambda database: aliases.add(app.bureau(database), Aliases(database), wish, actor())))
 
 
 @alias.command()
@@ -81,7 +82,7 @@ def pause(app: App, address: Address) -> None:
     """Forward nothing for now."""
     from mailrelay.store.manage_aliases import Aliases
 
-    app.one(app.run(lambda db: Aliases(db).set_active(address, False)))
+    app.one(app.run(lambda db: Aliases(db).set_active(address, False, actor())))
 
 
 @alias.command()
@@ -91,7 +92,7 @@ def resume(app: App, address: Address) -> None:
     """Forward again."""
     from mailrelay.store.manage_aliases import Aliases
 
-    app.one(app.run(lambda db: Aliases(db).set_active(address, True)))
+    app.one(app.run(lambda db: Aliases(db).set_active(address, True, actor())))
 
 
 @alias.command()
@@ -101,7 +102,7 @@ def delete(app: App, address: Address) -> None:
     """Refuse its mail for good. Nobody else gets the address, and its owner may restore it."""
     from mailrelay.store.manage_aliases import Aliases
 
-    app.one(app.run(lambda db: Aliases(db).delete(address)))
+    app.one(app.run(lambda db: Aliases(db).delete(address, actor())))
 
 
 @alias.command()
@@ -111,7 +112,7 @@ def restore(app: App, address: Address) -> None:
     """Undo a deletion."""
     from mailrelay.store.manage_aliases import Aliases
 
-    app.one(app.run(lambda db: Aliases(db).restore(address)))
+    app.one(app.run(lambda db: Aliases(db).restore(address, actor())))
 
 
 @alias.command()
@@ -124,7 +125,7 @@ def forget(app: App, address: Address, yes: bool) -> None:
 
     if not yes:
         click.confirm(f"Forget {address} for good?", abort=True, err=True)
-    left = app.run(lambda db: Aliases(db).forget(address))
+    left = app.run(lambda db: Aliases(db).forget(address, actor()))
     state = "gone" if left is None else "reserved"
     app.text(f"{address}: {state}", {"address": str(address), "state": state})
 
@@ -158,4 +159,4 @@ def set_(
         description=KEEP if description is None else description or None,
         recipients=(*to, *more) if to else KEEP,
     )
-    app.one(app.run(lambda db: aliases.change(app.bureau(db), Aliases(db), address, wanted)))
+    app.one(app.run(lambda db: aliases.change(app.bureau(db), Aliases(db), address, wanted, actor())))

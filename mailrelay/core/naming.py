@@ -89,6 +89,11 @@ def check_mailbox(mailbox: Address, ground: Ground, service: ServiceNames, now: 
         raise Unsuitable(f"{mailbox} is banned (ban {ban.id}, {ban.type} {ban.value})", Hindrance.BANNED)
 
 
+def is_technical(local: str) -> bool:
+    """Whether addresses of this folded local part mean something else: return paths, reverse addresses."""
+    return _RETURN_PATH.fullmatch(local) is not None or is_opaque_reverse(local) or looks_srs(local)
+
+
 def check_local(local: str, on_operators_domain: bool, ground: Ground, now: datetime) -> None:
     """Whether an alias or handle may have this folded local part, apart from being taken (spec 1.3, 1.9, 2.7).
 
@@ -96,8 +101,7 @@ def check_local(local: str, on_operators_domain: bool, ground: Ground, now: date
     """
     if not is_creatable(local):
         raise Malformed(f"{local!r}: a local part is a dot-atom of 1 to 64 ASCII characters without +")
-    technical = _RETURN_PATH.fullmatch(local) or is_opaque_reverse(local) or looks_srs(local)
-    if technical or (on_operators_domain and local in OPERATOR_NAMES):
+    if is_technical(local) or (on_operators_domain and local in OPERATOR_NAMES):
         raise Conflict(f"{local} is reserved")
     ban = BanBook.of(ground.bans).name(local, now)
     if ban is not None:

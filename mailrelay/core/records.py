@@ -44,6 +44,14 @@ class Owned:
     uuid: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class OwnedSet:
+    """Several of one kind. What the account does not have counts for nothing."""
+
+    account: AccountId
+    uuids: tuple[UUID, ...]
+
+
 class Keep(Enum):
     """In a change: this field stays as it is. (None is a value: the parent's or the installation's default.)"""
 
@@ -261,12 +269,15 @@ class NewAlias:
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """recipients: take the place of the attached ones; none: the default applies."""
+    """recipients: take the place of the attached ones, in this order; none: the default applies."""
 
     forward_mode: ForwardMode | Keep | None = KEEP
     block_behaviour: BlockBehaviour | Keep | None = KEEP
     description: str | Keep | None = KEEP
-    recipients: tuple[Address, ...] | Keep = KEEP
+    from_name: str | Keep | None = KEEP
+    pinned: bool | Keep = KEEP
+    attached_recipients_only: bool | Keep = KEEP
+    recipients: tuple[Address, ...] | tuple[UUID, ...] | Keep = KEEP
 
 
 @dataclass(frozen=True, slots=True)

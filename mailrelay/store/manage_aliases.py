@@ -9,15 +9,15 @@ from psycopg.rows import dict_row
 
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
-from mailrelay.core.facts import AccountId, AliasId
-from mailrelay.core.records import AliasChange, AliasRecord, Keep, Named, NewAlias
+from mailrelay.core.facts import AccountId
+from mailrelay.core.records import AliasChange, AliasRecord, Named, NewAlias, Owned
+from mailrelay.store import alias_rows
 from mailrelay.store.database import Database, constraint
 from mailrelay.store.manage import (
     OWNER_NAME,
     Connection,
-    accept_mailboxes,
     account_id,
-    conflicts,
+    note,
     owning_account,
     verified_recipients,
 )
@@ -45,53 +45,12 @@ _ADD = """
     values (%(account)s, %(local)s, %(domain)s, %(username)s, %(description)s)
     returning id
 """
-_USERNAME = "select id, account_id from username where name = %(label)s"
-# Attachment times differ, because they are the order in which recipients count.
 _ATTACH = """
     insert into alias_recipient (alias_id, recipient_id, created_at)
     select %(alias)s, r, now() + n * interval '1 microsecond'
     from unnest(%(recipients)s::bigint[]) with ordinality as t(r, n)
 """
-_LOCK = """
-    select a.id, a.state, a.account_id, a.reserved_as, h.state = 'released' from alias a
-    left join handle h on h.id = a.handle_id
-    where a.local_part = %(local)s and a.domain = %(domain)s
-    for update of a
-"""
-_STATE = """
-    update alias set state = %(state)s, deleted_at = case when %(state)s = 'deleted' then now() end where id = %(id)s
-"""
-# Naming the domain makes the trigger alias_reserve look it up and check its owner: both may have changed meanwhile.
-_RESTORE = """
-    update alias set state = 'active', deleted_at = null, domain = domain where id = %(id)s
-    returning domain_id is not null or username_id is not null
-"""
-_CHANGE = """
-    update alias
-    set forward_mode = case when %(set_mode)s then %(mode)s else forward_mode end,
-        block_behaviour = case when %(set_behaviour)s then %(behaviour)s else block_behaviour end,
-        description = case when %(set_description)s then %(description)s else description end
-    where id = %(id)s
-"""
-_DETACH = "delete from alias_recipient where alias_id = %(id)s"
-# What is left on a shared domain is the address alone, so that nobody gets it again (addy.io API, E17).
-_ERASE = (
-    _DETACH,
-    "delete from contact where alias_id = %(id)s",
-    "delete from message_id where alias_id = %(id)s",
-    "delete from blocked_sender where alias_id = %(id)s",
-    "update failed_delivery set alias_id = null where alias_id = %(id)s",
-)
-_FORGET = """
-    update alias
-    set state = 'forgotten', account_id = null, deleted_at = now(), username_id = null, description = null,
-        from_name = null, extension = null, sender_allow_list = null, forward_mode = null, block_behaviour = null,
-        pinned = false, attached_recipients_only = false, reply_via_alias = false, expires_at = null,
-        max_forwards = null, emails_forwarded = 0, emails_blocked = 0, emails_replied = 0, emails_sent = 0,
-        last_forwarded = null, last_blocked = null, last_replied = null, last_sent = null
-    where id = %(id)s
-"""
-_REMOVE = "delete from alias where id = %(id)s"
+_USERNAME = "select id, account_id from username where name = %(label)s"
 _TAKEN = frozenset({"alias_address_unique", "alias_local_part_reserved"})
 _HOLDER: LiteralString = f"""
     select 1, case a.state when 'forgotten' then 'a forgotten alias'
@@ -113,7 +72,7 @@ class Aliases:
 
     database: Database
 
-    async def add(self, new: NewAlias) -> AliasRecord:
+    async def add(self, new: NewAlias, actor: str) -> AliasRecord:
         """The new alias. Raises Conflict naming what holds the address, Absent for what it refers to."""
         try:
             async with self.database.connection() as conn, conn.transaction():
@@ -129,6 +88,7 @@ class Aliases:
                 row = await (await conn.execute(_ADD, values)).fetchone()
                 assert row is not None  # returning gives one row or an exception
                 await conn.execute(_ATTACH, {"alias": row[0], "recipients": list(chosen)})
+                await note(conn, actor, account, "alias.create", "alias", row[0])
                 return await _one(conn, Address(new.local, new.domain))
         except IntegrityError as error:
             raise await self._explained(error, Address(new.local, new.domain)) from error
@@ -153,68 +113,43 @@ class Aliases:
             await cursor.execute(_LIST, values)
             return [_alias(row) for row in await cursor.fetchall()]
 
-    async def set_active(self, address: Address, active: bool) -> AliasRecord:
+    async def set_active(self, which: Address | Owned, active: bool, actor: str) -> AliasRecord:
         """Resume or pause an alias. Raises Absent, and Conflict for a deleted one."""
         async with self.database.connection() as conn, conn.transaction():
-            held = await _locked(conn, address)
+            held = await alias_rows.hold(conn, which)
             if held.state == "deleted":
-                raise Conflict(f"{address} is deleted: restore it first")
-            await conn.execute(_STATE, {"id": held.id, "state": "active" if active else "inactive"})
-            return await _one(conn, address)
+                raise Conflict(f"{held.address} is deleted: restore it first")
+            await alias_rows.set_active(conn, (held,), active, actor)
+            return await _one(conn, held.address)
 
-    async def delete(self, address: Address) -> AliasRecord:
+    async def delete(self, which: Address | Owned, actor: str) -> AliasRecord:
         """Delete an alias; its address stays with its owner, who may restore it. Raises Absent."""
         async with self.database.connection() as conn, conn.transaction():
-            held = await _locked(conn, address)
-            if held.state != "deleted":
-                await conn.execute(_STATE, {"id": held.id, "state": "deleted"})
-            return await _one(conn, address)
+            held = await alias_rows.hold(conn, which)
+            await alias_rows.delete(conn, (held,), actor)
+            return await _one(conn, held.address)
 
-    async def restore(self, address: Address) -> AliasRecord:
-        """Make a deleted alias active again. Raises Absent, also if its domain or username is gone, and Conflict below
-        a released handle or where the domain is another account's now."""
-        words = {
-            "alias_domain_owned": f"{address.domain} belongs to another account",
-            "alias_local_part_reserved": f"{address.local} is a handle, which has the name on all shared domains",
-        }
-        with conflicts(words):
-            async with self.database.connection() as conn, conn.transaction():
-                held = await _locked(conn, address)
-                if held.below_released:
-                    raise Conflict(f"{address} belonged to a handle that is released for good")
-                row = await (await conn.execute(_RESTORE, {"id": held.id})).fetchone()
-                if row is None or not row[0]:
-                    raise Absent(f"{address} has no domain here any more")
-                return await _one(conn, address)
+    async def restore(self, which: Address | Owned, actor: str) -> AliasRecord:
+        """Make an alias active again. Raises Absent; Conflict if its domain or username is gone or another account's
+        now, or its handle is released."""
+        async with self.database.connection() as conn, conn.transaction():
+            held = await alias_rows.hold(conn, which)
+            await alias_rows.restore(conn, held, actor)
+            return await _one(conn, held.address)
 
-    async def forget(self, address: Address) -> AliasRecord | None:
+    async def forget(self, which: Address | Owned, actor: str) -> AliasRecord | None:
         """Erase what the owner had there. What is left on a shared domain; None: nothing is. Raises Absent."""
         async with self.database.connection() as conn, conn.transaction():
-            held = await _locked(conn, address)
-            for statement in _ERASE:
-                await conn.execute(statement, {"id": held.id})
-            await conn.execute(_FORGET if held.shared else _REMOVE, {"id": held.id})
-            return await _one(conn, address) if held.shared else None
+            held = await alias_rows.hold(conn, which)
+            await alias_rows.forget(conn, (held,), actor)
+            return await _one(conn, held.address) if held.shared else None
 
-    async def change(self, address: Address, change: AliasChange) -> AliasRecord:
-        """Apply a change. Raises Absent, and Conflict for a recipient that is not verified."""
-        values = {
-            "set_mode": not isinstance(change.forward_mode, Keep),
-            "mode": None if isinstance(change.forward_mode, Keep) else change.forward_mode,
-            "set_behaviour": not isinstance(change.block_behaviour, Keep),
-            "behaviour": None if isinstance(change.block_behaviour, Keep) else change.block_behaviour,
-            "set_description": not isinstance(change.description, Keep),
-            "description": None if isinstance(change.description, Keep) else change.description,
-        }
+    async def change(self, which: Address | Owned, change: AliasChange, actor: str) -> AliasRecord:
+        """Apply a change. Raises Absent, also for a recipient, and Conflict for one that is not verified."""
         async with self.database.connection() as conn, conn.transaction():
-            held = await _locked(conn, address)
-            await conn.execute(_CHANGE, {"id": held.id, **values})
-            if not isinstance(change.recipients, Keep):
-                await accept_mailboxes(conn, held.account, change.recipients)
-                chosen = await verified_recipients(conn, held.account, change.recipients)
-                await conn.execute(_DETACH, {"id": held.id})
-                await conn.execute(_ATTACH, {"alias": held.id, "recipients": list(chosen)})
-            return await _one(conn, address)
+            held = await alias_rows.hold(conn, which)
+            await alias_rows.change(conn, held, change, actor)
+            return await _one(conn, held.address)
 
     async def _explained(self, error: IntegrityError, address: Address) -> Exception:
         """What to raise for a violated constraint."""
@@ -225,26 +160,6 @@ class Aliases:
             case "alias_domain_owned":
                 return Conflict(f"{address.domain} belongs to another account")
         return error
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A locked alias of somebody's."""
-
-    id: AliasId
-    state: str
-    account: AccountId
-    shared: bool
-    below_released: bool
-
-
-async def _locked(conn: Connection, address: Address) -> _Held:
-    """Hold an alias until the transaction ends. Raises Absent, also for a forgotten one."""
-    cursor = await conn.execute(_LOCK, {"local": address.local.lower(), "domain": address.domain})
-    row = await cursor.fetchone()
-    if row is None or row[2] is None:
-        raise Absent(f"there is no alias {address}" if row is None else f"{address} was forgotten for good")
-    return _Held(AliasId(row[0]), row[1], AccountId(row[2]), row[3] is not None, bool(row[4]))
 
 
 async def _username(conn: Connection, label: str, account: AccountId) -> int:

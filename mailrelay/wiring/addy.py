@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
+from mailrelay.api.addy.aliases_read import AliasReadEndpoints
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.blockcheck import BlockCheckEndpoint
 from mailrelay.api.addy.blocklist import BlocklistEndpoints
@@ -36,11 +37,13 @@ from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.manage_recipients import Recipients
 from mailrelay.store.manage_rules import Rules
 from mailrelay.store.manage_usernames import Usernames
+from mailrelay.store.own_aliases import OwnAliases
 from mailrelay.store.own_blocklist import OwnBlocklist
 from mailrelay.store.own_parents import AliasDomainReader, OwnDomains, OwnUsernames
 from mailrelay.store.own_recipients import OwnRecipients
 from mailrelay.store.own_rules import OwnRules
 from mailrelay.wiring import keys
+from mailrelay.wiring.aliases import alias_changes
 from mailrelay.wiring.failed import by_worker, failed_store
 from mailrelay.wiring.runtime import utc_now
 from mailrelay.wiring.signin import account_endpoints
@@ -66,6 +69,8 @@ class _Parts:
         """All that the API tells of."""
         return (
             *account_endpoints(self.config, self.database, self.clock),
+            *AliasReadEndpoints(OwnAliases(self.database)).endpoints(),
+            *alias_changes(self.config, self.database),
             *self.domains(),
             *self.recipients(),
             *self.usernames(),

@@ -95,7 +95,9 @@ def _new(address: Address, owner: Named | ImplicitFor | AccountId, *recipients: 
 async def test_of_many_who_want_an_address_exactly_one_gets_it(database: Database) -> None:
     store = Aliases(database)
     mailboxes = [parse_address(f"m{number}@elsewhere.example") for number in range(8)]
-    errors = await race(8, lambda number: store.add(_new(SHOP, ImplicitFor(mailboxes[number]), mailboxes[number])))
+    errors = await race(
+        8, lambda number: store.add(_new(SHOP, ImplicitFor(mailboxes[number]), mailboxes[number]), ACTOR)
+    )
     winner = await store.show(SHOP)
     for error in errors:
         assert isinstance(error, Conflict)
@@ -106,7 +108,7 @@ async def test_an_alias_and_a_handle_of_one_name_race_and_one_wins(database: Dat
     async def attempt(number: int) -> object:
         if number % 2:
             return await Handles(database).add(NewHandle("shop", AccountId(JOHN), None))
-        return await Aliases(database).add(_new(SHOP, AccountId(OTHER)))
+        return await Aliases(database).add(_new(SHOP, AccountId(OTHER)), ACTOR)
 
     for error in await race(8, attempt):
         assert isinstance(error, Conflict)
@@ -115,16 +117,16 @@ async def test_an_alias_and_a_handle_of_one_name_race_and_one_wins(database: Dat
 
 
 async def test_who_loses_leaves_no_account_behind(database: Database, conn: Connection) -> None:
-    await Aliases(database).add(_new(SHOP, ImplicitFor(ME), ME))
+    await Aliases(database).add(_new(SHOP, ImplicitFor(ME), ME), ACTOR)
     with pytest.raises(Conflict):
-        await Aliases(database).add(_new(SHOP, ImplicitFor(YOU), YOU))
+        await Aliases(database).add(_new(SHOP, ImplicitFor(YOU), YOU), ACTOR)
     assert await world.value(conn, "select count(*) from account where implicit_mailbox = %s", str(YOU)) == 0
 
 
 async def test_aliases_of_one_new_mailbox_share_its_account(database: Database, conn: Connection) -> None:
     store = Aliases(database)
     made = await asyncio.gather(
-        *(store.add(_new(Address(f"a{number}", "alias.example"), ImplicitFor(ME), ME)) for number in range(8))
+        *(store.add(_new(Address(f"a{number}", "alias.example"), ImplicitFor(ME), ME), ACTOR) for number in range(8))
     )
     assert {alias.account for alias in made} == {str(ME)}
     found = await world.value(
@@ -141,42 +143,42 @@ async def test_aliases_of_one_new_mailbox_share_its_account(database: Database, 
 
 async def test_recipients_keep_the_order_in_which_they_were_named(database: Database) -> None:
     mailboxes = [parse_address(f"m{number}@elsewhere.example") for number in (3, 1, 2)]
-    alias = await Aliases(database).add(_new(SHOP, ImplicitFor(mailboxes[0]), *mailboxes, mailboxes[1]))
+    alias = await Aliases(database).add(_new(SHOP, ImplicitFor(mailboxes[0]), *mailboxes, mailboxes[1]), ACTOR)
     assert alias.recipients == tuple(map(str, mailboxes))
 
 
 async def test_mailboxes_are_one_whatever_their_case(database: Database, conn: Connection) -> None:
     upper = parse_address("ME@elsewhere.example")
-    alias = await Aliases(database).add(_new(SHOP, ImplicitFor(upper), upper, ME))
+    alias = await Aliases(database).add(_new(SHOP, ImplicitFor(upper), upper, ME), ACTOR)
     assert (alias.account, alias.recipients) == ("me@elsewhere.example", ("ME@elsewhere.example",))
-    await Aliases(database).add(_new(Address("b", "alias.example"), ImplicitFor(ME), ME))
+    await Aliases(database).add(_new(Address("b", "alias.example"), ImplicitFor(ME), ME), ACTOR)
     assert await world.value(conn, "select count(*) from account") == 3
 
 
 async def test_a_named_account_must_have_the_mailbox_verified(database: Database, conn: Connection) -> None:
     with pytest.raises(Absent, match="no recipient"):
-        await Aliases(database).add(_new(SHOP, Named("johndoe"), ME))
+        await Aliases(database).add(_new(SHOP, Named("johndoe"), ME), ACTOR)
     await Recipients(database).add(Named("johndoe"), ME, verified=False, actor=ACTOR)
     with pytest.raises(Conflict, match="not verified"):
-        await Aliases(database).add(_new(SHOP, Named("johndoe"), ME))
+        await Aliases(database).add(_new(SHOP, Named("johndoe"), ME), ACTOR)
     await Recipients(database).verify(None, ME, ACTOR)
-    assert (await Aliases(database).add(_new(SHOP, Named("johndoe"), ME))).recipients == (str(ME),)
+    assert (await Aliases(database).add(_new(SHOP, Named("johndoe"), ME), ACTOR)).recipients == (str(ME),)
     with pytest.raises(Absent, match="no account"):
-        await Aliases(database).add(_new(Address("x", "alias.example"), Named("nobody")))
+        await Aliases(database).add(_new(Address("x", "alias.example"), Named("nobody")), ACTOR)
 
 
 async def test_an_alias_of_a_custom_domain_goes_to_its_owner(bureau: Bureau, database: Database) -> None:
     store = Aliases(database)
-    made = await aliases.add(bureau, store, AliasWish(parse_address("Shop@own.example"), (JOHNS,)))
+    made = await aliases.add(bureau, store, AliasWish(parse_address("Shop@own.example"), (JOHNS,)), ACTOR)
     assert (made.address, made.account) == ("shop@own.example", "johndoe")
-    made = await aliases.add(bureau, store, AliasWish(parse_address("x@johndoe.second.example"), ()))
+    made = await aliases.add(bureau, store, AliasWish(parse_address("x@johndoe.second.example"), ()), ACTOR)
     assert (made.address, made.account, made.recipients) == ("x@johndoe.second.example", "johndoe", ())
     wish = AliasWish(parse_address("y@own.example"), (), Named("other"))
     with pytest.raises(Conflict, match="another account"):
-        await aliases.add(bureau, store, wish)
+        await aliases.add(bureau, store, wish, ACTOR)
     wish = AliasWish(parse_address("y@johndoe.alias.example"), (), Named("other"))
     with pytest.raises(Conflict, match="another account"):
-        await aliases.add(bureau, store, wish)
+        await aliases.add(bureau, store, wish, ACTOR)
 
 
 async def test_what_an_alias_is_checked_against_costs_two_queries(dsn: str, conn: Connection) -> None:
@@ -185,7 +187,7 @@ async def test_what_an_alias_is_checked_against_costs_two_queries(dsn: str, conn
     try:
         mailboxes = tuple(parse_address(f"m{number}@a{number}.example") for number in range(10))
         wish = AliasWish(SHOP, mailboxes)
-        await aliases.add(Bureau(SERVICE, Grounds(database), lambda: NOW), Aliases(database), wish)
+        await aliases.add(Bureau(SERVICE, Grounds(database), lambda: NOW), Aliases(database), wish, ACTOR)
         assert database.statements <= 2
     finally:
         await database.close()
@@ -194,41 +196,41 @@ async def test_what_an_alias_is_checked_against_costs_two_queries(dsn: str, conn
 async def test_an_alias_has_at_most_ten_recipients(bureau: Bureau, database: Database) -> None:
     mailboxes = tuple(parse_address(f"m{number}@elsewhere.example") for number in range(11))
     with pytest.raises(Malformed):
-        await aliases.add(bureau, Aliases(database), AliasWish(SHOP, mailboxes))
+        await aliases.add(bureau, Aliases(database), AliasWish(SHOP, mailboxes), ACTOR)
 
 
 async def test_bans_stop_names_and_destinations(bureau: Bureau, database: Database) -> None:
     await bans.ban(Bans(database), lambda: NOW, "name", "shop")
     await bans.ban(Bans(database), lambda: NOW, "domain", "elsewhere.example", "destination")
     with pytest.raises(Conflict, match="the name shop is banned"):
-        await aliases.add(bureau, Aliases(database), AliasWish(SHOP, (JOHNS,)))
+        await aliases.add(bureau, Aliases(database), AliasWish(SHOP, (JOHNS,)), ACTOR)
     with pytest.raises(Conflict, match=r"me@elsewhere\.example is banned"):
-        await aliases.add(bureau, Aliases(database), AliasWish(Address("x", "alias.example"), (ME,)))
+        await aliases.add(bureau, Aliases(database), AliasWish(Address("x", "alias.example"), (ME,)), ACTOR)
 
 
 async def test_a_deleted_address_stays_with_its_owner(database: Database) -> None:
     store = Aliases(database)
-    await store.add(_new(SHOP, ImplicitFor(ME), ME))
-    deleted = await store.delete(SHOP)
+    await store.add(_new(SHOP, ImplicitFor(ME), ME), ACTOR)
+    deleted = await store.delete(SHOP, ACTOR)
     assert deleted.state == "deleted"
     assert deleted.deleted_at is not None
-    assert (await store.delete(SHOP)).deleted_at == deleted.deleted_at  # again changes nothing
+    assert (await store.delete(SHOP, ACTOR)).deleted_at == deleted.deleted_at  # again changes nothing
     with pytest.raises(Conflict, match=f"deleted alias {deleted.id} of account {ME}"):
-        await store.add(_new(SHOP, ImplicitFor(YOU), YOU))
+        await store.add(_new(SHOP, ImplicitFor(YOU), YOU), ACTOR)
     with pytest.raises(Conflict, match="restore it first"):
-        await store.set_active(SHOP, True)
-    restored = await store.restore(SHOP)
+        await store.set_active(SHOP, True, ACTOR)
+    restored = await store.restore(SHOP, ACTOR)
     assert (restored.state, restored.deleted_at, restored.recipients) == ("active", None, (str(ME),))
 
 
 async def test_a_forgotten_address_keeps_nothing_but_its_reservation(database: Database, conn: Connection) -> None:
     store = Aliases(database)
-    made = await store.add(NewAlias("shop", "alias.example", AccountId(JOHN), (JOHNS,), description="private"))
+    made = await store.add(NewAlias("shop", "alias.example", AccountId(JOHN), (JOHNS,), description="private"), ACTOR)
     await conn.execute("update alias set emails_forwarded = 3, last_forwarded = now(), from_name = 'x', pinned = true")
     await world.insert(conn, "contact", account_id=JOHN, alias_id=made.id, address="c@shop.example")
     await world.insert(conn, "message_id", account_id=JOHN, alias_id=made.id, our_id="<a>", original_id="<b>")
     await Blocks(database).add(Named("johndoe"), "email", "c@shop.example", SHOP, ACTOR)
-    left = await store.forget(SHOP)
+    left = await store.forget(SHOP, ACTOR)
     assert left is not None
     assert (left.state, left.account, left.recipients, left.description, left.emails_forwarded) == (
         "forgotten", None, (), None, 0,
@@ -237,39 +239,39 @@ async def test_a_forgotten_address_keeps_nothing_but_its_reservation(database: D
         assert await world.value(conn, f"select count(*) from {table}") == 0
     for attempt in (store.restore, store.delete, store.forget):
         with pytest.raises(Absent, match="forgotten"):
-            await attempt(SHOP)
+            await attempt(SHOP, ACTOR)
     with pytest.raises(Conflict, match="forgotten"):
-        await store.add(_new(SHOP, Named("johndoe")))
+        await store.add(_new(SHOP, Named("johndoe")), ACTOR)
 
 
 async def test_on_a_custom_domain_forgetting_leaves_nothing(database: Database, conn: Connection) -> None:
     address = parse_address("shop@own.example")
-    await Aliases(database).add(_new(address, Named("johndoe"), JOHNS))
-    assert await Aliases(database).forget(address) is None
+    await Aliases(database).add(_new(address, Named("johndoe"), JOHNS), ACTOR)
+    assert await Aliases(database).forget(address, ACTOR) is None
     assert await world.value(conn, "select count(*) from alias") == 0
 
 
 async def test_a_change_leaves_what_it_does_not_name(database: Database, bureau: Bureau) -> None:
     store = Aliases(database)
-    await store.add(NewAlias("shop", "alias.example", ImplicitFor(ME), (ME,), description="text"))
-    changed = await store.change(SHOP, AliasChange(forward_mode="transparent", block_behaviour="reject"))
+    await store.add(NewAlias("shop", "alias.example", ImplicitFor(ME), (ME,), description="text"), ACTOR)
+    changed = await store.change(SHOP, AliasChange(forward_mode="transparent", block_behaviour="reject"), ACTOR)
     assert (changed.forward_mode, changed.block_behaviour, changed.description) == ("transparent", "reject", "text")
-    changed = await store.change(SHOP, AliasChange(forward_mode=None, description=None))
+    changed = await store.change(SHOP, AliasChange(forward_mode=None, description=None), ACTOR)
     assert (changed.forward_mode, changed.block_behaviour, changed.description) == (None, "reject", None)
     # The operator vouches for a mailbox of a plain forward, as when it was made.
-    changed = await aliases.change(bureau, store, SHOP, AliasChange(recipients=(YOU, ME)))
+    changed = await aliases.change(bureau, store, SHOP, AliasChange(recipients=(YOU, ME)), ACTOR)
     assert changed.recipients == (str(YOU), str(ME))
     with pytest.raises(Conflict, match="served here"):
-        await aliases.change(bureau, store, SHOP, AliasChange(recipients=(parse_address("a@own.example"),)))
+        await aliases.change(bureau, store, SHOP, AliasChange(recipients=(parse_address("a@own.example"),)), ACTOR)
 
 
 async def test_a_list_is_searched_and_walked(database: Database) -> None:
     store = Aliases(database)
     for number in range(5):
         local = f"list{number}"
-        await store.add(NewAlias(local, "alias.example", Named("johndoe"), (), description=f"No. {number}"))
-    await store.add(_new(SHOP, Named("other")))
-    await store.delete(Address("list4", "alias.example"))
+        await store.add(NewAlias(local, "alias.example", Named("johndoe"), (), description=f"No. {number}"), ACTOR)
+    await store.add(_new(SHOP, Named("other")), ACTOR)
+    await store.delete(Address("list4", "alias.example"), ACTOR)
     assert [alias.address for alias in await store.page(search="NO. 3")] == ["list3@alias.example"]
     mine = await store.page(Named("johndoe"))
     assert [alias.address[:5] for alias in mine] == ["list0", "list1", "list2", "list3"]
@@ -296,7 +298,7 @@ async def test_a_username_is_never_given_away_again(database: Database) -> None:
     store = Usernames(database)
     for name in ("first", "second"):
         await store.add(Named("johndoe"), name, ACTOR)
-    await Aliases(database).add(NewAlias("x", "second.alias.example", Named("johndoe"), (), username="second"))
+    await Aliases(database).add(NewAlias("x", "second.alias.example", Named("johndoe"), (), username="second"), ACTOR)
     await store.remove("second", ACTOR)
     with pytest.raises(Conflict, match="never given away again"):
         await store.add(Named("other"), "second", ACTOR)
@@ -427,8 +429,8 @@ async def test_the_home_of_a_verified_recipient_cannot_come_here(database: Datab
 
 async def test_a_domain_with_aliases_goes_only_on_purpose(database: Database) -> None:
     address = parse_address("shop@own.example")
-    await Aliases(database).add(_new(address, Named("johndoe")))
-    await Aliases(database).add(_new(SHOP, Named("johndoe")))
+    await Aliases(database).add(_new(address, Named("johndoe")), ACTOR)
+    await Aliases(database).add(_new(SHOP, Named("johndoe")), ACTOR)
     for name in ("own.example", "alias.example"):
         with pytest.raises(Conflict, match="has 1 aliases"):
             await Domains(database).remove(name, with_aliases=False, actor=ACTOR)
@@ -440,30 +442,30 @@ async def test_a_domain_with_aliases_goes_only_on_purpose(database: Database) ->
     assert (await Aliases(database).show(SHOP)).state == "deleted"
     await Domains(database).add(NewDomain("alias.example", None, True, False), ACTOR)
     with pytest.raises(Conflict, match="deleted alias"):
-        await Aliases(database).add(_new(SHOP, Named("other")))
+        await Aliases(database).add(_new(SHOP, Named("other")), ACTOR)
 
 
 async def test_whoever_brings_a_custom_domain_back_has_all_its_names(database: Database) -> None:
     domains, address = Domains(database), parse_address("shop@own.example")
-    await Aliases(database).add(_new(address, Named("johndoe")))
+    await Aliases(database).add(_new(address, Named("johndoe")), ACTOR)
     await domains.remove("own.example", with_aliases=True, actor=ACTOR)
     await domains.add(NewDomain("own.example", Named("other"), True, False), ACTOR)
-    assert (await Aliases(database).add(_new(address, Named("other")))).account == "other"
+    assert (await Aliases(database).add(_new(address, Named("other")), ACTOR)).account == "other"
 
 
 async def test_an_alias_comes_back_only_where_its_domain_is_its_owners(database: Database, conn: Connection) -> None:
     store, domains = Aliases(database), Domains(database)
-    await store.add(_new(SHOP, Named("johndoe")))
+    await store.add(_new(SHOP, Named("johndoe")), ACTOR)
     await domains.remove("alias.example", with_aliases=True, actor=ACTOR)
-    with pytest.raises(Absent, match=r"shop@alias\.example has no domain here any more"):
-        await store.restore(SHOP)
+    with pytest.raises(Conflict, match=r"shop@alias\.example has no domain here any more"):
+        await store.restore(SHOP, ACTOR)
     await domains.add(NewDomain("alias.example", Named("other"), True, False), ACTOR)
     with pytest.raises(Conflict, match=r"alias\.example belongs to another account"):
-        await store.restore(SHOP)
+        await store.restore(SHOP, ACTOR)
     assert (await store.show(SHOP)).state == "deleted"
     await domains.remove("alias.example", with_aliases=True, actor=ACTOR)
     await domains.add(NewDomain("alias.example", Named("johndoe"), True, False), ACTOR)
-    assert (await store.restore(SHOP)).state == "active"
+    assert (await store.restore(SHOP, ACTOR)).state == "active"
     assert await world.value(conn, "select a.domain_id = d.id from alias a join domain d on d.name = a.domain") is True
 
 
@@ -474,19 +476,19 @@ async def test_an_alias_without_a_domain_does_not_take_a_name_that_a_handle_has_
     await Handles(database).add(NewHandle("shop", Named("other"), None))
     await Domains(database).add(NewDomain("old.example", None, True, False), ACTOR)
     with pytest.raises(Conflict, match="shop is a handle"):
-        await Aliases(database).restore(parse_address("shop@old.example"))
+        await Aliases(database).restore(parse_address("shop@old.example"), ACTOR)
 
 
 async def test_an_alias_below_a_username_that_is_gone_does_not_come_back(database: Database, conn: Connection) -> None:
     address = parse_address("shop@jd.alias.example")
     await Usernames(database).add(Named("johndoe"), "keep", ACTOR)
     await Usernames(database).add(Named("johndoe"), "jd", ACTOR)
-    await Aliases(database).add(NewAlias(address.local, address.domain, Named("johndoe"), (), username="jd"))
-    await Aliases(database).delete(address)
-    assert (await Aliases(database).restore(address)).state == "active"
+    await Aliases(database).add(NewAlias(address.local, address.domain, Named("johndoe"), (), username="jd"), ACTOR)
+    await Aliases(database).delete(address, ACTOR)
+    assert (await Aliases(database).restore(address, ACTOR)).state == "active"
     await Usernames(database).remove("jd", ACTOR)
     with pytest.raises(Absent, match="there is no alias"):
-        await Aliases(database).restore(address)
+        await Aliases(database).restore(address, ACTOR)
 
 
 # --- handles ---------------------------------------------------------------------------------------------------------
@@ -503,7 +505,7 @@ async def test_a_released_handle_routes_nothing_and_is_never_free(database: Data
     address = parse_address("jd@alias.example")
     assert (await Aliases(database).show(address)).state == "deleted"
     with pytest.raises(Conflict, match="released for good"):
-        await Aliases(database).restore(address)
+        await Aliases(database).restore(address, ACTOR)
     with pytest.raises(Conflict, match="a released handle holds it"):
         await store.add(NewHandle("jd", Named("johndoe"), None))
     with pytest.raises(Absent):
@@ -511,8 +513,8 @@ async def test_a_released_handle_routes_nothing_and_is_never_free(database: Data
 
 
 async def test_an_alias_in_any_state_keeps_its_name_from_handles(database: Database) -> None:
-    await Aliases(database).add(_new(SHOP, Named("johndoe")))
-    await Aliases(database).forget(SHOP)
+    await Aliases(database).add(_new(SHOP, Named("johndoe")), ACTOR)
+    await Aliases(database).forget(SHOP, ACTOR)
     with pytest.raises(Conflict, match=r"alias shop@alias\.example holds it"):
         await Handles(database).add(NewHandle("shop", Named("johndoe"), None))
 
@@ -565,7 +567,7 @@ async def test_a_ban_is_revoked_by_id_or_by_any_spelling_of_its_value(database: 
 
 
 async def test_a_block_list_has_each_entry_once(database: Database) -> None:
-    await Aliases(database).add(_new(SHOP, Named("johndoe")))
+    await Aliases(database).add(_new(SHOP, Named("johndoe")), ACTOR)
     store = Blocks(database)
     john = Named("johndoe")
     await blocks.block(store, john, "domain", "Spam.example.", None, ACTOR)

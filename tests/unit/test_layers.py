@@ -23,6 +23,7 @@ LEAVES = {
     "notify",
     "reserved",
     "signing",
+    "words",
 }
 
 # layer -> layers that it may import, besides itself

@@ -35,6 +35,13 @@ def test_what_an_installation_needs_is_inside(wheel: ZipFile, folder: str) -> No
         assert wheel.read(name) == path.read_bytes()
 
 
+def test_word_lists_and_what_their_sources_ask_for_are_inside(wheel: ZipFile) -> None:
+    files = [path for path in (ROOT / "mailrelay/words").iterdir() if path.suffix in (".txt", ".md")]
+    assert len(files) == 7
+    for path in files:
+        assert wheel.read(str(path.relative_to(ROOT))) == path.read_bytes()
+
+
 def test_all_code_is_inside_and_nothing_else(wheel: ZipFile) -> None:
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "mailrelay").rglob("*.py")}
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}

@@ -28,6 +28,7 @@ _VERBS = (
     "encryption",
     "bounces",
     "failed",
+    "api",
 )  # in their order
 
 
@@ -74,6 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--large-messages", type=_count, default=400, metavar="N", help="of 100 KB in a run (400)")
     parser.add_argument("--bounces", type=_count, default=10_000, metavar="N", help="reports of a flood (10000)")
     parser.add_argument("--failed", type=_count, default=1_000_000, metavar="N", help="rows of a list (1000000)")
+    parser.add_argument("--api", type=_count, default=1_000_000, metavar="N", help="aliases that it knows (1000000)")
     parser.add_argument("--repeat", type=_count, default=3, metavar="N", help="runs of each; the median counts (3)")
     parser.add_argument("--aliases", type=_aliases, default=100_000, metavar="N", help="in the tables (100000)")
     parser.add_argument(
@@ -116,7 +118,9 @@ def _keys(options: argparse.Namespace) -> list[str]:
 
 def _measure(options: argparse.Namespace, keys: list[str], ground: Ground) -> Report:
     messages = (options.messages, options.large_messages)
-    wish = Wish(messages, options.repeat, keys, options.profile, options.functions, options.bounces, options.failed)
+    wish = Wish(
+        messages, options.repeat, keys, options.profile, options.functions, options.bounces, options.failed, options.api
+    )
     people = Population(options.aliases, max(messages))
     measurement = Measurement(wish, ground, people, Patience(options.patience), say)
     for verb in _VERBS if options.verb == "all" else (options.verb,):

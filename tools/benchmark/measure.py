@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+from tools.benchmark import api, encryption, failures, footprint, letter, milter, policy, population, profiling, systems
 from tools.benchmark import bounces as reports
-from tools.benchmark import encryption, failures, footprint, letter, milter, policy, population, profiling, systems
 from tools.benchmark.ground import Ground
 from tools.benchmark.mail import Meter, Series
 from tools.benchmark.population import Population
@@ -26,7 +26,7 @@ SIZES = (4096, 102400)
 class Wish:
     """What is wanted. messages: in a run, for each of SIZES. keys: of the systems. profile: a role, or none.
 
-    bounces: reports of a flood; failed: records in a list.
+    bounces: reports of a flood; failed: records in a list; api: aliases in the table.
     """
 
     messages: tuple[int, ...]
@@ -36,6 +36,7 @@ class Wish:
     functions: int
     bounces: int
     failed: int
+    api: int
 
 
 @dataclass(slots=True)
@@ -162,6 +163,13 @@ class Measurement:
         product = self._product(PRODUCT)
         self.say(f"failed list, {self.wish.failed} rows")
         self.report.lists.append(failures.measure(product, self.wish.failed, self.say))
+
+    def api(self) -> None:
+        """What clients of the addy.io API wait for. To come last: only its role runs afterwards."""
+        product = self._product(PRODUCT)
+        self.say(f"api, {self.wish.api} aliases")
+        with self._profiled(PRODUCT):
+            self.report.waits.append(api.measure(product, self.wish.api, self.say))
 
     # --- what is measured ------------------------------------------------------------------------------------------
 

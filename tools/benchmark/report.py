@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools.benchmark.api import GOT, SEARCHED, ApiWaits
 from tools.benchmark.bounces import PACE, Flood
 from tools.benchmark.encryption import LARGE, Encryption
 from tools.benchmark.failures import FailedList
@@ -37,6 +38,9 @@ _ENCRYPTION_TARGETS = {4096: 3.0, 102400: 6.0, LARGE: 1500.0}
 _ENCRYPTION_MEMORY_TARGET, _SLOWER_TARGET = 6.0, 2.0
 # Bounces: reports a second, growth of the role's RSS in MB, forwarding beside them; a page of failed deliveries.
 _FLOOD_TARGET, _GROWTH_TARGET, _BESIDE_TARGET, _PAGE_TARGET = 100.0, 10.0, 0.9, 0.050
+
+# p99 of requests of the addy.io API, in seconds.
+_API_TARGETS = {SEARCHED: 0.060, GOT: 0.005}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Report:
     encryptions: list[Encryption] = field(default_factory=list)
     floods: list[Flood] = field(default_factory=list)
     lists: list[FailedList] = field(default_factory=list)
+    waits: list[ApiWaits] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def targets(self) -> list[Target]:
@@ -79,6 +84,7 @@ class Report:
             *self._memory_targets(),
             *self._encryption_targets(),
             *self._failure_targets(),
+            *self._api_targets(),
         ]
 
     def _mail_targets(self) -> Iterator[Target]:
@@ -131,6 +137,12 @@ class Report:
                 name = f"failed list, {page.of}, in ms"
                 yield Target(name, page.median * 1e3, _PAGE_TARGET * 1e3, False)
 
+    def _api_targets(self) -> Iterator[Target]:
+        for found in self.waits:
+            for waits in found.waits:
+                if waits.of in _API_TARGETS:
+                    yield Target(f"api, {waits.of}, p99 in ms", waits.p99 * 1e3, _API_TARGETS[waits.of] * 1e3, False)
+
     def noise(self) -> list[str]:
         """What other programs took from us."""
         found = [
@@ -162,6 +174,8 @@ class Report:
             parts.append(_flood_table(self.floods))
         if self.lists:
             parts.append("\n\n".join(map(_list_table, self.lists)))
+        if self.waits:
+            parts.append("\n\n".join(map(_waits_table, self.waits)))
         if targets := self.targets():
             parts.append("\n".join(["targets", *(f"  {target}" for target in targets)]))
         if remarks := [*self.remarks, *self.noise()]:
@@ -183,6 +197,7 @@ class Report:
             ],
             "encryption": [asdict(one) for one in self.encryptions],
             "bounces": [{**asdict(flood), "rate": flood.rate, "growth": flood.growth} for flood in self.floods],
+            "api": [_waits_document(found) for found in self.waits],
             "failed_lists": [asdict(found) for found in self.lists],
             "targets": [{**asdict(target), "met": target.met} for target in self.targets()],
             "remarks": [*self.remarks, *self.noise()],
@@ -310,6 +325,22 @@ def _list_table(found: FailedList) -> str:
     for page in found.pages:
         lines.append(f"  {page.of:<36}{page.median * 1e3:>10.1f}{page.worst * 1e3:>10.1f}")
     return "\n".join(lines)
+
+
+def _waits_table(found: ApiWaits) -> str:
+    lines = [
+        f"addy.io API, an account with {found.own} of {found.aliases} aliases",
+        f"  {'':<36}{'median ms':>10}{'p99 ms':>10}{'worst ms':>10}",
+    ]
+    for waits in found.waits:
+        times = f"{waits.median * 1e3:>10.1f}{waits.p99 * 1e3:>10.1f}{waits.worst * 1e3:>10.1f}"
+        lines.append(f"  {waits.of:<36}{times}")
+    return "\n".join(lines)
+
+
+def _waits_document(found: ApiWaits) -> dict[str, Any]:
+    waits = [{"of": one.of, "median": one.median, "p99": one.p99, "worst": one.worst} for one in found.waits]
+    return {"aliases": found.aliases, "own": found.own, "waits": waits}
 
 
 def _series_document(series: Series, plain: Series | None) -> dict[str, Any]:

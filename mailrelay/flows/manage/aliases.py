@@ -2,19 +2,20 @@
 
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from mailrelay.core import naming
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Malformed
-from mailrelay.core.records import AliasChange, AliasRecord, ImplicitFor, Keep, NewAlias, Owner
+from mailrelay.core.records import AliasChange, AliasRecord, ImplicitFor, Keep, NewAlias, Owned, Owner
 from mailrelay.flows.manage.ports import Bureau
 
 MAX_RECIPIENTS = 10  # spec section 2.6
 
 
 class AliasStore(Protocol):
-    async def add(self, new: NewAlias) -> AliasRecord: ...
-    async def change(self, address: Address, change: AliasChange) -> AliasRecord: ...
+    async def add(self, new: NewAlias, actor: str) -> AliasRecord: ...
+    async def change(self, which: Address | Owned, change: AliasChange, actor: str) -> AliasRecord: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class AliasWish:
     description: str | None = None
 
 
-async def add(bureau: Bureau, store: AliasStore, wish: AliasWish) -> AliasRecord:
+async def add(bureau: Bureau, store: AliasStore, wish: AliasWish, actor: str) -> AliasRecord:
     """The new alias. Raises Malformed for a bad name, Conflict for a taken or reserved one, Absent without domain."""
     local, domain = wish.address.local.lower(), wish.address.domain
     _count(wish.recipients)
@@ -47,19 +48,22 @@ async def add(bureau: Bureau, store: AliasStore, wish: AliasWish) -> AliasRecord
         owner = ImplicitFor(wish.recipients[0])
     else:
         raise Malformed("an alias needs a mailbox or an account that its mail goes to")
-    return await store.add(NewAlias(local, domain, owner, wish.recipients, site.username, wish.description))
+    return await store.add(NewAlias(local, domain, owner, wish.recipients, site.username, wish.description), actor)
 
 
-async def change(bureau: Bureau, store: AliasStore, address: Address, wanted: AliasChange) -> AliasRecord:
+async def change(
+    bureau: Bureau, store: AliasStore, which: Address | Owned, wanted: AliasChange, actor: str
+) -> AliasRecord:
     """The changed alias. Raises Malformed, Absent, and Conflict for a mailbox that cannot be a recipient."""
     if not isinstance(wanted.recipients, Keep):
         _count(wanted.recipients)
-        ground = await bureau.grounds.read(wanted.recipients)
-        for mailbox in wanted.recipients:
+        mailboxes = tuple(one for one in wanted.recipients if isinstance(one, Address))
+        ground = await bureau.grounds.read(mailboxes)
+        for mailbox in mailboxes:
             naming.check_mailbox(mailbox, ground, bureau.service, bureau.clock())
-    return await store.change(address, wanted)
+    return await store.change(which, wanted, actor)
 
 
-def _count(mailboxes: tuple[Address, ...]) -> None:
-    if len(mailboxes) > MAX_RECIPIENTS:
+def _count(recipients: tuple[Address, ...] | tuple[UUID, ...]) -> None:
+    if len(recipients) > MAX_RECIPIENTS:
         raise Malformed(f"an alias has at most {MAX_RECIPIENTS} recipients")

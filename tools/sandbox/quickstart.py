@@ -1,7 +1,8 @@
 """tools/quickstart: a miniature internet with the product in it.
 
 tools/quickstart [start]                 build it or bring it back, then show a conversation through an alias, a message
-                                         that only passes, one that bounces, and one that is encrypted
+                                         that only passes, one that bounces, one that is encrypted, and an alias that
+                                         is made over HTTP
 tools/quickstart stop                    end everything; mail, database and credentials stay for the next start
 tools/quickstart remove                  end everything and delete it
 tools/quickstart status                  what runs
@@ -22,7 +23,7 @@ from tools.sandbox.places import CHECKOUT, ELSEWHERE
 from tools.sandbox.process import Trouble
 from tools.sandbox.sandbox import Sandbox
 from tools.sandbox.sender import Reply
-from tools.sandbox.story import SENDER, Story
+from tools.sandbox.story import CURL, SENDER, Story
 
 ROOT = CHECKOUT / "var" / "quickstart"
 _REVERSE = "shop+news=shop.example@alias.example"
@@ -40,7 +41,7 @@ def start() -> int:
         sandbox = world.up(ROOT, say)
     say(f"  {time.monotonic() - began:5.1f} s  everything runs\n")
     story = Story(sandbox, print)
-    told = [story.conversation(), story.untouched(), story.bounce(), story.encrypted()]
+    told = [story.conversation(), story.untouched(), story.bounce(), story.encrypted(), story.over_http()]
     print(_directions(sandbox))
     return 0 if all(told) else 1
 
@@ -57,6 +58,7 @@ Try:
   tools/quickstart send {SENDER} {world.DEMO_ALIAS} {world.PLAIN_ALIAS}
   tools/quickstart send {world.MAILBOX} {_REVERSE}
   . {_short(sandbox.places.env)} && .venv/bin/mailrelay alias show {world.DEMO_ALIAS}
+  . {_short(sandbox.places.env)} && {CURL}
   ls {_short(sandbox.places.outside)}
 Logs: {_short(sandbox.places.log)}, {_short(sandbox.postfix.maillog)}"""
 

@@ -1,5 +1,8 @@
 """What the quick start shows: mail through the product, and what everybody sees of it."""
 
+import json
+import shlex
+import subprocess
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,6 +17,11 @@ from tools.sandbox.show import Arrived
 SENDER = "news@shop.example"
 _SECONDS = 60.0
 _REASONS = ("bounce_type", "status", "code", "destination", "is_stored", "expires_at")
+# Asks as an app of addy.io does; the variables are those of the env file.
+CURL = (
+    'curl -sS "$MAILRELAY_HTTP/api/v1/aliases" -H "Authorization: Bearer $MAILRELAY_ADDY_TOKEN" '
+    """-H 'Content-Type: application/json' -d '{"domain": "alias.example", "description": "by curl"}'"""
+)
 _IN_SHORT = ("from", "to", "subject", "message-id", "in-reply-to")
 
 
@@ -92,6 +100,23 @@ class Story:
         self.tell(f"`gpg --decrypt` of {owner} finds {'a good signature of the service' if opened.signed else 'NONE'}:")
         self.tell("".join(f"  | {line}\n" for line in opened.content.decode(errors="replace").splitlines()[-8:]))
         return sealed and opened.signed and self.signed(copy, "alias.example")
+
+    def over_http(self) -> bool:
+        """An alias made by the command that is printed for the reader: True if mail to it arrives.
+
+        Raises Trouble if it cannot be made, or the message does not arrive.
+        """
+        self.tell(f"{world.ACCOUNT}'s app makes an alias:\n  {CURL}")
+        command = f". {shlex.quote(str(self.sandbox.places.env))} && {CURL}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=_SECONDS)
+        try:
+            alias = json.loads(done.stdout)["data"]["email"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise Trouble(f"the API made no alias: {done.stdout or done.stderr}") from error
+        self.tell(f"  {alias}\n{SENDER} writes to it:")
+        return self.signed(
+            self._passed(SENDER, alias, sample(SENDER, [alias]), world.MAILBOX, _IN_SHORT), "alias.example"
+        )
 
     def _give_key(self, person: Gnupg, alias: str, owner: str) -> None:
         """An account whose only mailbox has a key."""

@@ -24,10 +24,11 @@ ensure_packages() {
     venv_fits || find_python >/dev/null || missing+=(python)
     milter_fits || missing+=(milter)
     command -v gpg >/dev/null || missing+=(gnupg)
+    command -v curl >/dev/null || missing+=(curl)
     for extra in "$@"; do "${extra}_fits" || missing+=("$extra"); done
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null ||
-        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler, miltertest, GnuPG, and for the tests Dovecot with its PostgreSQL driver and Chromium, then run it again"
+        die "missing: ${missing[*]}. This is neither Debian nor Ubuntu: install Postfix, PostgreSQL's server, Python 3.11 or newer, libmilter's headers, a C compiler, miltertest, GnuPG, curl, and for the tests Dovecot with its PostgreSQL driver and Chromium, then run it again"
     [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Only root can install packages: run it as root"
     say "installing packages: ${missing[*]}"
     # A subshell, so that its traps end with it whatever happens.
@@ -48,7 +49,7 @@ install_packages() {
             packages+=(dovecot-core dovecot-pgsql)
             command -v dovecot >/dev/null || on_exit keep_dovecot_down # a host that has it already may be using it
             ;;
-        gnupg) packages+=(gnupg) ;;
+        gnupg | curl) packages+=("$name") ;;
         chromium) packages+=(chromium) ;;
         esac
     done

@@ -1,0 +1,35 @@
+"""The benchmark's waits for the API: what is promised is compared, the rest is told."""
+
+import random
+
+from tools.benchmark import api
+from tools.benchmark.api import GOT, SEARCHED, ApiWaits, Waits
+from tools.benchmark.report import Report
+
+
+def test_the_99th_of_a_hundred_is_the_p99() -> None:
+    waits = Waits(SEARCHED, tuple(number / 1000 for number in range(100, 0, -1)))
+    assert (waits.median, waits.p99, waits.worst) == (0.0505, 0.1, 0.1)
+
+
+def test_the_report_compares_what_was_promised() -> None:
+    waits = (Waits(SEARCHED, (0.050,) * 99 + (0.070,) * 3), Waits(GOT, (0.002,)), Waits("something else", (9.0,)))
+    report = Report({}, waits=[ApiWaits(1_000_000, 100_000, waits)])
+    assert [(target.value, target.bound, target.met) for target in report.targets()] == [
+        (70.0, 60.0, False),
+        (2.0, 5.0, True),
+    ]
+    text = report.text()
+    assert "an account with 100000 of 1000000 aliases" in text
+    assert "something else" in text
+    assert report.document()["api"][0]["own"] == 100_000
+
+
+def test_all_requests_are_ones_that_the_api_takes() -> None:
+    rnd = random.Random(1)
+    searches = list(api._searches(rnd))
+    assert len(searches) == api._REQUESTS
+    for path, query in searches:
+        assert path == "aliases"
+        assert 3 <= len(query["filter[search]"]) <= 50
+    assert len({query["sort"] for _, query in searches}) == 32

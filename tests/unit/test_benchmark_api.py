@@ -4,6 +4,7 @@ import random
 
 from tools.benchmark import api
 from tools.benchmark.api import GOT, SEARCHED, ApiWaits, Waits
+from tools.benchmark.apirates import CHECKED, CREATED, Rate
 from tools.benchmark.report import Report
 
 
@@ -14,10 +15,14 @@ def test_the_99th_of_a_hundred_is_the_p99() -> None:
 
 def test_the_report_compares_what_was_promised() -> None:
     waits = (Waits(SEARCHED, (0.050,) * 99 + (0.070,) * 3), Waits(GOT, (0.002,)), Waits("something else", (9.0,)))
-    report = Report({}, waits=[ApiWaits(1_000_000, 100_000, waits)])
+    rates = (Rate(CHECKED, 4000, 2.0, 1.0), Rate(CREATED, 4000, 5.0, 4.0))
+    report = Report({}, waits=[ApiWaits(1_000_000, 100_000, waits, rates, 104857600)])
     assert [(target.value, target.bound, target.met) for target in report.targets()] == [
         (70.0, 60.0, False),
         (2.0, 5.0, True),
+        (2000.0, 2500, False),
+        (800.0, 500, True),
+        (100.0, 120, True),
     ]
     text = report.text()
     assert "an account with 100000 of 1000000 aliases" in text

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import psycopg
 
 from mailrelay.core.own_aliases import AliasSort
+from tools.benchmark.apirates import Rate, give_tokens, rates
 from tools.benchmark.population import DOMAIN
 from tools.benchmark.product import Product
 from tools.sandbox.process import Trouble
@@ -83,21 +84,24 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class ApiWaits:
-    """aliases: in the table; own: of the account that asks."""
+    """aliases: in the table; own: of the account that asks; rss: octets of the role at the end."""
 
     aliases: int
     own: int
     waits: tuple[Waits, ...]
+    rates: tuple[Rate, ...] = ()
+    rss: int = 0
 
 
-def fill(product: Product, aliases: int) -> int:
-    """So many aliases, in random order those of one account and those of others. The number of its own."""
+def fill(product: Product, aliases: int) -> tuple[int, list[int]]:
+    """So many aliases, in random order those of one account and those of others. The number of its own, the others."""
     rnd = random.Random(7)
     with psycopg.connect(product.sandbox.dsn) as connection:
         people = connection.execute(_PEOPLE, {"others": _ACCOUNTS}).fetchall()
         connection.cursor().executemany(_DEFAULT, [(recipients[0], account) for account, recipients in people])
         (me, _), *others = people
         connection.execute(_TOKEN_ROW, (me, hashlib.sha256(_TOKEN.encode()).digest()))
+        give_tokens(connection, [account for account, _ in others])
         owners = [me] * (aliases // _OWN_SHARE)
         owners += [others[at % _ACCOUNTS][0] for at in range(aliases - len(owners))]
         rnd.shuffle(owners)
@@ -111,7 +115,7 @@ def fill(product: Product, aliases: int) -> int:
         connection.autocommit = True
         connection.execute("vacuum (analyze)")
         connection.execute("checkpoint")
-    return aliases // _OWN_SHARE
+    return aliases // _OWN_SHARE, [account for account, _ in others]
 
 
 def _alias(rnd: random.Random, number: int) -> tuple[Any, ...]:
@@ -137,9 +141,9 @@ def _alias(rnd: random.Random, number: int) -> tuple[Any, ...]:
 
 
 def measure(product: Product, aliases: int, say: Callable[[str], None]) -> ApiWaits:
-    """Requests one after the other over one connection, as one client makes them."""
+    """Requests one after the other over one connection, as one client makes them; then those of many at once."""
     product.start(("api",))  # the others would hear of every row
-    own = fill(product, aliases)
+    own, others = fill(product, aliases)
     rnd = random.Random(11)
     with Client(product) as client:
         uuids = [alias["id"] for alias in client.get("aliases", {"sort": "email"})["data"]]
@@ -154,7 +158,7 @@ def measure(product: Product, aliases: int, say: Callable[[str], None]) -> ApiWa
         found = [Waits(of, tuple(client.timed(requests))) for of, requests in kinds]
     for waits in found:
         say(f"  {waits.of:<36} {waits.median * 1000:6.1f} ms, p99 {waits.p99 * 1000:.1f} ms")
-    return ApiWaits(aliases, own, tuple(found))
+    return ApiWaits(aliases, own, tuple(found), *rates(product, others, say))
 
 
 def _searches(rnd: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:

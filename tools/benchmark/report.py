@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.benchmark.api import GOT, SEARCHED, ApiWaits
+from tools.benchmark.apirates import CHECKED, CREATED
 from tools.benchmark.bounces import PACE, Flood
 from tools.benchmark.encryption import LARGE, Encryption
 from tools.benchmark.failures import FailedList
@@ -41,6 +42,9 @@ _FLOOD_TARGET, _GROWTH_TARGET, _BESIDE_TARGET, _PAGE_TARGET = 100.0, 10.0, 0.9, 
 
 # p99 of requests of the addy.io API, in seconds.
 _API_TARGETS = {SEARCHED: 0.060, GOT: 0.005}
+# Requests a second, and MB of the role.
+_RATE_TARGETS = {CHECKED: 2500, CREATED: 500}
+_API_MEMORY_TARGET = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,10 @@ class Report:
             for waits in found.waits:
                 if waits.of in _API_TARGETS:
                     yield Target(f"api, {waits.of}, p99 in ms", waits.p99 * 1e3, _API_TARGETS[waits.of] * 1e3, False)
+            for rate in found.rates:
+                yield Target(f"api, {rate.of}, a second", rate.a_second, _RATE_TARGETS[rate.of], True)
+            if found.rss:
+                yield Target("api, RSS of the role in MB", found.rss / _MB, _API_MEMORY_TARGET, False)
 
     def noise(self) -> list[str]:
         """What other programs took from us."""
@@ -335,12 +343,16 @@ def _waits_table(found: ApiWaits) -> str:
     for waits in found.waits:
         times = f"{waits.median * 1e3:>10.1f}{waits.p99 * 1e3:>10.1f}{waits.worst * 1e3:>10.1f}"
         lines.append(f"  {waits.of:<36}{times}")
+    if found.rates:
+        lines.append(f"  {'':<36}{'a second':>10}{'CPU ms':>10}")
+    lines += [f"  {rate.of:<36}{rate.a_second:>10.0f}{rate.cpu_ms:>10.2f}" for rate in found.rates]
     return "\n".join(lines)
 
 
 def _waits_document(found: ApiWaits) -> dict[str, Any]:
     waits = [{"of": one.of, "median": one.median, "p99": one.p99, "worst": one.worst} for one in found.waits]
-    return {"aliases": found.aliases, "own": found.own, "waits": waits}
+    rates = [{**asdict(one), "a_second": one.a_second} for one in found.rates]
+    return {"aliases": found.aliases, "own": found.own, "waits": waits, "rates": rates, "rss": found.rss}
 
 
 def _series_document(series: Series, plain: Series | None) -> dict[str, Any]:

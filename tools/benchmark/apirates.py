@@ -61,7 +61,7 @@ def give_tokens(connection: psycopg.Connection[tuple[object, ...]], accounts: Se
 
 def rates(product: Product, accounts: Sequence[int], say: Callable[[str], None]) -> tuple[tuple[Rate, ...], int]:
     """Each kind by several clients at once, and the role's resident memory in octets afterwards."""
-    pid = product.pids()["api"]
+    pid = product.pids(("api",))["api"]
     alias = json.dumps({"domain": DOMAIN, "description": "benchmark", "recipient_ids": []}).encode()
     found = []
     for of, method, path, content, status in (

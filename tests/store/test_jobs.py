@@ -107,6 +107,18 @@ async def test_a_job_can_be_taken_back_unless_somebody_is_at_it(mine: JobStore, 
     assert await mine.end(begun) == JobEnd("")
 
 
+async def test_what_looks_at_how_things_are_looks_again_if_it_is_asked_while_under_way(mine: JobStore) -> None:
+    for _ in range(3):
+        await mine.put("release", {}, "release:1")
+    [first] = await take(mine, kinds=("release",))
+    for _ in range(3):
+        await mine.put("release", {}, "release:1")
+    [second] = await take(mine, kinds=("release",))
+    assert second != first
+    await mine.finish([first, second])
+    assert await take(mine, kinds=("release",)) == []
+
+
 async def test_a_job_runs_when_it_is_due(mine: JobStore, conn: Connection) -> None:
     await mine.put("count", {}, run_at=datetime.now(UTC) + timedelta(hours=1))
     assert await take(mine) == []

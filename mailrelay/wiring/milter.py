@@ -288,7 +288,10 @@ class Worker:
         return {"database": "ok" if connected else "away, or changes are not announced"}
 
     def _wind_up(self) -> NoReturn:
-        """Finish what is at hand and go, without libmilter's own farewell, which can take seconds."""
+        """Finish what is at hand and go, without libmilter's own farewell, which can take seconds.
+
+        In the thread that listens to the parent: messages are examined in others, and nobody waits for this one.
+        """
         deadline = time.monotonic() + _FINISH_SECONDS
         while self.server.busy and time.monotonic() < deadline:
             time.sleep(0.02)

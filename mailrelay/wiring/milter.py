@@ -290,7 +290,8 @@ class Worker:
     def _wind_up(self) -> NoReturn:
         """Finish what is at hand and go, without libmilter's own farewell, which can take seconds.
 
-        In the thread that listens to the parent: messages are examined in others, and nobody waits for this one.
+        It sleeps in the main thread, whose server has ended, or in the one that listens to the parent: messages are
+        examined in others.
         """
         deadline = time.monotonic() + _FINISH_SECONDS
         while self.server.busy and time.monotonic() < deadline:

@@ -373,6 +373,11 @@ class Office:
         return sorted((row["rcpt"], row["outcome"], row["reason"] and str(row["reason"])) for row in self.entries())
 
 
+def signing_office() -> Office:
+    """That of new_office, where the service signs as well."""
+    return new_office(lambda domain: (SigningKey(domain, "mr1e", "ed25519-sha256", _PRIVATE),))
+
+
 def new_office(signing_keys: SigningKeys = no_keys, url: str = "") -> Office:
     """The fixture of spec section 12: account 1 is U with recipients 1 to 3, of which the third is not verified."""
     office = Office(signing_keys=signing_keys, url=url)

@@ -1,7 +1,6 @@
 """Contacts that refuse and aliases that bounce, as replies arrive and jobs are done."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,14 +18,6 @@ from tests.store.bouncing import HARD, SOFT, Desk, desk_of
 from tests.store.world import JOHN, OTHER, Connection, alias, until_waiting, value
 
 LEASE = timedelta(minutes=1)
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 5.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

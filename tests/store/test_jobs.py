@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,14 +17,6 @@ from tests.store.world import Connection, value
 LEASE = timedelta(minutes=2)
 PATIENCE_SECONDS = 30
 NOTICE = Notice(Code.LEAK, AccountId(1), data={"alias": "shop@alias.example", "places": "body"})
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 3.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

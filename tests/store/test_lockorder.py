@@ -22,14 +22,6 @@ from tests.store.world import JOHN, Connection, alias, insert, until_waiting, va
 
 
 @pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 5.0, "test")
-    await database.open()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
 async def other(dsn: str) -> AsyncIterator[Connection]:
     async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
         yield connection

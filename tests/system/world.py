@@ -1,5 +1,6 @@
 """The sandbox as the system tests use it: mail in, mail out, trouble, and the books afterwards."""
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from tests.system.commands import Commands
 from tools.sandbox import ports, show, zone
 from tools.sandbox.process import Trouble, run, wait_until
 from tools.sandbox.sandbox import ROLES, CliResult, Sandbox
@@ -35,6 +37,10 @@ class World:
         self.sandbox = sandbox
         self.dispatches: list[Dispatch] = []
         self._known: dict[Path, Arrived] = {}
+        self._commands = Commands(sandbox.places.config)
+
+    def close(self) -> None:
+        self._commands.close()
 
     # --- mail in, mail out -----------------------------------------------------------------------------------------
 
@@ -48,9 +54,13 @@ class World:
         """What reached the outside world so far for this envelope recipient, with these bytes somewhere in it."""
         return [
             message
-            for message in map(self._read, sorted(self.sandbox.places.outside.glob("[0-9]*.eml")))
+            for message in map(self._read, self._outside())
             if (to is None or to in message.recipients) and (containing is None or containing in message.content)
         ]
+
+    def _outside(self) -> list[Path]:
+        folder = self.sandbox.places.outside
+        return [folder / name for name in sorted(os.listdir(folder)) if name[0].isdigit() and name.endswith(".eml")]
 
     def _read(self, path: Path) -> Arrived:
         """Each file once: they appear whole, and tests look again and again, in the end through thousands."""
@@ -95,7 +105,11 @@ class World:
 
     def cli(self, *arguments: str, stdin: str = "") -> Any:
         """Carry out a command that must succeed; its JSON result, None if it prints nothing."""
-        done = self.sandbox.cli("--json", *arguments, stdin=stdin)
+        done = self._commands.run(("--json", *arguments), stdin)
+        if done.code != 0:
+            raise Trouble(
+                f"`mailrelay {' '.join(arguments)}` ended with status {done.code}:\n{done.remarks or done.out}"
+            )
         return done.json() if done.out.strip() else None
 
     def cli_fails(self, *arguments: str, stdin: str = "") -> CliResult:

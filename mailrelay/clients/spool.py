@@ -113,7 +113,7 @@ class Spool:
                 path.unlink()
                 removed += 1
             except FileNotFoundError:
-                pass
+                continue  # another process was faster
             except OSError as error:
                 trouble = error
         self._tell(verb, trouble)

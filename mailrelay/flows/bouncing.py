@@ -27,7 +27,7 @@ class AliasStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BouncingAliases:
-    """Handler of the job kind `alias_bounces`, which comes with every bounce of accounts that want it."""
+    """Handler of the job kind `alias_bounces`, of which one waits after every bounce of accounts that want it."""
 
     store: AliasStore
     clock: Clock

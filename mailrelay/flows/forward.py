@@ -1,6 +1,6 @@
 """The story of mail to an alias: what its owner wants done with it, and the copies (spec section 3.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,15 +11,14 @@ from mailrelay.core.background import Background
 from mailrelay.core.banner import Danger
 from mailrelay.core.facts import AccountId, AliasId, Reason, RecipientId, Target
 from mailrelay.core.judge import NOT_READY_FOR, Deliver
-from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Why
 from mailrelay.core.selfmail import NewMessageId, Normal, ToOthers, self_mail
 from mailrelay.flows.books import Books, Done, is_settled_now
 from mailrelay.flows.evidence import content_of, is_bare, stopped
-from mailrelay.flows.handover import Destination, Dispatcher, Draft
+from mailrelay.flows.handover import Destination, Dispatcher
 from mailrelay.flows.keeping import KeepMail, held
 from mailrelay.flows.letter import Letter
-from mailrelay.flows.order import Case, Order
+from mailrelay.flows.order import Case, Compose, Order
 from mailrelay.flows.ports import Post, ReadBackground
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.ruling import Ruling, styled
@@ -48,12 +47,6 @@ class Troubled(Protocol):
 
     async def spared(self, recipients: Sequence[RecipientId], /) -> bool:
         """Whether mail with a warning is kept from one of these, as their hosts took so much of it for spam."""
-
-
-class Compose(Protocol):
-    """Prepares the copies of one recipient. Raises Unavailable."""
-
-    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
 
 
 @dataclass(slots=True)

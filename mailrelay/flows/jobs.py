@@ -224,12 +224,12 @@ class JobRunner:
 
 
 async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-    """Until cancelled. Trouble shows elsewhere, and ends nothing."""
+    """Until cancelled. Trouble ends nothing."""
     while True:
         try:
             await step()
         except Unavailable:
-            pass
+            pass  # who takes jobs meets the same trouble every few seconds, and says so once
         except Exception:
             log.logger().exception("jobs.failed")
         await asyncio.sleep(seconds)

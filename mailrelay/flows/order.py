@@ -1,15 +1,18 @@
 """What delivery knows and decided about one recipient, for whoever makes its copies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailrelay.core.address import Address
 from mailrelay.core.background import Background, BackgroundInquiry
 from mailrelay.core.banner import Danger
 from mailrelay.core.facts import AccountId, Alias, Facts, Target
 from mailrelay.core.ledger import Envelope
+from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Why
 from mailrelay.core.realm import Place
+from mailrelay.flows.handover import Draft
 from mailrelay.flows.letter import Letter
 
 
@@ -60,3 +63,9 @@ class Order:
     new_message_id: bool = False
     resend: bool = False
     rewrite: Why | None = None
+
+
+class Compose(Protocol):
+    """Prepares the copies of one recipient. Raises Unavailable."""
+
+    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...

@@ -1,23 +1,14 @@
 """Copies of what was kept: made without asking whether they may pass, encrypted for whoever wants that."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from mailrelay.core.address import Address
 from mailrelay.core.errors import Conflict
 from mailrelay.core.facts import Target
-from mailrelay.core.locks import Lock
-from mailrelay.flows.handover import Dispatcher, Draft, Handover
-from mailrelay.flows.order import Order
+from mailrelay.flows.handover import Dispatcher, Handover
+from mailrelay.flows.order import Compose, Order
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.sealing import Sort
-
-
-class Compose(Protocol):
-    """Prepares the copies of one recipient. Raises Unavailable."""
-
-    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ signed, it counts only if our signature on it still holds, and it goes to nobody
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -27,15 +27,14 @@ from mailrelay.core.ingress import Ingress, Invalid
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import choose_targets
 from mailrelay.core.ledger import OutboundCopy, second_key
-from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Why, is_smtputf8_refusal
 from mailrelay.core.original import Original, is_of_alias, original, proof
 from mailrelay.core.plan import Mail
 from mailrelay.core.receivers import Receiver, is_authentication_refusal, rewrites_only
 from mailrelay.flows.drafts import SigningKeys
-from mailrelay.flows.handover import Dispatcher, Draft, Handover
+from mailrelay.flows.handover import Dispatcher, Handover
 from mailrelay.flows.letter import INLINE_OCTETS, Letter, open_letter
-from mailrelay.flows.order import Order
+from mailrelay.flows.order import Compose, Order
 from mailrelay.flows.ports import ReadBackground, ReadFacts
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.sealing import Sort
@@ -51,12 +50,6 @@ class ReadReturned(Protocol):
     """The message that came back whole with a report, None if none did. Never raises."""
 
     def __call__(self, content: bytes, /) -> bytes | None: ...
-
-
-class Compose(Protocol):
-    """Prepares the copies of one recipient. Raises Unavailable."""
-
-    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,19 @@
 """What one recipient of an alias answers, the others may read as well, if the account wants it (spec section 4.10)."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from mailrelay.core import keytrouble, loopguard
-from mailrelay.core.address import Address
 from mailrelay.core.background import BackgroundInquiry
 from mailrelay.core.facts import Facts
 from mailrelay.core.judge import choose_targets
 from mailrelay.core.ledger import Envelope
-from mailrelay.core.locks import Lock
 from mailrelay.core.mode import Why
 from mailrelay.flows.correspondence import Errand
-from mailrelay.flows.handover import Dispatcher, Draft, Handover
-from mailrelay.flows.order import Order
+from mailrelay.flows.handover import Dispatcher, Handover
+from mailrelay.flows.order import Compose, Order
 from mailrelay.flows.ports import Post, ReadBackground
 from mailrelay.flows.rules import Rules
 from mailrelay.flows.sealing import Sort
-
-
-class Compose(Protocol):
-    """Prepares the copies of one recipient. Raises Unavailable."""
-
-    async def draft(self, order: Order, destinations: Sequence[Address], locks: Mapping[str, Lock]) -> Draft: ...
 
 
 @dataclass(frozen=True, slots=True)

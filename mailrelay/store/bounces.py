@@ -24,10 +24,12 @@ from mailrelay.core.failing import (
     UNKNOWN_CONTACT,
 )
 from mailrelay.core.held import place
+from mailrelay.core.jobs import ALIAS_BOUNCES
 from mailrelay.core.ledger import storable
 from mailrelay.core.notices import SILENT_BOUNCES
 from mailrelay.core.sealed import NONCE_OCTETS, Vault, seal
 from mailrelay.store.database import Database, compact, constraint
+from mailrelay.store.jobs import ONE_THAT_WAITS
 from mailrelay.store.ledger import signed
 
 _INLINE_OCTETS = 256 * 1024
@@ -180,7 +182,7 @@ _RECORD: LiteralString = """
 
 # Whoever wrote a reply hears of it; whose mailbox took a message for spam as well, as notices may arrive there. Else
 # somebody else of the account: what the mailbox refused would be refused again.
-_JOBS: LiteralString = """
+_JOBS: LiteralString = f"""
     jobs as (
         insert into job (kind, payload, dedupe_key)
         select 'notice',
@@ -196,10 +198,10 @@ _JOBS: LiteralString = """
         from whose, record
         where whose.is_told and not (%(type)s = 'N' and coalesce(whose.notice, '') = any (%(silent)s::text[]))
         union all
-        select 'alias_bounces', jsonb_build_object('account_id', account_id, 'alias_id', alias_id),
-               'alias_bounces:' || alias_id
+        select '{ALIAS_BOUNCES}', jsonb_build_object('account_id', account_id, 'alias_id', alias_id),
+               '{ALIAS_BOUNCES}:' || alias_id
         from whose where disables and %(type)s = 'F' and alias_id is not null
-        on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
+        {ONE_THAT_WAITS}
     )"""
 
 _BOUNCED = compact(f"""

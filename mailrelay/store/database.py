@@ -1,14 +1,16 @@
 """The connection pool: autocommit, short time-outs, and one word for every kind of database trouble."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor, Error, InterfaceError, OperationalError
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import DeadlockDetected, ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from mailrelay import log
 from mailrelay.core.errors import Unavailable
 
 # Our statements look up a few keys: a generic plan of index probes is always right, and compiling never pays. As the
@@ -27,6 +29,9 @@ _SETTINGS = " ".join(
 )
 # A host that vanished without a word would hold up a statement, and all that wait behind it, for a quarter of an hour.
 _KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+
+# Whoever waits for what we gave up wakes up meanwhile; faster, we would take it again under its very nose.
+_YIELD_SECONDS = 0.05
 
 
 class Database:
@@ -75,14 +80,30 @@ class Database:
     async def rows(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[TupleRow]:
         """All rows of one statement."""
         async with self.connection() as conn:
-            cursor = await conn.execute(query, values)
+            cursor = await _execute(conn, query, values)
             return await cursor.fetchall() if _has_rows(cursor) else []
 
     async def row(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> TupleRow | None:
         """The first row of one statement."""
         async with self.connection() as conn:
-            cursor = await conn.execute(query, values)
+            cursor = await _execute(conn, query, values)
             return await cursor.fetchone() if _has_rows(cursor) else None
+
+
+async def _execute(
+    conn: AsyncConnection[TupleRow], query: str, values: Mapping[str, Any] | Sequence[Any]
+) -> AsyncCursor[TupleRow]:
+    """One statement of its own, twice if the first try ended a deadlock.
+
+    It was rolled back as a whole, and whoever it was in the way of goes on. Statements take their locks in one order
+    where they can, but rows that are not there yet have no place in it, and people delete what mail is about.
+    """
+    try:
+        return await conn.execute(query, values)
+    except DeadlockDetected as error:
+        log.logger().warning("database.deadlock", where=error.diag.context)
+        await asyncio.sleep(_YIELD_SECONDS)
+        return await conn.execute(query, values)
 
 
 def _has_rows(cursor: AsyncCursor[TupleRow]) -> bool:

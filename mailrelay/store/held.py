@@ -24,7 +24,7 @@ _LEASE = "interval '15 minutes'"
 
 # The ledger row is the idempotency record, as for copies. What has gone out entirely, for instance because the message
 # was released, is not held again when Postfix brings it once more. `rcpt || ''` keeps the planner from the index on
-# recipients, where it would read all that the address ever got.
+# recipients, where it would read all that the address ever got. Locks: the windows before the alias, as for copies.
 _HOLD: LiteralString = """
     with copies as (
         select outcome from ledger where ingress_key = %(key)s and rcpt || '' = %(rcpt)s and recipient_id <> 0
@@ -60,11 +60,13 @@ _HOLD: LiteralString = """
         select %(account)s, 'message', s.subject, date_trunc('minute', now()), 1
         from entry, unnest(%(subjects)s::text[]) as s(subject) order by s.subject
         on conflict on constraint rate_window_pkey do update set amount = rate_window.amount + 1
+        returning 1
     ), counted as (
         update alias
         set emails_blocked = emails_blocked + 1,
             last_blocked = case when account.save_alias_last_used then now() else last_blocked end
-        from entry, account where alias.id = %(alias)s and account.id = alias.account_id
+        from entry, account
+        where alias.id = %(alias)s and account.id = alias.account_id and (select count(*) from used) >= 0
     )
     select id, is_stored, %(uuid)s::uuid from record
 """

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from mailrelay import log
 from mailrelay.core.errors import Unavailable
-from mailrelay.core.jobs import MAX_ERROR_CHARACTERS, NOTICE, Depth, Job, JobEnd, JobId
+from mailrelay.core.jobs import LOOKING, MAX_ERROR_CHARACTERS, NOTICE, Depth, Job, JobEnd, JobId
 from mailrelay.core.ledger import storable
 from mailrelay.core.notices import Notice
 from mailrelay.store.database import Database
@@ -25,12 +25,17 @@ _RETRY_SECONDS = 1.0
 _TRIES = 5
 _KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
-# `run_at` null: now. Of those with one key that have not ended there is one.
+# `run_at` null: now. Of those with one key that have not ended there is one; kinds in LOOKING lose theirs when taken.
 _PUT: LiteralString = """
     insert into job (kind, payload, dedupe_key, run_at)
     values (%(kind)s, %(payload)s, %(key)s, coalesce(%(run_at)s, now()))
     on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
 """
+
+# For inserts next to the change that a job of LOOKING is to see: one that waits is locked, so that nobody takes it
+# before the change is committed.
+ONE_THAT_WAITS: LiteralString = """
+    on conflict (dedupe_key) where finished_at is null and failed_at is null do update set run_at = job.run_at"""
 
 # Another one's that is just being written shows as neither.
 _ASK: LiteralString = f"""
@@ -58,7 +63,8 @@ _TAKE = """
               and attempts >= max_attempts and (leased_until is null or leased_until < now())
             order by run_at limit 100 for update skip locked))
     )
-    update job set attempts = attempts + 1, leased_until = now() + %(lease)s, leased_by = %(worker)s
+    update job set attempts = attempts + 1, leased_until = now() + %(lease)s, leased_by = %(worker)s,
+                   dedupe_key = case when kind <> all (%(looking)s::text[]) then dedupe_key end
     where id = any (array(
         select id from job
         where finished_at is null and failed_at is null and run_at <= now() and kind = any (%(kinds)s)
@@ -133,7 +139,7 @@ class JobStore:
 
     async def take(self, limit: int, lease: timedelta, kinds: Sequence[str]) -> list[Job]:
         """The jobs of these kinds that are due, the oldest first, for this worker alone until the lease ends."""
-        values = {"limit": limit, "lease": lease, "kinds": list(kinds), "worker": self.worker}
+        values = {"limit": limit, "lease": lease, "kinds": list(kinds), "worker": self.worker, "looking": list(LOOKING)}
         rows = await self.database.rows(_TAKE, values)
         return sorted((Job(JobId(row[0]), *row[1:]) for row in rows), key=lambda job: job.id)
 

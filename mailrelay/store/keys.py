@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 from mailrelay.core.address import Address
@@ -15,6 +15,7 @@ from mailrelay.core.jobs import NOTICE, RELEASE
 from mailrelay.core.recipientkeys import Checked, Encryption, OtherKey, StoredKey
 from mailrelay.core.records import KEEP, Keep, Named, RecipientRecord
 from mailrelay.store.database import Database
+from mailrelay.store.jobs import ONE_THAT_WAITS
 from mailrelay.store.manage import Connection
 from mailrelay.store.manage_recipients import find, one
 
@@ -53,14 +54,14 @@ _AUDIT = """
 """
 
 # What was held as it could not be encrypted; whoever else's key is missing, it goes on waiting.
-_RELEASE = f"""
+_RELEASE: LiteralString = f"""
     insert into job (kind, payload, dedupe_key)
     select '{RELEASE}', jsonb_build_object('held_id', f.id, 'actor', %(actor)s::text), '{RELEASE}:' || f.id
     from failed_delivery f join ledger l on l.id = f.ledger_id
     where f.account_id = %(account)s and f.is_stored and not f.resent and l.outcome = 'held'
       and l.reason = '{Reason.KEY_UNUSABLE.value}'
     order by f.id
-    on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
+    {ONE_THAT_WAITS}
 """
 
 # Walks the table by its primary key: keys are few, and nobody waits.

@@ -137,6 +137,7 @@ _CLOSE = """
     on conflict on constraint rate_window_pkey do update set amount = rate_window.amount + excluded.amount
 """
 
+# Locks: the alias first, then its owner's block list, as whoever takes a sender off the list does.
 _END = f"""
     with q as (
         select * from json_to_recordset(%(entries)s) as q(
@@ -164,20 +165,24 @@ _END = f"""
             order by alias.id for no key update of alias
         ) s
         where alias.id = s.id
+        returning 1
     ), bans as (
         update ban set hits = ban.hits + s.n, last_hit_at = now()
         from (
             select ban.id, g.n
             from (select ban_id, count(*) as n from counted group by 1) g join ban on ban.id = g.ban_id
+            where (select count(*) from aliases) >= 0
             order by ban.id for no key update of ban
         ) s
         where ban.id = s.id
+        returning 1
     )
     update blocked_sender set blocked = blocked_sender.blocked + s.n, last_blocked = now()
     from (
         select blocked_sender.id, g.n
         from (select blocked_by, count(*) as n from counted group by 1) g
              join blocked_sender on blocked_sender.id = g.blocked_by
+        where (select count(*) from bans) >= 0
         order by blocked_sender.id for no key update of blocked_sender
     ) s
     where blocked_sender.id = s.id

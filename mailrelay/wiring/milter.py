@@ -288,7 +288,11 @@ class Worker:
         return {"database": "ok" if connected else "away, or changes are not announced"}
 
     def _wind_up(self) -> NoReturn:
-        """Finish what is at hand and go, without libmilter's own farewell, which can take seconds."""
+        """Finish what is at hand and go, without libmilter's own farewell, which can take seconds.
+
+        It sleeps in the main thread, whose server has ended, or in the one that listens to the parent: messages are
+        examined in others.
+        """
         deadline = time.monotonic() + _FINISH_SECONDS
         while self.server.busy and time.monotonic() < deadline:
             time.sleep(0.02)

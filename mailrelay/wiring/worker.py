@@ -15,7 +15,7 @@ from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.jobs import ACCOUNT_DELETION, NOTICE, RELEASE, RESEND
+from mailrelay.core.jobs import ACCOUNT_DELETION, ALIAS_BOUNCES, NOTICE, RELEASE, RESEND
 from mailrelay.core.sealed import Vault, vault
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.flows.chronicle import Chronicle, Manner
@@ -90,7 +90,7 @@ class WorkerRole:
         told = notices(config, self._runtime, store, self._dispatcher, self._keys)
         bench = furnished(config, self._runtime, self._archive, self._dispatcher, self._keys)
         handlers: dict[str, Handler] = {
-            "alias_bounces": BouncingAliases(self._failing, utc_now),
+            ALIAS_BOUNCES: BouncingAliases(self._failing, utc_now),
             RELEASE: ReleaseJobs(bench.release, held_store(config, self._archive).one, self._runtime.post),
             RESEND: resend_jobs(bench),
             ACCOUNT_DELETION: AccountDeletion(Deletions(self._runtime.database)),

@@ -23,7 +23,7 @@ from datetime import datetime
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from mailrelay.core import authres, ingress
@@ -78,10 +78,11 @@ _FINDINGS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One folder."""
+class Folder:
+    """What cases of all kinds have: facts.json and out.eml. also: facts that are known besides those of _DEFAULTS."""
 
     folder: Path
+    also: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def name(self) -> str:
@@ -90,7 +91,7 @@ class Case:
     @property
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {**_DEFAULTS, **json.loads((self.folder / "facts.json").read_text())}
-        unknown = facts.keys() - _DEFAULTS.keys()
+        unknown = facts.keys() - _DEFAULTS.keys() - self.also
         assert not unknown, f"{self.name}: {unknown}"
         return facts
 
@@ -99,12 +100,17 @@ class Case:
         return datetime.fromisoformat(self.facts["now"])
 
     @property
-    def message(self) -> bytes:
-        return (self.folder / "in.eml").read_bytes()
-
-    @property
     def expected(self) -> bytes:
         return (self.folder / "out.eml").read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Folder):
+    """One folder with in.eml."""
+
+    @property
+    def message(self) -> bytes:
+        return (self.folder / "in.eml").read_bytes()
 
     @property
     def is_rewritten(self) -> bool:

@@ -9,45 +9,24 @@ After a change that is meant, `python -m tests.golden.resent` writes every out.e
 """
 
 import asyncio
-import json
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
 
 from mailrelay.core.header import split
 from mailrelay.core.held import storable
 from mailrelay.core.plan import Copy
 from mailrelay.signing import DkimKeys
-from tests.golden.cases import FOLDER, KEYS, default_facts, examined, furnished
+from tests.golden.cases import FOLDER, KEYS, Folder, examined, furnished
 from tests.unit.failures import RECORD, STORED, Counter
 
 _PREFIX = "X-Mailrelay-"
 _LATER = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One folder."""
+class Case(Folder):
+    """One folder with stored.eml."""
 
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {**default_facts(), **json.loads((self.folder / "facts.json").read_text())}
-        return facts
-
-    @property
-    def now(self) -> datetime:
-        return datetime.fromisoformat(self.facts["now"])
-
-    @property
-    def expected(self) -> bytes:
-        return (self.folder / "out.eml").read_bytes()
+    also = frozenset({"partial", "destination"})
 
 
 def cases() -> list[Case]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from psycopg import AsyncConnection
 
+from mailrelay.store.database import Database
 from tests.store.postgres import Cluster
 from tests.store.world import WORLD, Connection
 
@@ -15,6 +16,15 @@ def empty_dsn(cluster: Cluster) -> Iterator[str]:
     fresh = cluster.create()
     yield fresh
     cluster.drop(fresh)
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """What the stores of a process share."""
+    database = Database(dsn, 4, 5.0, "test")
+    await database.open()
+    yield database
+    await database.close()
 
 
 @pytest.fixture

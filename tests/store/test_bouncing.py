@@ -1,7 +1,7 @@
 """Contacts that refuse and aliases that bounce, as replies arrive and jobs are done."""
 
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,16 +13,11 @@ from mailrelay.core.verp import EmailType
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.store.database import Database
 from mailrelay.store.failing import FailingStore
+from mailrelay.store.jobs import JobStore
 from tests.store.bouncing import HARD, SOFT, Desk, desk_of
-from tests.store.world import JOHN, OTHER, Connection, alias, value
+from tests.store.world import JOHN, OTHER, Connection, alias, until_waiting, value
 
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 5.0, "test")
-    await database.open()
-    yield database
-    await database.close()
+LEASE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -94,6 +89,60 @@ async def test_7_5_an_alias_that_bounces_too_much_is_deactivated_where_that_is_w
     assert notice.data["alias_uuid"] == str(await value(conn, "select uuid from alias"))
     assert (notice.data["reason"], notice.data["ip"], notice.data["user_agent"]) == ("bounces_day", "", "")
     assert await value(conn, "select detail ->> 'reason' from audit") == "bounces_day"
+
+
+async def once(worker: JobStore, store: FailingStore) -> int:
+    """A worker takes what is due and does it. Gives how much that was."""
+    jobs = await worker.take(10, LEASE, ["alias_bounces"])
+    for job in jobs:
+        await BouncingAliases(store, lambda: datetime.now(UTC))(job.payload)
+    await worker.finish([job.id for job in jobs])
+    return len(jobs)
+
+
+@pytest.fixture
+async def on_the_brink(desk: Desk, conn: Connection) -> Desk:
+    """With the next bounce the alias has too many."""
+    await conn.execute(
+        "update account set auto_disable_bouncing_alias = true, failed_delivery_notification_preference = 3"
+    )
+    for _ in range(12):
+        await desk.bounce(SOFT)
+    return desk
+
+
+async def test_7_5_a_bounce_that_comes_while_the_others_are_judged_counts(
+    on_the_brink: Desk, store: FailingStore, database: Database, conn: Connection
+) -> None:
+    worker = JobStore(database, "worker")
+    [job] = await worker.take(10, LEASE, ["alias_bounces"])
+    await BouncingAliases(store, lambda: datetime.now(UTC))(job.payload)
+    for _ in range(2):
+        await on_the_brink.bounce(SOFT)
+    await worker.finish([job.id])
+    assert await value(conn, "select state from alias") == "active"
+    assert await once(worker, store) == 1
+    assert await value(conn, "select state from alias") == "inactive"
+
+
+async def test_7_5_a_bounce_that_is_being_written_is_judged_when_it_is(
+    on_the_brink: Desk, store: FailingStore, database: Database, conn: Connection
+) -> None:
+    """A worker that took the job before the end of the transaction would not see its bounce."""
+    worker = JobStore(database, "worker")
+    await conn.execute("""
+        create function wait_for_the_test() returns trigger language plpgsql as $$
+        begin perform pg_advisory_xact_lock(1); return null; end $$;
+        create trigger wait after insert on job for each statement execute function wait_for_the_test();
+        select pg_advisory_lock(1)
+    """)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(on_the_brink.bounce(SOFT))
+        await until_waiting(conn)
+        await once(worker, store)
+        await conn.execute("select pg_advisory_unlock(1)")
+    assert await once(worker, store) == 1
+    assert await value(conn, "select state from alias") == "inactive"
 
 
 async def test_what_an_alias_is_judged_by(desk: Desk, store: FailingStore, conn: Connection) -> None:

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from psycopg import AsyncConnection
+from structlog.testing import capture_logs
 
 from mailrelay.core.errors import Unavailable
 from mailrelay.store.database import Database
+from tests.store.world import until_waiting
 
 CONNECTIONS = 4
 
@@ -79,6 +81,33 @@ async def until_asleep(dsn: str, count: int) -> None:
     async with await AsyncConnection.connect(dsn, autocommit=True) as conn, asyncio.timeout(20):
         while await (await conn.execute(query)).fetchone() != (count,):
             pass
+
+
+async def test_a_statement_that_ended_a_deadlock_is_run_again(dsn: str, database: Database) -> None:
+    """It has the first row, for which we wait, and wants the second, which we have."""
+    statement = """
+        with first as materialized (select from pair where id = 1 for update), gate as materialized (
+            select pg_advisory_xact_lock(1), set_config('deadlock_timeout', '10ms', true) from first)
+        update pair set n = n + 1 where (select count(*) from gate) = 1 returning n
+    """
+    async with (
+        await AsyncConnection.connect(dsn, autocommit=True) as gate,
+        await AsyncConnection.connect(dsn, autocommit=True) as conn,
+    ):
+        await gate.execute("create table pair as select id, 0 as n from generate_series(1, 2) id")
+        await gate.execute("select pg_advisory_lock(1)")
+        await conn.execute("set deadlock_timeout = '1min'")  # the other one gives way
+        with capture_logs() as logs:
+            async with asyncio.TaskGroup() as group, conn.transaction():
+                await conn.execute("update pair set n = n + 10 where id = 2")
+                waiting = group.create_task(database.rows(statement))
+                await until_waiting(gate, 1)
+                ours = group.create_task(conn.execute("update pair set n = n + 10 where id = 1"))
+                await until_waiting(gate, 2)
+                await gate.execute("select pg_advisory_unlock(1)")
+                await ours
+        assert waiting.result() == [(11,), (11,)]
+    assert [(line["event"], "pair" in line["where"]) for line in logs] == [("database.deadlock", True)]
 
 
 async def test_a_slow_statement_is_ended_by_the_server(dsn: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -40,14 +39,6 @@ from tests.store.world import JOHN, OTHER, Connection, alias, insert, value
 ACCOUNT = AccountId(JOHN)
 CONTENT = b"From: news@shop.example\r\nSubject: new shoes\r\n\r\nnew shoes, cheap \x00\xff\r\n"
 OUTBOUND = OutboundId(0xFEDCBA9876543210)
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 3.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Recipients that fail, contacts that refuse, aliases that bounce: PostgreSQL does what core/failing.py says."""
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,14 +21,6 @@ from tests.store.worlds import about
 R1 = RecipientId(JOHN)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 _HEALTH = "failing_since, last_success_at, hard_failures, first_hard_failure_at"
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 5.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,14 +17,6 @@ from tests.store.world import Connection, value
 LEASE = timedelta(minutes=2)
 PATIENCE_SECONDS = 30
 NOTICE = Notice(Code.LEAK, AccountId(1), data={"alias": "shop@alias.example", "places": "body"})
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 3.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture
@@ -105,6 +96,18 @@ async def test_a_job_can_be_taken_back_unless_somebody_is_at_it(mine: JobStore, 
     await mine.finish([begun])
     await mine.withdraw(begun)
     assert await mine.end(begun) == JobEnd("")
+
+
+async def test_what_looks_at_how_things_are_looks_again_if_it_is_asked_while_under_way(mine: JobStore) -> None:
+    for _ in range(3):
+        await mine.put("release", {}, "release:1")
+    [first] = await take(mine, kinds=("release",))
+    for _ in range(3):
+        await mine.put("release", {}, "release:1")
+    [second] = await take(mine, kinds=("release",))
+    assert second != first
+    await mine.finish([first, second])
+    assert await take(mine, kinds=("release",)) == []
 
 
 async def test_a_job_runs_when_it_is_due(mine: JobStore, conn: Connection) -> None:

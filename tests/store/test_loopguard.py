@@ -1,7 +1,6 @@
 """Counting what comes again, in PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,14 +12,6 @@ from tests.store.world import Connection, value
 
 PRINT = -77
 ID = "<1@shop.example>"
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 3.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def arrive(

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -32,14 +31,6 @@ from tests.unit.test_notices import rsa
 
 PATIENCE_SECONDS = 60
 VAULT = vault([b"a secret of the installation"])
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 5.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 class Worker:

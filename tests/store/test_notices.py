@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,14 +26,6 @@ VAULT = vault([b"a secret of the installation"])
 LEASE = timedelta(minutes=2)
 JOHNS, OTHERS = AccountId(JOHN), AccountId(2)
 UUID1 = UUID("50c9e585-e7f5-41c4-9016-9014c15454bc")
-
-
-@pytest.fixture
-async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 3.0, "test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

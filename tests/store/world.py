@@ -1,5 +1,6 @@
 """A small world in a fresh database, and short ways to add to it."""
 
+import asyncio
 from typing import Any
 
 import psycopg
@@ -49,6 +50,14 @@ async def attach(conn: Connection, alias_id: int, recipient_id: int) -> None:
 async def value(conn: Connection, query: str, *arguments: Any) -> Any:
     row = await (await conn.execute(query.encode(), arguments)).fetchone()
     return row[0] if row else None
+
+
+async def until_waiting(conn: Connection, count: int = 1) -> None:
+    """Returns when so many other connections to this database wait for a lock."""
+    query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with asyncio.timeout(20):
+        while await value(conn, query) != count:
+            pass  # each time the server is asked
 
 
 class Violates:

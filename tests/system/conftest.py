@@ -48,7 +48,11 @@ def session_world() -> Iterator[World]:
         sandbox = building.up(folder, _say, _OVERRIDES, hasty=True)
         sandbox.query("alter table account alter column banner_location set default 'off'")
         sandbox.query("update account set banner_location = 'off'")
-        yield World(sandbox)
+        world = World(sandbox)
+        try:
+            yield world
+        finally:
+            world.close()
     finally:
         sandbox = sandbox or Sandbox(folder)
         if os.environ.get("MAILRELAY_KEEP_SANDBOX"):

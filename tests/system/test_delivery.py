@@ -161,6 +161,7 @@ def test_12_1_36_and_38_every_recipient_is_counted_once_with_the_size_of_its_cop
     assert used == [
         ("bandwidth", "", 4 * size),
         ("bandwidth", "shop.example", 4 * size),
+        ("day", "F", 2),
         ("message", "", 2),
         ("message", "shop.example", 2),
     ]

@@ -108,6 +108,32 @@ async def _no_unsubscribe(letter: Letter, rcpt: Address, place: Place, /) -> Non
     return None
 
 
+def _random(octets: int) -> bytes:
+    return bytes(range(octets))
+
+
+def _rules() -> Rules:
+    services = ("relay.example", "bounces.relay.example", "srs.relay.example")
+    realm = Realm(frozenset(services), "srs.relay.example", "bounces.relay.example")
+    keys = Keys((KEY,), (KEY,), SRS)
+    return Rules(
+        around=Surroundings(realm, BanBook(), keys, (ip_network("127.0.0.0/8"),), organisation),
+        replies=Replies(),
+        limits=DefaultLimits(),
+        sending_limits=SendingLimits(),
+        identity=Identity(
+            domain="relay.example",
+            hostname="mx.relay.example",
+            bounce_domain="bounces.relay.example",
+            header_prefix="X-Mailrelay-",
+            operator=(parse_address("admin@inbox.example"),),
+            forward_mode="transparent",
+        ),
+        checks=Checks(required=False, keys=(KEY,), thresholds=Thresholds(6.0, 15.0)),
+        message_octets=100_000,
+    )
+
+
 class Office:
     """now: may be moved; bounce: what the reader of delivery reports finds in any message; url: where links lead."""
 
@@ -118,56 +144,50 @@ class Office:
         self.complaint: Complaint | None = None  # what such mail to the operator is, though its type does not say so
         self.known_complaint = False  # whether it is about a copy, where it names none
         self.recorded: list[Bounced] = []
+        self.complaints: list[tuple[Complaint, OutboundCopy | None]] = []
+        self.spooled: dict[int, Kept] = {}
+        self.reach: dict[str, Reach] = {}  # of domains; the others take mail
+        self.book = NO_RULES
         self.store = store or FakeStore(self.clock)
+        self.store.count = partial(count_sent, self.store)
         self.outside = Outside()
         self.shelf = FakeShelf(self.store)
         self.cache = FactsCache(1000, 300.0, lambda: self.now.timestamp())
         self.cache.trusted = True
-        self.rules = Rules(
-            around=Surroundings(
-                Realm(
-                    frozenset({"relay.example", "bounces.relay.example", "srs.relay.example"}),
-                    "srs.relay.example",
-                    "bounces.relay.example",
-                ),
-                BanBook(),
-                Keys((KEY,), (KEY,), SRS),
-                (ip_network("127.0.0.0/8"),),
-                organisation,
-            ),
-            replies=Replies(),
-            limits=DefaultLimits(),
-            sending_limits=SendingLimits(),
-            identity=Identity(
-                domain="relay.example",
-                hostname="mx.relay.example",
-                bounce_domain="bounces.relay.example",
-                header_prefix="X-Mailrelay-",
-                operator=(parse_address("admin@inbox.example"),),
-                forward_mode="transparent",
-            ),
-            checks=Checks(required=False, keys=(KEY,), thresholds=Thresholds(6.0, 15.0)),
-            message_octets=100_000,
-        )
+        self.locksmith = Locksmith()
+        self.rules = _rules()
         self.rows = SendingRows(self.store)
-        self.store.count = partial(count_sent, self.store)
-        self.reach: dict[str, Reach] = {}  # of domains; the others take mail
         self.clearance = Clearance(self.rules, self.store.read_facts, self.rows.read_sending, self._reach, self.clock)
         self.admission = Admission(
             self.rules, self.cache, self.store.read_facts, self.rows.read_sending, self.store, self.clock
         )
         self.dispatcher = Dispatcher(self.store, self.outside, counter())
-        reviser = Reviser(
-            self.rules,
-            self.store.read_context,
-            self.store.make_reverse,
-            lambda octets: bytes(range(octets)),
-            url,
-            (KEY,),
+        reviser = Reviser(self.rules, self.store.read_context, self.store.make_reverse, _random, url, (KEY,))
+        self.composer = Composer(self.rules, signing_keys, reviser, self.locksmith.sealing)
+        self.books = Books(self.rules, self.store)
+        self.technical = self._technical(signing_keys)
+        self.ruling = Ruling(self._read_book, self.store.read_targets, self.store.count_rules)
+        self.correspondence = Correspondence(
+            self.rules, self.rows.read_named, signing_keys, urlsplit(url).hostname or ""
         )
-        self.locksmith = Locksmith()
-        sealing = self.locksmith.sealing
-        self.composer = Composer(self.rules, signing_keys, reviser, sealing)
+        find_leak = LeakTest(self.ruling, self.correspondence, self.clock)
+        self.recipients = Recipients(
+            self.rules, self.store.read_facts, self.ruling, self.clearance, find_leak, self.clock
+        )
+        self.forwarding = self._forwarding()
+        self.sending = self._sending()
+        self.delivery = Delivery(
+            self.rules,
+            self.books,
+            self.store.read_facts,
+            self.store.make_alias,
+            self.technical,
+            self.sending,
+            self.forwarding,
+            self.clock,
+        )
+
+    def _technical(self, signing_keys: SigningKeys) -> TechnicalMail:
         srs_bounces = SrsBounces(
             self.rules,
             self.store,
@@ -177,8 +197,21 @@ class Office:
             self.store.take_report,
             signing_keys,
             self.dispatcher,
-            lambda octets: bytes(range(octets)),
+            _random,
         )
+        return TechnicalMail(
+            self.rules,
+            self.books,
+            self.composer,
+            self.dispatcher,
+            self._return_paths(signing_keys),
+            srs_bounces,
+            _no_unsubscribe,
+            self.store.find_recipient,
+            self.store.post,
+        )
+
+    def _return_paths(self, signing_keys: SigningKeys) -> ReturnPaths:
         second_try = SecondTry(
             self.rules,
             self.store.read_facts,
@@ -188,14 +221,11 @@ class Office:
             signing_keys,
             self.composer,
             self.dispatcher,
-            sealing.sort,
+            self.locksmith.sealing.sort,
         )
-        books = Books(self.rules, self.store)
-        self.complaints: list[tuple[Complaint, OutboundCopy | None]] = []
-        self.spooled: dict[int, Kept] = {}
-        return_paths = ReturnPaths(
+        return ReturnPaths(
             self.rules,
-            books,
+            self.books,
             self.read_arrival,
             self.read_complaint,
             self._record,
@@ -205,29 +235,11 @@ class Office:
             self._complain,
             self.store.post,
         )
-        self.technical = TechnicalMail(
+
+    def _forwarding(self) -> Forwarding:
+        return Forwarding(
             self.rules,
-            books,
-            self.composer,
-            self.dispatcher,
-            return_paths,
-            srs_bounces,
-            _no_unsubscribe,
-            self.store.find_recipient,
-            self.store.post,
-        )
-        self.book = NO_RULES
-        self.ruling = Ruling(self._read_book, self.store.read_targets, self.store.count_rules)
-        self.correspondence = Correspondence(
-            self.rules, self.rows.read_named, signing_keys, urlsplit(url).hostname or ""
-        )
-        find_leak = LeakTest(self.ruling, self.correspondence, self.clock)
-        self.recipients = Recipients(
-            self.rules, self.store.read_facts, self.ruling, self.clearance, find_leak, self.clock
-        )
-        self.forwarding = Forwarding(
-            self.rules,
-            books,
+            self.books,
             self.store.read_background,
             self.shelf.hold,
             self.composer,
@@ -236,12 +248,22 @@ class Office:
             self.store.unmake_alias,
             self.correspondence.answers_contact,
             self.store,
-            sealing.sort,
+            self.locksmith.sealing.sort,
             self.store.post,
         )
-        self.sending = Sending(
+
+    def _sending(self) -> Sending:
+        sharing = Sharing(
             self.rules,
-            books,
+            self.store.read_background,
+            self.composer,
+            self.dispatcher,
+            self.locksmith.sealing.sort,
+            self.store.post,
+        )
+        return Sending(
+            self.rules,
+            self.books,
             self.clearance,
             self.store.make_alias,
             self.store.unmake_alias,
@@ -249,26 +271,9 @@ class Office:
             self.correspondence,
             self.dispatcher,
             self.ruling,
-            Sharing(
-                self.rules,
-                self.store.read_background,
-                self.composer,
-                self.dispatcher,
-                sealing.sort,
-                self.store.post,
-            ),
+            sharing,
             Unsealing(self.locksmith.decrypt),
             self.store.post,
-        )
-        self.delivery = Delivery(
-            self.rules,
-            books,
-            self.store.read_facts,
-            self.store.make_alias,
-            self.technical,
-            self.sending,
-            self.forwarding,
-            self.clock,
         )
 
     def clock(self) -> datetime:
@@ -371,6 +376,11 @@ class Office:
     def outcomes(self) -> list[tuple[str, str, str | None]]:
         """(recipient, outcome, reason) of every row of the ledger, sorted."""
         return sorted((row["rcpt"], row["outcome"], row["reason"] and str(row["reason"])) for row in self.entries())
+
+
+def signing_office() -> Office:
+    """That of new_office, where the service signs as well."""
+    return new_office(lambda domain: (SigningKey(domain, "mr1e", "ed25519-sha256", _PRIVATE),))
 
 
 def new_office(signing_keys: SigningKeys = no_keys, url: str = "") -> Office:

@@ -13,7 +13,7 @@ from tools.benchmark import bounces
 from tools.benchmark.bounces import CONNECTIONS, Flood, Report, Sender, report
 from tools.benchmark.failures import FailedList, Page
 from tools.benchmark.report import Report as Figures
-from tools.sandbox.process import Trouble
+from tools.sandbox.process import Trouble, wait_until
 
 _MB = 1 << 20
 FLOOD = Flood(10_000, 50.0, 70 * _MB, 73 * _MB, 72 * _MB, 10_500, 10_500, 10_000, 100.0, 95.0, 100.0)
@@ -104,8 +104,7 @@ def test_a_pace_is_kept_and_can_be_stopped(lmtp: Listener) -> None:
     sender = Sender(lmtp.port, iter(reports(100_000)), pace=200.0)
     began = time.monotonic()
     sender.start()
-    while sender.sent < 20:
-        time.sleep(0.001)
+    wait_until(lambda: sender.sent >= 20, "20 reports to be sent", pause=0.001)
     assert time.monotonic() - began >= (20 - CONNECTIONS - 1) / 200.0
     sender.stop()
     assert not sender.running()

@@ -143,6 +143,6 @@ def test_the_failure_of_the_recipient_counts_for_its_copy() -> None:
 
 @pytest.mark.parametrize("piece", ["a@", "<", "<a@", "a.b+c", "a ", " ", ":", "user ", "5.", "550 "])
 def test_long_texts_cost_little(piece: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     failure("5.7.1", piece * (1_000_000 // len(piece)))
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1

@@ -254,7 +254,7 @@ def test_times_are_those_of_the_host(tmp_path: Path) -> None:
 
 # A journalctl that has entries 0 to 4, notes how it was called, and follows until it is ended.
 _JOURNALCTL = """
-import json, pathlib, sys, time
+import json, pathlib, signal, sys
 arguments = sys.argv[1:]
 pathlib.Path({calls!r}).open("a").write(json.dumps(arguments) + "\\n")
 entries = json.loads(pathlib.Path({entries!r}).read_text())
@@ -263,7 +263,7 @@ names = [entry["__CURSOR"] for entry in entries if isinstance(entry, dict)]
 for entry in entries[names.index(after[0]) + 1 if after else 0:]:
     print(json.dumps(entry) if isinstance(entry, dict) else entry, flush=True)
 if {stays}:
-    time.sleep(600)
+    signal.pause()
 """
 
 

@@ -80,7 +80,7 @@ def test_a_deaf_systemd_does_not_make_us_wait(systemd: socket.socket) -> None:
     ("microseconds", "pid", "seconds"),
     [
         ("30000000", None, 30.0),
-        ("30000000", str(os.getpid()), 30.0),
+        pytest.param("30000000", str(os.getpid()), 30.0, id="this process"),
         ("30000000", "1", None),
         ("", None, None),
         ("soon", None, None),

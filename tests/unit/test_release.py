@@ -18,6 +18,7 @@ from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
 from mailrelay.flows.remake import Remake
 from tests.unit.fakes import counter
+from tests.unit.givingup import given_up
 from tests.unit.office import CLIENT, MESSAGE, OK, SENDER, Office, new_office
 from tests.unit.shelf import FakeShelf
 
@@ -165,18 +166,7 @@ async def test_a_listener_that_waits_gives_the_message_back(desk: Desk) -> None:
 
 async def test_who_gives_up_gives_the_message_back(desk: Desk) -> None:
     number = await desk.hold()
-    waiting = asyncio.Event()
-
-    async def for_ever(order: Order, targets: Sequence[Target], org: str | None) -> Handover:
-        waiting.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    task = asyncio.create_task(replace(desk.release, resend=for_ever)(number, "test"))
-    await waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await given_up(lambda make: replace(desk.release, resend=make)(number, "test"))
     assert (await desk.release(number, "test")).copies == 1
 
 

@@ -1,7 +1,6 @@
 """Failed deliveries that are resent: each recipient gets one copy, whatever happens in between (spec section 7.6)."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -17,11 +16,10 @@ from mailrelay.core.held import HeldId, Hold
 from mailrelay.core.ledger import Envelope, ingress_key
 from mailrelay.core.plan import Handed, Refused
 from mailrelay.core.screen import day_number
-from mailrelay.flows.handover import Handover
 from mailrelay.flows.manage import failed as desk
-from mailrelay.flows.order import Order
 from tests.unit import ruled
 from tests.unit.failures import REAL, RECORD, SECOND, Counter
+from tests.unit.givingup import given_up
 from tests.unit.office import CLIENT, KEY, MESSAGE, SENDER
 
 R1, R2, UNVERIFIED = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -167,18 +165,7 @@ async def test_a_killed_resend_is_finished_by_another_process(at: Counter) -> No
 
 
 async def test_who_gives_up_gives_the_message_back(at: Counter) -> None:
-    waiting = asyncio.Event()
-
-    async def for_ever(order: Order, targets: Sequence[Target], org: str | None) -> Handover:
-        waiting.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    task = asyncio.create_task(replace(at.resend, make=for_ever)(RECORD, "test"))
-    await waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await given_up(lambda make: replace(at.resend, make=make)(RECORD, "test"))
     assert (await at.resend(RECORD, "test")).copies == 1
 
 

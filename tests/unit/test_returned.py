@@ -69,8 +69,8 @@ def test_marks_of_earlier_aliases_stay() -> None:
 def test_a_header_without_end_costs_linear_time() -> None:
     def seconds(fields: int) -> float:
         copy = ABOUT + b"X-Mailrelay-Original-To: a@shop.example,\r\nList-Post: <mailto\r\n" * fields
-        started = time.perf_counter()
+        started = time.process_time()
         content(copy)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     assert min(seconds(4000) for _ in range(3)) < 8 * min(seconds(1000) for _ in range(3))

@@ -219,6 +219,6 @@ def test_no_octets_are_too_odd(octets: bytes) -> None:
 )
 def test_long_lists_cost_little(one: str) -> None:
     content = f"To: {one * (100_000 // len(one))}\r\n\r\n".encode()
-    began = time.perf_counter()
+    began = time.process_time()
     addressed(named(split(content)), whose(), HELP)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

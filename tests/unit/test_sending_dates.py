@@ -71,7 +71,7 @@ def test_no_octets_are_too_odd(written: bytes) -> None:
 
 
 def test_long_values_cost_nothing() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for written in (b"(" * 100_000, b"Tue " * 25_000, b"1" * 100_000, b" " * 100_000):
         in_utc(written, NOW)
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05

@@ -7,11 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mailrelay.core import dkim, ingress
 from mailrelay.core.address import Address
-from mailrelay.core.dkim import SigningKey
 from mailrelay.core.errors import Conflict, Unavailable
 from mailrelay.core.facts import Target
 from mailrelay.core.header import Message, split
@@ -28,7 +26,7 @@ from mailrelay.flows.order import Order
 from mailrelay.flows.release import Release, Released
 from tests.golden.cases import examined
 from tests.unit.fakes import NOW
-from tests.unit.office import KEY, OK, TEMP, Office, new_office
+from tests.unit.office import KEY, OK, TEMP, Office, signing_office
 
 REAL, CONTACT = "real@inbox.example", "help@shop.example"
 REVERSE = "a1+help=shop.example@alias.example"
@@ -50,12 +48,9 @@ BODY = (
 )
 
 
-_PRIVATE = Ed25519PrivateKey.from_private_bytes(KEY)
-
-
 @pytest.fixture
 def office() -> Office:
-    return new_office(lambda domain: (SigningKey(domain, "mr1e", "ed25519-sha256", _PRIVATE),))
+    return signing_office()
 
 
 async def send(

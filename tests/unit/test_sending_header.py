@@ -397,6 +397,6 @@ def test_no_octets_are_too_odd(octets: bytes) -> None:
 @pytest.mark.parametrize("piece", [b"a", b"real@inbox.example ", b"=?utf-8?q?x?= ", b";a=b", b'"', b"cmVhbEBpbmJv"])
 def test_long_fields_cost_little(name: bytes, piece: bytes) -> None:
     content = b"%b: %b\r\n\r\n" % (name, piece * (100_000 // len(piece)))
-    began = time.perf_counter()
+    began = time.process_time()
     composed(content)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

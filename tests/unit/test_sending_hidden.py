@@ -98,6 +98,6 @@ def test_cleaned_text_shows_no_address(pieces: list[str]) -> None:
 @pytest.mark.parametrize("piece", ["real@inbox", "real ", 'real"', "real@inbox.example ", "real(((", " ", "a@"])
 def test_time_is_linear(piece: str) -> None:
     text = piece * (100_000 // len(piece))
-    began = time.perf_counter()
+    began = time.process_time()
     HIDDEN.cleaned(text, "X")
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

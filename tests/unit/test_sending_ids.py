@@ -163,6 +163,6 @@ def test_no_address_gets_through(pieces: list[str], seen: set[str]) -> None:
 @pytest.mark.parametrize("piece", [b"<1@x> ", b"<", b"<real@inbox.example>", b"<" + b"a" * 800 + b"@x>"])
 def test_time_is_linear(piece: bytes) -> None:
     content = b"References: %b\r\n\r\n" % (piece * (100_000 // len(piece)))
-    began = time.perf_counter()
+    began = time.process_time()
     thread(content)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

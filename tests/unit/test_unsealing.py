@@ -7,11 +7,10 @@ import pytest
 from mailrelay.core.header import split
 from mailrelay.core.sending.unsealed import Sealed, sealed, unsealed
 from tests.unit.locksmith import armored
-from tests.unit.office import OK, TEMP, Office
+from tests.unit.office import OK, TEMP, Office, signing_office
 from tests.unit.sealing import ARMOR
-from tests.unit.test_sending_flow import ANSWERS, BODY, HEAD, office, read, send
+from tests.unit.test_sending_flow import ANSWERS, BODY, HEAD, read, send
 
-__all__ = ["office"]
 OUTER = (HEAD + ANSWERS).replace(b"Re: Your order 77", b"...")
 ENTITY = (
     b'Content-Type: text/plain; charset=utf-8; protected-headers="v1"\r\n'
@@ -22,6 +21,11 @@ PGP_MIME = (
     b"--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n\r\n"
     b"--b\r\nContent-Type: application/octet-stream\r\n\r\n%b\r\n--b--\r\n",
 )
+
+
+@pytest.fixture
+def office() -> Office:
+    return signing_office()
 
 
 def head(kind: bytes) -> bytes:

@@ -167,9 +167,9 @@ class Sender:
 
     def wait(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Until all are sent. meanwhile: called twice a second. Raises Trouble if a report was not taken."""
-        while self.running():
+        while running := [thread for thread in self._threads if thread.is_alive()]:
             meanwhile()
-            self._threads[0].join(_LOOK_SECONDS) if self._threads[0].is_alive() else time.sleep(0.01)
+            running[0].join(_LOOK_SECONDS)
         if self._trouble:
             raise Trouble(f"the lmtp role does not take reports: {self._trouble[0]}")
 

@@ -15,11 +15,12 @@ from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.jobs import ACCOUNT_DELETION, NOTICE, RELEASE, RESEND
+from mailrelay.core.jobs import ACCOUNT_DELETION, DOMAIN_KEYS, NOTICE, RELEASE, RESEND
 from mailrelay.core.sealed import Vault, vault
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.flows.chronicle import Chronicle, Manner
 from mailrelay.flows.deletion import AccountDeletion
+from mailrelay.flows.domainkeys import DomainKeys
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.jobs import Handler, JobRunner
 from mailrelay.flows.keycheck import KeyCheck
@@ -35,6 +36,8 @@ from mailrelay.store.deletion import Deletions
 from mailrelay.store.failing import FailingStore
 from mailrelay.store.jobs import JobStore
 from mailrelay.store.keys import RecipientKeys
+from mailrelay.store.manage_domains import Domains
+from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.reminders import Reminders
 from mailrelay.store.retention import RetentionStore
 from mailrelay.store.watchlog import WatchStore
@@ -94,6 +97,7 @@ class WorkerRole:
             RELEASE: ReleaseJobs(bench.release, held_store(config, self._archive).one, self._runtime.post),
             RESEND: resend_jobs(bench),
             ACCOUNT_DELETION: AccountDeletion(Deletions(self._runtime.database)),
+            DOMAIN_KEYS: DomainKeys(Domains(self._runtime.database), DkimFolder(config.dkim)),
         }
         return JobRunner(store, handlers, {NOTICE: told.sift}, random.random, utc_now)
 

@@ -70,7 +70,9 @@ async def add(service: ServiceNames, store: DomainStore, keys: KeyFolder, new: N
     if new.name in (service.bounce_domain, service.srs_domain) or (new.name == service.domain and new.account):
         raise Conflict(f"{new.name} is a domain of the service itself")
     await store.check(new)
-    return await _brought(store, keys, new, actor)
+    # Keys first, so that mail never finds the domain without them; making them takes a while and waits for the disk.
+    await asyncio.to_thread(keys.ensure, new.name)
+    return await store.add(new, actor)
 
 
 class Unproven(Exception):
@@ -85,29 +87,32 @@ class Unproven(Exception):
 class Claims:
     """What owners bring here themselves, who prove that it is theirs.
 
+    Whoever listens to the web has no business with signing keys: the worker makes those soon after. Until their owner
+    has published them, the domain is not verified for sending, so mail under its aliases goes out from the service's
+    address, with the service's signature.
+
     proof_keys: the first makes what is to be published, all verify. seconds: how long one waits for DNS.
     """
 
     service: ServiceNames
     store: DomainStore
-    keys: KeyFolder
     dns: Dns
     proof_keys: Sequence[bytes]
     seconds: float = 5.0
 
     async def add(self, account: AccountId, name: str, actor: str) -> DomainRecord:
-        """The new domain with its keys, which makes an alias of every name. name: as core/ownership folds it.
+        """The new domain, which makes an alias of every name. name: as core/ownership folds it.
 
         Raises DomainClash, and then Unproven, also if DNS gives no answer.
         """
         own = {*self.service.domains, self.service.hostname}
         if any(name == one or name.endswith(f".{one}") for one in own):
             raise DomainClash("local", f"{name} is a domain of the service itself, or below one")
-        new = NewDomain(name, account, verified=True, catch_all=True, with_mx=False)
+        new = NewDomain(name, account, verified=True, catch_all=True, with_mx=False, keys_later=True)
         await self.store.check(new)
         if not await self._proven(account, name):
             raise Unproven(proof(self.proof_keys[0], account, name))
-        return await _brought(self.store, self.keys, new, actor)
+        return await self.store.add(new, actor)
 
     async def _proven(self, account: AccountId, name: str) -> bool:
         try:
@@ -116,12 +121,6 @@ class Claims:
         except (Unavailable, TimeoutError):
             return False
         return proves(answer.texts, self.proof_keys, account, name)
-
-
-async def _brought(store: DomainStore, keys: KeyFolder, new: NewDomain, actor: str) -> DomainRecord:
-    # Keys first, so that mail never finds the domain without them; making them takes a while and waits for the disk.
-    await asyncio.to_thread(keys.ensure, new.name)
-    return await store.add(new, actor)
 
 
 def records(name: str, service: ServiceNames, keys: Sequence[tuple[str, str]], shared: bool) -> tuple[DnsRecord, ...]:

@@ -13,16 +13,6 @@ from mailrelay.core.own_parents import AliasDomains, OwnDomain
 from mailrelay.core.ownership import proof, proves
 from mailrelay.core.parents import DomainClash
 from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
-from mailrelay.core.unsubscribe import LABEL as UNSUBSCRIBE
-
-
-@dataclass(frozen=True, slots=True)
-class DnsRecord:
-    """A record to publish. name: without trailing dot; value: as in a zone file, a text without quotes."""
-
-    name: str
-    type: str
-    value: str
 
 
 class KeyFolder(Protocol):
@@ -121,23 +111,3 @@ class Claims:
         except (Unavailable, TimeoutError):
             return False
         return proves(answer.texts, self.proof_keys, account, name)
-
-
-def records(name: str, service: ServiceNames, keys: Sequence[tuple[str, str]], shared: bool) -> tuple[DnsRecord, ...]:
-    """What to publish for a domain, whose keys are given as selector and DNS text (spec section 11.7).
-
-    shared: usernames give domains below it, which the wildcard records serve; the one that unsubscribes sends nothing.
-    """
-    hosts = [name]
-    if shared:
-        hosts.append(f"*.{name}")
-    if name == service.domain:
-        hosts += [service.bounce_domain, service.srs_domain]
-    silent = [f"{UNSUBSCRIBE}.{name}"] if shared else []
-    return (
-        *(DnsRecord(host, "MX", f"10 {service.hostname}") for host in [*hosts, *silent]),
-        *(DnsRecord(host, "TXT", f"v=spf1 a:{service.hostname} ~all") for host in hosts),
-        *(DnsRecord(host, "TXT", "v=spf1 -all") for host in silent),
-        *(DnsRecord(f"{selector}._domainkey.{name}", "TXT", text) for selector, text in keys),
-        DnsRecord(f"_dmarc.{name}", "TXT", "v=DMARC1; p=none; adkim=r; aspf=r"),
-    )

@@ -11,7 +11,7 @@ from mailrelay.core.facts import AccountId
 from mailrelay.core.jobs import DOMAIN_KEYS
 from mailrelay.core.parents import DomainClash
 from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
-from mailrelay.store import manage_parents
+from mailrelay.store import manage_parents, rechecks
 from mailrelay.store.database import Database, constraint
 from mailrelay.store.manage import OWNER_NAME, Connection, conflicts, note, owning_account, record, records
 
@@ -105,6 +105,8 @@ class Domains:
                 row = await (await conn.execute(_ADD, values)).fetchone()
                 assert row is not None  # returning gives one row or an exception
                 await note(conn, actor, account, "domain.add", "domain", row[0], {"name": new.name})
+                if account is not None and new.verified:
+                    await rechecks.begin(conn, row[0])
                 if new.keys_later:
                     job = {"kind": DOMAIN_KEYS, "payload": Jsonb({"domain_id": row[0]})}
                     await conn.execute(_MAKE_KEYS, {**job, "key": f"{DOMAIN_KEYS}:{row[0]}"})
@@ -139,6 +141,9 @@ class Domains:
             parent = await manage_parents.locked(conn, "domain", name)
             await _refuse_mailboxes(conn, name, parent.account is None)
             await conn.execute(_VERIFY, {"name": name, "sending": sending})
+            if parent.account is not None:
+                await rechecks.begin(conn, parent.id)
+            await rechecks.forgive(conn, parent.id, sending)
             await note(conn, actor, parent.account, "domain.verify", "domain", parent.id, {"sending": sending})
             return await _one(conn, name)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -10,6 +11,8 @@ import pytest
 
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.facts import AccountId
+from mailrelay.core.lookup import Answer, Mx
+from mailrelay.core.notices import Notice
 from mailrelay.core.ownership import proof
 from mailrelay.flows.domainkeys import DomainKeys
 from mailrelay.keyring import read_secret
@@ -17,6 +20,7 @@ from mailrelay.store.database import Database
 from mailrelay.store.manage_domains import Domains
 from mailrelay.store.manage_keys import DkimFolder, init_secrets
 from mailrelay.wiring.addy import application
+from mailrelay.wiring.domaincheck import checks
 from tests.api.addy.conftest import Desk, settings
 from tests.api.addy.fakedns import FakeDns
 from tests.api.addy.parentdesk import audited, domain, errors
@@ -65,6 +69,39 @@ async def test_its_keys_are_the_workers_to_make(desk: Desk, key: bytes, dsn: str
     await make((await desk.sql("select payload from job where payload <> %s::jsonb", json.dumps(jobs[0][1])))[0][0])
     await database.close()
     assert [path.name for path in folder.iterdir()] == ["random.example"]
+
+
+async def test_its_stamps_come_by_themselves_once_its_records_are_published(
+    desk: Desk, key: bytes, dsn: str, tmp_path: Path
+) -> None:
+    made = (await add(desk, key, "random.example")).json()["data"]
+    folder = DkimFolder(tmp_path / "dkim")
+    config = settings(dsn, tmp_path)
+    database = Database(dsn, 2, 3.0, "test")
+    await database.open()
+
+    async def told(notice: Notice) -> None:
+        raise AssertionError(notice)
+
+    check = checks(config, database, [desk.dns], told)
+
+    async def stamps(minutes: float) -> list[bool]:
+        """After that time, whether mail comes here and whether it may be sent."""
+        await check(datetime.now(UTC) + timedelta(minutes=minutes))
+        shown = (await desk.get(f"domains/{made['id']}")).json()["data"]
+        return [shown[name] is not None for name in ("domain_mx_validated_at", "domain_sending_verified_at")]
+
+    assert await stamps(1) == [False, False]
+    assert not folder.present("random.example")  # it was not due yet
+    assert await stamps(3) == [False, False]
+    desk.dns.answers["random.example", "MX"] = Answer((Mx(10, "mx.relay.example"),))
+    assert await stamps(6) == [True, False]
+    desk.dns.txt("random.example", "v=spf1 mx -all")
+    desk.dns.txt("_dmarc.random.example", "v=DMARC1; p=reject")
+    for selector, text in folder.texts("random.example"):
+        desk.dns.txt(f"{selector}._domainkey.random.example", text)
+    assert await stamps(10) == [True, True]
+    await database.close()
 
 
 async def test_a_domain_that_did_not_come_leaves_no_job(desk: Desk, key: bytes) -> None:

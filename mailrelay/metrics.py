@@ -88,3 +88,7 @@ COMPLAINTS = Counter("mailrelay_complaints", "Complaints about spam.", ["type", 
 API_REQUESTS = Counter("mailrelay_api_requests", "Requests to the HTTP APIs.", ["api", "method", "path", "status"])
 # Are they quick?
 API_SECONDS = Histogram("mailrelay_api_seconds", "Time for one request to an HTTP API.", ["api"], buckets=_FAST)
+# What does DNS say of our domains? purpose: email, sending; result: right, wrong, no_answer.
+DOMAIN_CHECKS = Counter("mailrelay_domain_checks", "Checks of the DNS of domains.", ["purpose", "result"])
+# Which domains come and go by it? change: granted, withdrawn (a notice tells the owner).
+DOMAIN_APPROVALS = Counter("mailrelay_domain_approvals", "Changes of what domains may do.", ["purpose", "change"])

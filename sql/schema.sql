@@ -1404,7 +1404,7 @@ create table dns_recheck (
     domain_id            bigint not null,
     type                 text not null,    -- UI, EMAIL, SENDING
     status               text not null default 'OK',
-    consecutive_failures integer not null default 0,
+    consecutive_failures integer not null default 0,   -- as far as they count; up to three
     last_checked_at      timestamptz,
     next_check_at        timestamptz not null default now(),
     last_ok_at           timestamptz,
@@ -1415,6 +1415,8 @@ create table dns_recheck (
     alert_state          text not null default 'NONE',
     alerted_at           timestamptz,
     alert_count          integer not null default 0,
+    failing_since        timestamptz,      -- null: not failing
+    failed_at            timestamptz,      -- of the last failure that counted
     constraint dns_recheck_pkey primary key (domain_id, type),
     constraint dns_recheck_domain_fk foreign key (domain_id) references domain on delete cascade,
     constraint dns_recheck_type_known check (type in ('UI', 'EMAIL', 'SENDING')),

@@ -1,6 +1,7 @@
 """domain add|keys|list|check|verify|set|remove."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,10 +10,14 @@ from mailrelay.cli.app import App, account_named, pass_app
 from mailrelay.cli.held import actor
 from mailrelay.cli.types import DOMAIN, MAILBOX
 from mailrelay.core.address import Address
-from mailrelay.core.dkim import txt_strings
+from mailrelay.core.dnsrecords import DnsRecord, records
 from mailrelay.core.records import KEEP, DomainChange, NewDomain
 from mailrelay.flows.manage import domains
-from mailrelay.flows.manage.domains import DnsRecord
+
+if TYPE_CHECKING:
+    from mailrelay.core.domaincheck import Finding, Report
+    from mailrelay.core.records import DomainRecord
+    from mailrelay.store.database import Database
 
 _LISTED = ("id", "name", "account", "active", "catch_all", "auto_create_regex", "default_recipient", "verified_at")
 
@@ -47,13 +52,13 @@ def add(app: App, name: str, shared: bool, account: str | None, verified: bool, 
     keys = DkimFolder(app.config.dkim)
     if name == app.service.domain and not shared and account is None:
         app.remark(f"{name} is the service's own domain: its keys are made, nothing else is to be done")
-        _print(app, domains.records(name, app.service, keys.ensure(name), False))
+        _print(app, records(name, app.service, keys.ensure(name), False))
         return
     new = NewDomain(name, account_named(account), verified, catch_all)
     found = app.run(lambda database: domains.add(app.service, Domains(database), keys, new, actor()))
     whose = "is shared: everybody may hold aliases there" if found.shared else f"belongs to account {found.account}"
     app.remark(f"domain {found.name} (id {found.id}) {whose}; publish these records:")
-    _print(app, domains.records(name, app.service, keys.texts(name), found.shared))
+    _print(app, records(name, app.service, keys.texts(name), found.shared))
     remark_on(app, found.name, shared=found.shared)
 
 
@@ -68,19 +73,11 @@ def keys(app: App, name: str) -> None:
     shared = False
     if name != app.service.domain:
         shared = app.run(lambda database: Domains(database).show(name)).shared
-    _print(app, domains.records(name, app.service, DkimFolder(app.config.dkim).ensure(name), shared))
+    _print(app, records(name, app.service, DkimFolder(app.config.dkim).ensure(name), shared))
 
 
-def _print(app: App, records: Sequence[DnsRecord]) -> None:
-    app.text("\n".join(_zone_line(record) for record in records), records)
-
-
-def _zone_line(record: DnsRecord) -> str:
-    """As zone files have it; a text is cut into strings of at most 255 octets."""
-    value = f"{record.value}."
-    if record.type == "TXT":
-        value = " ".join(f'"{text}"' for text in txt_strings(record.value))
-    return f"{record.name}. IN {record.type} {value}"
+def _print(app: App, wanted: Sequence[DnsRecord]) -> None:
+    app.text("\n".join(map(str, wanted)), wanted)
 
 
 @domain.command("list")
@@ -97,19 +94,38 @@ def list_(app: App, account: str | None) -> None:
 @click.argument("name", type=DOMAIN)
 @pass_app
 def check(app: App, name: str) -> None:
-    """Show how a domain is set up here and whether its keys are there."""
+    """Ask DNS about a domain, and show how it is set up here.
+
+    What comes of it is what comes of the worker's checks: what is right counts at once; what is wrong, after three
+    checks that are at least 20 minutes apart.
+    """
     from mailrelay.store.manage_domains import Domains
     from mailrelay.store.manage_keys import DkimFolder
+    from mailrelay.wiring.domaincheck import checked_now
 
-    found = app.run(lambda db: Domains(db).show(name))
+    async def look(database: "Database") -> "tuple[DomainRecord, Report]":
+        report = await checked_now(app.config, database, name, actor())
+        return await Domains(database).show(name), report
+
+    found, report = app.run(look)
     problems = DkimFolder(app.config.dkim).problems(name)
     if not found.shared and found.verified_at is None:
         problems.append(f"{name}: its ownership is not verified, so it gets no mail; `mailrelay domain verify {name}`")
     if not found.active:
         problems.append(f"{name}: is switched off")
-    app.text(show.details(found), {**show.fields(found), "problems": problems})
+    text = "\n".join((show.details(found), *map(_told, report.findings)))
+    app.text(text, {**show.fields(found), "problems": problems, "records": report.findings})
     for problem in problems:
         app.remark(problem)
+
+
+def _told(found: "Finding") -> str:
+    """A record and what became of it, with what to publish unless it is right."""
+    state = found.state if found.needed or found.state == "right" else f"{found.state}, but others do"
+    lines = [f"{found.key}: {state}. {found.sentence}", *(f"  found: {text}" for text in found.found)]
+    if found.state in ("missing", "wrong") and found.publish.value:
+        lines.append(f"  publish: {found.publish}")
+    return "\n".join(lines)
 
 
 @domain.command()

@@ -206,7 +206,7 @@ class DomainRecord:
 class NewDomain:
     """account None: shared, which always counts as verified. verified: the ownership was checked; with_mx: the MX, too.
 
-    name: folded, in A-labels.
+    name: folded, in A-labels. keys_later: it has no signing keys yet, the worker shall make them.
     """
 
     name: str
@@ -214,6 +214,7 @@ class NewDomain:
     verified: bool
     catch_all: bool
     with_mx: bool = True
+    keys_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
 
 from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.facts import AccountId
+from mailrelay.core.jobs import DOMAIN_KEYS
 from mailrelay.core.parents import DomainClash
 from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
-from mailrelay.store import manage_parents
+from mailrelay.store import manage_parents, rechecks
 from mailrelay.store.database import Database, constraint
 from mailrelay.store.manage import OWNER_NAME, Connection, conflicts, note, owning_account, record, records
 
@@ -56,6 +58,11 @@ _ADD = """
             case when %(verified)s and %(with_mx)s then now() end)
     returning id
 """
+_MAKE_KEYS = """
+    insert into job (kind, payload, dedupe_key) values (%(kind)s, %(payload)s, %(key)s)
+    on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
+"""
+_NAME = "select name from domain where id = %(id)s"
 _VERIFY = """
     update domain set verified_at = coalesce(verified_at, now()), mx_verified_at = coalesce(mx_verified_at, now()),
                       sending_verified_at = case when %(sending)s then coalesce(sending_verified_at, now())
@@ -98,6 +105,11 @@ class Domains:
                 row = await (await conn.execute(_ADD, values)).fetchone()
                 assert row is not None  # returning gives one row or an exception
                 await note(conn, actor, account, "domain.add", "domain", row[0], {"name": new.name})
+                if account is not None and new.verified:
+                    await rechecks.begin(conn, row[0])
+                if new.keys_later:
+                    job = {"kind": DOMAIN_KEYS, "payload": Jsonb({"domain_id": row[0]})}
+                    await conn.execute(_MAKE_KEYS, {**job, "key": f"{DOMAIN_KEYS}:{row[0]}"})
                 return await _one(conn, new.name)
         except UniqueViolation as error:
             if constraint(error) == "domain_name_unique":
@@ -118,12 +130,20 @@ class Domains:
         async with self.database.connection() as conn:
             return await _one(conn, name)
 
+    async def name_of(self, domain: int) -> str | None:
+        """Of the domain with this id, None: it is gone."""
+        row = await self.database.row(_NAME, {"id": domain})
+        return None if row is None else str(row[0])
+
     async def verify(self, name: str, sending: bool, actor: str) -> DomainRecord:
         """Ownership and MX, and on request the sending records, count as checked. Raises Absent and DomainClash."""
         async with self.database.connection() as conn, conn.transaction():
             parent = await manage_parents.locked(conn, "domain", name)
             await _refuse_mailboxes(conn, name, parent.account is None)
             await conn.execute(_VERIFY, {"name": name, "sending": sending})
+            if parent.account is not None:
+                await rechecks.begin(conn, parent.id)
+            await rechecks.forgive(conn, parent.id, sending)
             await note(conn, actor, parent.account, "domain.verify", "domain", parent.id, {"sending": sending})
             return await _one(conn, name)
 

@@ -33,7 +33,6 @@ from mailrelay.store.keys import RecipientKeys
 from mailrelay.store.manage_blocks import Blocks
 from mailrelay.store.manage_domains import Domains
 from mailrelay.store.manage_ground import Grounds
-from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.manage_recipients import Recipients
 from mailrelay.store.manage_rules import Rules
 from mailrelay.store.manage_usernames import Usernames
@@ -83,7 +82,7 @@ class _Parts:
     def domains(self) -> tuple[Endpoint, ...]:
         config, store = self.config, Domains(self.database)
         proofs = read_secret(config.secrets, "ownership.key")
-        claims = Claims(self.service, store, DkimFolder(config.dkim), self.dns, proofs)
+        claims = Claims(self.service, store, self.dns, proofs)
         own = OwnDomains(self.database)
         return DomainEndpoints(claims, store, own, self.alias_domains).endpoints()
 

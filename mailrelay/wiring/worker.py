@@ -15,11 +15,12 @@ from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.jobs import ACCOUNT_DELETION, ALIAS_BOUNCES, NOTICE, RELEASE, RESEND
+from mailrelay.core.jobs import ACCOUNT_DELETION, ALIAS_BOUNCES, DOMAIN_KEYS, NOTICE, RELEASE, RESEND
 from mailrelay.core.sealed import Vault, vault
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.flows.chronicle import Chronicle, Manner
 from mailrelay.flows.deletion import AccountDeletion
+from mailrelay.flows.domainkeys import DomainKeys
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.jobs import Handler, JobRunner
 from mailrelay.flows.keycheck import KeyCheck
@@ -35,11 +36,13 @@ from mailrelay.store.deletion import Deletions
 from mailrelay.store.failing import FailingStore
 from mailrelay.store.jobs import JobStore
 from mailrelay.store.keys import RecipientKeys
+from mailrelay.store.manage_domains import Domains
+from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.reminders import Reminders
 from mailrelay.store.retention import RetentionStore
 from mailrelay.store.watchlog import WatchStore
 from mailrelay.wire import maillog
-from mailrelay.wiring import keys, resealing, webhooks
+from mailrelay.wiring import domaincheck, keys, resealing, webhooks
 from mailrelay.wiring.failed import resend_jobs
 from mailrelay.wiring.held import archive, furnished, held_store
 from mailrelay.wiring.notices import notices
@@ -48,6 +51,7 @@ from mailrelay.wiring.spool import spool
 
 # Entries of the ledger that are still being written must not be passed over.
 _LAG_SECONDS = 15.0
+_CHECK_SECONDS = 60.0  # between looks for domains that are due
 
 
 class Duty(Protocol):
@@ -68,6 +72,7 @@ class WorkerRole:
         self._submitter = Submitter(
             config.submit.address, config.service.hostname, config.submit.connections, config.submit.timeout_seconds
         )
+        self._checking = domaincheck.resolvers(config)
         self._keys = DkimKeys(config.dkim)
         self._dispatcher = Dispatcher(runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64))
         runtime.on_restored.append(self._dispatcher.catch_up)
@@ -79,6 +84,7 @@ class WorkerRole:
             "chronicle": self._chronicle(config),
             "webhooks": webhooks.runner(config, runtime.database, self._resolver),
             "upkeep": self._upkeep(config),
+            "domains": Upkeep({"checks of domains": self._checks(config)}, utc_now, _CHECK_SECONDS),
         }
         if config.worker.mail_log:
             self._duties["mail log"] = self._watch(config)
@@ -94,8 +100,12 @@ class WorkerRole:
             RELEASE: ReleaseJobs(bench.release, held_store(config, self._archive).one, self._runtime.post),
             RESEND: resend_jobs(bench),
             ACCOUNT_DELETION: AccountDeletion(Deletions(self._runtime.database)),
+            DOMAIN_KEYS: DomainKeys(Domains(self._runtime.database), DkimFolder(config.dkim)),
         }
         return JobRunner(store, handlers, {NOTICE: told.sift}, random.random, utc_now)
+
+    def _checks(self, config: Config) -> Step:
+        return domaincheck.checks(config, self._runtime.database, self._checking, self._runtime.post)
 
     def _chronicle(self, config: Config) -> Chronicle:
         lag = timedelta(seconds=max(_LAG_SECONDS, 2 * config.database.timeout_seconds))
@@ -161,7 +171,8 @@ class WorkerRole:
         self._listener.cancel()
         await asyncio.gather(self._listener, return_exceptions=True)
         self._submitter.close()
-        await self._resolver.close()
+        for resolver in (self._resolver, *self._checking):
+            await resolver.close()
         await self._archive.close()
 
     def reload(self, config: Config) -> None:

@@ -174,9 +174,7 @@ def test_an_account_is_shown_with_what_it_has(peopled: Command) -> None:
     }
 
 
-def test_a_domain_comes_with_keys_and_records(
-    peopled: Command, said: Callable[..., tuple[int, str, str]], settings: Path
-) -> None:
+def test_a_domain_comes_with_keys_and_records(peopled: Command, said: Callable[..., tuple[int, str, str]]) -> None:
     records = peopled("domain", "add", "own.example", "--account", "johndoe", "--catch-all")
     assert {(record["name"], record["type"]) for record in records} == {
         ("own.example", "MX"),
@@ -193,14 +191,6 @@ def test_a_domain_comes_with_keys_and_records(
         ("MX", "10 mx.relay.example"),
         ("TXT", "v=spf1 -all"),
     ]
-    checked = peopled("domain", "check", "own.example")
-    assert (checked["account"], checked["catch_all"], checked["verified_at"]) == ("johndoe", True, None)
-    (problem,) = checked["problems"]
-    assert "domain verify own.example" in problem
-    peopled("domain", "verify", "own.example")
-    (settings.parent / "dkim" / "own.example" / "mr1.pem").unlink()
-    (problem,) = peopled("domain", "check", "own.example")["problems"]
-    assert "mr1.pem: is missing" in problem
     code, _, words = said("domain", "keys", "nowhere.example")
     assert (code, words) == (1, "mailrelay: there is no domain nowhere.example\n")
 

@@ -27,11 +27,11 @@ COMMAND = "/opt/mailrelay/bin/mailrelay"
 
 # What may differ from role to role; all else is the same hardening.
 OWN = {"Description", "ExecStart", "MemoryMax", "RuntimeDirectory", "InaccessiblePaths", "LoadCredential"}
-# The worker asks webhooks anywhere, the milter and the api name servers; the api makes signing keys; and the milter has
-# processes below it, and a socket where Postfix looks.
-WORKER_OWN = {"IPAddressDeny", "IPAddressAllow"}
-API_OWN = {"ReadWritePaths", *WORKER_OWN}
-MILTER_OWN = {"KillMode", "TasksMax", "ReadWritePaths", *WORKER_OWN}
+# The worker asks webhooks anywhere, the milter and the api name servers; the worker makes signing keys; and the milter
+# has processes below it, and a socket where Postfix looks.
+API_OWN = {"IPAddressDeny", "IPAddressAllow"}
+WORKER_OWN = {"ReadWritePaths", *API_OWN}
+MILTER_OWN = {"KillMode", "TasksMax", "ReadWritePaths", *API_OWN}
 
 
 class _Settings(dict[str, str]):
@@ -158,14 +158,13 @@ def test_secrets_come_as_credentials_and_only_those_who_need_them_see_signing_ke
         secrets = [f"{name}:/etc/mailrelay/secrets/{name}" for name in names]
         assert service(role)["LoadCredential"].split() == secrets
         hidden = {path.removeprefix("-") for path in service(role)["InaccessiblePaths"].split()}
-        sees_keys = signs or role == "api"
-        assert hidden == {"/etc/mailrelay/secrets", *(() if sees_keys else ("/etc/mailrelay/dkim",))}
+        assert hidden == {"/etc/mailrelay/secrets", *(() if signs else ("/etc/mailrelay/dkim",))}
 
 
-def test_only_the_api_makes_signing_keys() -> None:
+def test_only_the_worker_makes_signing_keys() -> None:
     for role in ROLES:
         writes = [path.removeprefix("-") for path in service(role).get("ReadWritePaths", "").split()]
-        assert ("/etc/mailrelay/dkim" in writes) == (role == "api")
+        assert ("/etc/mailrelay/dkim" in writes) == (role == "worker")
 
 
 @pytest.mark.parametrize("role", ROLES)

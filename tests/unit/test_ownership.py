@@ -12,6 +12,7 @@ from mailrelay.core.naming import ServiceNames
 from mailrelay.core.ownership import custom_name, proof, proves
 from mailrelay.core.parents import DomainClash
 from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
+from mailrelay.flows.manage import domains
 from mailrelay.flows.manage.domains import Claims, Unproven
 
 SERVICE = ServiceNames("relay.example", "bounces.relay.example", "srs.relay.example", "mx.relay.example")
@@ -104,14 +105,21 @@ class Silent(Desk):
 
 
 def claims(desk: Desk) -> Claims:
-    return Claims(SERVICE, desk, desk, desk, KEYS, seconds=0.01)
+    return Claims(SERVICE, desk, desk, KEYS, seconds=0.01)
 
 
-async def test_a_proved_domain_has_its_keys_before_mail_can_find_it() -> None:
+async def test_what_an_operator_adds_has_its_keys_before_mail_can_find_it() -> None:
+    desk, new = Desk(), NewDomain("own.example", JOHN, verified=True, catch_all=True)
+    await domains.add(SERVICE, desk, desk, new, "cli:root")
+    assert desk.story == ["check", "keys of own.example", "add by cli:root"]
+    assert desk.new == new
+
+
+async def test_a_proved_domain_gets_its_keys_later() -> None:
     desk = Desk(Answer((proof(b"old", JOHN, "own.example").encode(),)))
     await claims(desk).add(JOHN, "own.example", "token:1")
-    assert desk.story == ["check", "TXT of own.example", "keys of own.example", "add by token:1"]
-    assert desk.new == NewDomain("own.example", JOHN, verified=True, catch_all=True, with_mx=False)
+    assert desk.story == ["check", "TXT of own.example", "add by token:1"]
+    assert desk.new == NewDomain("own.example", JOHN, verified=True, catch_all=True, with_mx=False, keys_later=True)
 
 
 @pytest.mark.parametrize("desk", [Desk(), Desk(Answer()), Silent()], ids=["no answer", "no records", "silence"])

@@ -1,5 +1,6 @@
 """Rewrite mode through the delivery, where one message is not enough to show it: spec sections 3.4, 3.12, 9."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import parseaddr
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from mailrelay.core import loop
+from mailrelay.core.dkim import SigningKey
 from mailrelay.core.facts import Reason
 from mailrelay.core.header import Message, split
 from mailrelay.core.plan import Copy, Handed, Refused
@@ -109,6 +111,23 @@ async def test_12_7_199_nothing_leaves_unsigned() -> None:
     assert await said(office) == OK
     [copy] = copies(office)
     assert copy.count(b"dkim-signature") == 1
+
+
+async def test_a_domain_without_keys_neither_signs_nor_shows_its_name() -> None:
+    """As one that was just brought here: the worker has not made its keys, nor has its owner published them."""
+
+    def keys(domain: str) -> Sequence[SigningKey]:
+        return (replace(no_keys("own.example")[0], domain=domain),) if domain == "relay.example" else ()
+
+    office = new_office(keys)
+    office.store.update("account", 1, forward_mode="rewrite")
+    assert await said(office, rcpt="new@unsent.example") == OK
+    [copy] = copies(office)
+    assert parseaddr((copy.first(b"from") or b"").decode())[1].endswith("@relay.example")
+    assert [b"d=relay.example" in value for value in copy.values(b"dkim-signature")] == [True]
+    # On its operator's word it sends in its own name: then it waits for its keys.
+    office.store.update("domain", 3, sending_verified_at=NOW)
+    assert await said(office, rcpt="new@unsent.example", queue_id="4XyZ12AbCe") == TEMP
 
 
 # -- Loops ----------------------------------------------------------------------------------------------------------

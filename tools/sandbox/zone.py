@@ -37,7 +37,8 @@ $TTL 60
 @ IN NS ns.example.
 ns IN A 127.0.0.1
 
-; The service: its host, its own domain, the domains of its return paths, the shared alias domain, and a custom domain.
+; The service: its host, its own domain, the domains of its return paths, the shared alias domain, a custom domain, and
+; one that may not be used for sending, as it lacks a record.
 mx.relay IN A 127.0.0.1
 """
 _OURS = ("relay", "bounces.relay", "srs.relay", "alias", "*.alias", "own", "unsent")
@@ -49,7 +50,7 @@ def zone_text(keys: Path) -> str:
     for name in _OURS:
         lines.append(f"{name} IN MX 10 mx.relay.example.\n")
         lines.append(f'{name} IN TXT "v=spf1 a:mx.relay.example -all"\n')
-        if not name.startswith("*"):
+        if name not in ("*.alias", "unsent"):
             lines.append(f'_dmarc.{name} IN TXT "v=DMARC1; p=none"\n')
     lines.append("\n; The neighbours.\n")
     for neighbour in NEIGHBOURS:

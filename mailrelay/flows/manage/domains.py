@@ -13,16 +13,6 @@ from mailrelay.core.own_parents import AliasDomains, OwnDomain
 from mailrelay.core.ownership import proof, proves
 from mailrelay.core.parents import DomainClash
 from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
-from mailrelay.core.unsubscribe import LABEL as UNSUBSCRIBE
-
-
-@dataclass(frozen=True, slots=True)
-class DnsRecord:
-    """A record to publish. name: without trailing dot; value: as in a zone file, a text without quotes."""
-
-    name: str
-    type: str
-    value: str
 
 
 class KeyFolder(Protocol):
@@ -70,7 +60,9 @@ async def add(service: ServiceNames, store: DomainStore, keys: KeyFolder, new: N
     if new.name in (service.bounce_domain, service.srs_domain) or (new.name == service.domain and new.account):
         raise Conflict(f"{new.name} is a domain of the service itself")
     await store.check(new)
-    return await _brought(store, keys, new, actor)
+    # Keys first, so that mail never finds the domain without them; making them takes a while and waits for the disk.
+    await asyncio.to_thread(keys.ensure, new.name)
+    return await store.add(new, actor)
 
 
 class Unproven(Exception):
@@ -85,29 +77,32 @@ class Unproven(Exception):
 class Claims:
     """What owners bring here themselves, who prove that it is theirs.
 
+    Whoever listens to the web has no business with signing keys: the worker makes those soon after. Until their owner
+    has published them, the domain is not verified for sending, so mail under its aliases goes out from the service's
+    address, with the service's signature.
+
     proof_keys: the first makes what is to be published, all verify. seconds: how long one waits for DNS.
     """
 
     service: ServiceNames
     store: DomainStore
-    keys: KeyFolder
     dns: Dns
     proof_keys: Sequence[bytes]
     seconds: float = 5.0
 
     async def add(self, account: AccountId, name: str, actor: str) -> DomainRecord:
-        """The new domain with its keys, which makes an alias of every name. name: as core/ownership folds it.
+        """The new domain, which makes an alias of every name. name: as core/ownership folds it.
 
         Raises DomainClash, and then Unproven, also if DNS gives no answer.
         """
         own = {*self.service.domains, self.service.hostname}
         if any(name == one or name.endswith(f".{one}") for one in own):
             raise DomainClash("local", f"{name} is a domain of the service itself, or below one")
-        new = NewDomain(name, account, verified=True, catch_all=True, with_mx=False)
+        new = NewDomain(name, account, verified=True, catch_all=True, with_mx=False, keys_later=True)
         await self.store.check(new)
         if not await self._proven(account, name):
             raise Unproven(proof(self.proof_keys[0], account, name))
-        return await _brought(self.store, self.keys, new, actor)
+        return await self.store.add(new, actor)
 
     async def _proven(self, account: AccountId, name: str) -> bool:
         try:
@@ -116,29 +111,3 @@ class Claims:
         except (Unavailable, TimeoutError):
             return False
         return proves(answer.texts, self.proof_keys, account, name)
-
-
-async def _brought(store: DomainStore, keys: KeyFolder, new: NewDomain, actor: str) -> DomainRecord:
-    # Keys first, so that mail never finds the domain without them; making them takes a while and waits for the disk.
-    await asyncio.to_thread(keys.ensure, new.name)
-    return await store.add(new, actor)
-
-
-def records(name: str, service: ServiceNames, keys: Sequence[tuple[str, str]], shared: bool) -> tuple[DnsRecord, ...]:
-    """What to publish for a domain, whose keys are given as selector and DNS text (spec section 11.7).
-
-    shared: usernames give domains below it, which the wildcard records serve; the one that unsubscribes sends nothing.
-    """
-    hosts = [name]
-    if shared:
-        hosts.append(f"*.{name}")
-    if name == service.domain:
-        hosts += [service.bounce_domain, service.srs_domain]
-    silent = [f"{UNSUBSCRIBE}.{name}"] if shared else []
-    return (
-        *(DnsRecord(host, "MX", f"10 {service.hostname}") for host in [*hosts, *silent]),
-        *(DnsRecord(host, "TXT", f"v=spf1 a:{service.hostname} ~all") for host in hosts),
-        *(DnsRecord(host, "TXT", "v=spf1 -all") for host in silent),
-        *(DnsRecord(f"{selector}._domainkey.{name}", "TXT", text) for selector, text in keys),
-        DnsRecord(f"_dmarc.{name}", "TXT", "v=DMARC1; p=none; adkim=r; aspf=r"),
-    )

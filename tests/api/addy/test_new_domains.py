@@ -1,7 +1,9 @@
 """Bringing domains here over the addy.io API: E25 and its proof (addy-api.md sections 3.5 and 6)."""
 
 import asyncio
+import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -9,11 +11,16 @@ import pytest
 
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.facts import AccountId
+from mailrelay.core.lookup import Answer, Mx
+from mailrelay.core.notices import Notice
 from mailrelay.core.ownership import proof
+from mailrelay.flows.domainkeys import DomainKeys
 from mailrelay.keyring import read_secret
 from mailrelay.store.database import Database
-from mailrelay.store.manage_keys import init_secrets
+from mailrelay.store.manage_domains import Domains
+from mailrelay.store.manage_keys import DkimFolder, init_secrets
 from mailrelay.wiring.addy import application
+from mailrelay.wiring.domaincheck import checks
 from tests.api.addy.conftest import Desk, settings
 from tests.api.addy.fakedns import FakeDns
 from tests.api.addy.parentdesk import audited, domain, errors
@@ -32,7 +39,7 @@ async def add(desk: Desk, key: bytes, name: str) -> httpx2.Response:
     return await desk.post("domains", {"domain": name})
 
 
-async def test_t_do_3_a_proved_domain_comes_here_with_keys(desk: Desk, key: bytes, tmp_path: Path) -> None:
+async def test_t_do_3_a_proved_domain_comes_here(desk: Desk, key: bytes) -> None:
     response = await add(desk, key, "random.example")
     assert response.status_code == 201
     made = response.json()["data"]
@@ -40,8 +47,68 @@ async def test_t_do_3_a_proved_domain_comes_here_with_keys(desk: Desk, key: byte
     assert made["domain_verified_at"] == made["created_at"]
     assert (made["domain_mx_validated_at"], made["domain_sending_verified_at"]) == (None, None)
     assert (made["aliases_count"], made["default_recipient"]) == (0, None)
-    assert sorted(path.name for path in (tmp_path / "dkim" / "random.example").iterdir()) == ["mr1.pem", "mr1e.pem"]
     assert await audited(desk) == [("token:1", 1, "domain.add")]
+
+
+async def test_its_keys_are_the_workers_to_make(desk: Desk, key: bytes, dsn: str, tmp_path: Path) -> None:
+    folder = tmp_path / "dkim"
+    await add(desk, key, "random.example")
+    assert not folder.exists()
+    jobs = await desk.sql("select kind, payload from job")
+    assert jobs == [("domain_keys", {"domain_id": await desk.one("select id from domain where name like 'random%%'")})]
+    database = Database(dsn, 1, 3.0, "test")
+    await database.open()
+    make = DomainKeys(Domains(database), DkimFolder(folder))
+    await make(jobs[0][1])
+    made = {path.name: path.read_bytes() for path in (folder / "random.example").iterdir()}
+    assert sorted(made) == ["mr1.pem", "mr1e.pem"]
+    await make(jobs[0][1])
+    assert {path.name: path.read_bytes() for path in (folder / "random.example").iterdir()} == made
+    gone = (await add(desk, key, "gone.example")).json()["data"]["id"]
+    assert (await desk.delete(f"domains/{gone}")).status_code == 204
+    await make((await desk.sql("select payload from job where payload <> %s::jsonb", json.dumps(jobs[0][1])))[0][0])
+    await database.close()
+    assert [path.name for path in folder.iterdir()] == ["random.example"]
+
+
+async def test_its_stamps_come_by_themselves_once_its_records_are_published(
+    desk: Desk, key: bytes, dsn: str, tmp_path: Path
+) -> None:
+    made = (await add(desk, key, "random.example")).json()["data"]
+    folder = DkimFolder(tmp_path / "dkim")
+    config = settings(dsn, tmp_path)
+    database = Database(dsn, 2, 3.0, "test")
+    await database.open()
+
+    async def told(notice: Notice) -> None:
+        raise AssertionError(notice)
+
+    check = checks(config, database, [desk.dns], told)
+
+    async def stamps(minutes: float) -> list[bool]:
+        """After that time, whether mail comes here and whether it may be sent."""
+        await check(datetime.now(UTC) + timedelta(minutes=minutes))
+        shown = (await desk.get(f"domains/{made['id']}")).json()["data"]
+        return [shown[name] is not None for name in ("domain_mx_validated_at", "domain_sending_verified_at")]
+
+    assert await stamps(1) == [False, False]
+    assert not folder.present("random.example")  # it was not due yet
+    assert await stamps(3) == [False, False]
+    desk.dns.answers["random.example", "MX"] = Answer((Mx(10, "mx.relay.example"),))
+    assert await stamps(6) == [True, False]
+    desk.dns.txt("random.example", "v=spf1 mx -all")
+    desk.dns.txt("_dmarc.random.example", "v=DMARC1; p=reject")
+    for selector, text in folder.texts("random.example"):
+        desk.dns.txt(f"{selector}._domainkey.random.example", text)
+    assert await stamps(10) == [True, True]
+    await database.close()
+
+
+async def test_a_domain_that_did_not_come_leaves_no_job(desk: Desk, key: bytes) -> None:
+    await domain(desk, "random.example", account=2)
+    assert (await add(desk, key, "random.example")).status_code == 422
+    assert (await desk.post("domains", {"domain": "unproven.example"})).status_code == 404
+    assert await desk.sql("select from job") == []
 
 
 async def test_a_name_that_was_given_up_may_be_anybodys(desk: Desk, key: bytes) -> None:

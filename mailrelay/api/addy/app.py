@@ -53,7 +53,7 @@ class Addy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         begun = time.perf_counter()
-        methods, sent_id = self._find(request.url.path)
+        methods, sent_id = self._find(scope["path"])
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         try:
             response = await self._answer(request, methods, endpoint, sent_id)
@@ -79,7 +79,7 @@ class Addy:
             wanted = request.headers.get("Access-Control-Request-Headers")
             allowed = {"Access-Control-Allow-Headers": wanted} if wanted else {}
             return Response(status_code=204, headers={**_PREFLIGHT, **allowed})
-        path = request.url.path.strip("/")
+        path = str(request.scope["path"]).strip("/")
         if not methods:
             raise Plain(404, f"The route {path} could not be found.")
         if endpoint is None:

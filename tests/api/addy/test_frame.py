@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +44,23 @@ def echoes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def said(response: httpx2.Response) -> tuple[int, Any]:
     return response.status_code, response.json()
+
+
+async def raw(desk: Desk, scope: Mapping[str, Any]) -> int:
+    """The status of a request that no client library would send."""
+    transport = desk.client._transport
+    assert isinstance(transport, httpx2.ASGITransport)
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await transport.app({**scope}, receive, send)
+    return statuses[0]
 
 
 UNAUTHENTICATED = (401, {"message": "Unauthenticated."})
@@ -100,6 +118,17 @@ async def test_every_answer_says_that_it_is_not_to_be_kept(desk: Desk) -> None:
 async def test_ids_come_as_sent(desk: Desk) -> None:
     assert (await desk.delete("echo/A%20b")).json()["id"] == "A b"
     assert (await desk.patch("echo/x/again/")).json()["id"] == "x"
+
+
+@pytest.mark.parametrize("path", ["echo%0A", "ec%09ho", "echo%3Fx", "echo%23x", "echo%5C", "echo/%0A"])
+async def test_a_path_is_taken_as_it_is(desk: Desk, path: str) -> None:
+    assert (await desk.get(path)).status_code != 200
+
+
+async def test_octets_that_no_url_has_are_taken_for_what_they_look_like(desk: Desk) -> None:
+    head = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "https", "path": "/api/v1/echo"}
+    headers = [(b"host", b"relay.example"), (b"authorization", f"Bearer {TOKEN}".encode())]
+    assert await raw(desk, {**head, "query_string": b"x=\xe4\xff", "headers": headers, "client": None}) == 200
 
 
 # --- tokens --------------------------------------------------------------------------------------------------------

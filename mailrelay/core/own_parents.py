@@ -4,24 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-
-@dataclass(frozen=True, slots=True)
-class DefaultRecipient:
-    """The mailbox that gets what comes for a domain or username, unless an alias says otherwise."""
-
-    uuid: UUID
-    address: str
-    description: str | None
-    can_reply_send: bool
-    should_encrypt: bool
-    inline_encryption: bool
-    protected_headers: bool
-    remove_pgp_keys: bool
-    remove_pgp_signatures: bool
-    fingerprint: str | None
-    verified_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
+from mailrelay.core.own_recipients import OwnRecipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +15,7 @@ class OwnParent:
     """
 
     uuid: UUID
+    account_uuid: UUID
     name: str
     description: str | None
     from_name: str | None
@@ -39,7 +23,7 @@ class OwnParent:
     catch_all: bool
     auto_create_regex: str | None
     aliases: int
-    default_recipient: DefaultRecipient | None
+    default_recipient: OwnRecipient | None
     created_at: datetime
     updated_at: datetime
 

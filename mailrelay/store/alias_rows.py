@@ -40,7 +40,7 @@ _CHANGE = """
         from_name = %(from_name)s, pinned = %(pinned)s, attached_recipients_only = %(attached_recipients_only)s
     where id = %(id)s
 """
-_DETACH = "delete from alias_recipient where alias_id = any(%(ids)s)"
+_DETACH: LiteralString = "delete from alias_recipient where alias_id = any(%(ids)s)"
 # Attachment times differ, because they are the order in which recipients count.
 _ATTACH = """
     insert into alias_recipient (alias_id, recipient_id, created_at)
@@ -52,7 +52,7 @@ _RECIPIENTS = """
     where account_id = %(account)s and uuid = any(%(uuids)s::uuid[]) and verified_at is not null and not pending
     for key share
 """
-_ERASE = (
+_DETACHMENTS: tuple[LiteralString, ...] = (
     _DETACH,
     "delete from contact where alias_id = any(%(ids)s)",
     "delete from message_id where alias_id = any(%(ids)s)",
@@ -163,13 +163,18 @@ async def restore(conn: Connection, held: Held, actor: str) -> None:
 
 async def forget(conn: Connection, held: Sequence[Held], actor: str) -> None:
     """Erase what the owner had there; of addresses on shared domains the reservation stays."""
-    for statement in _ERASE:
-        await conn.execute(statement, {"ids": _ids(held)})
     await _note(conn, held, "alias.forget", actor)
-    if shared := [one for one in held if one.shared]:
-        await conn.execute(_FORGET, {"ids": _ids(shared)})
-    if others := [one for one in held if not one.shared]:
-        await conn.execute(_REMOVE, {"ids": _ids(others)})
+    await erase(conn, [one.id for one in held if one.shared], [one.id for one in held if not one.shared])
+
+
+async def erase(conn: Connection, shared: Sequence[int], others: Sequence[int]) -> None:
+    """Forget locked aliases, by their ids. shared: on shared domains, where the address stays taken."""
+    for statement in _DETACHMENTS:
+        await conn.execute(statement, {"ids": [*shared, *others]})
+    if shared:
+        await conn.execute(_FORGET, {"ids": list(shared)})
+    if others:
+        await conn.execute(_REMOVE, {"ids": list(others)})
 
 
 async def change(conn: Connection, held: Held, wanted: AliasChange, actor: str) -> None:

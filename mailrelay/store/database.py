@@ -1,6 +1,7 @@
 """The connection pool: autocommit, short time-outs, and one word for every kind of database trouble."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,8 +38,7 @@ _YIELD_SECONDS = 0.05
 class Database:
     """Runs single statements. Trouble with the server is Unavailable; a statement that is wrong stays an Error."""
 
-    def __init__(self, dsn: str, connections: int, timeout_seconds: float, name: str, *, checked: bool = False) -> None:
-        """checked: each connection is tried before it is used, where nobody calls `refresh`; a round trip more."""
+    def __init__(self, dsn: str, connections: int, timeout_seconds: float, name: str) -> None:
         self._timeout = timeout_seconds
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             dsn,
@@ -47,7 +47,7 @@ class Database:
             open=False,
             timeout=timeout_seconds,
             reconnect_timeout=0,
-            check=AsyncConnectionPool.check_connection if checked else None,
+            check=self._check,
             kwargs={
                 "autocommit": True,
                 "application_name": f"mailrelay {name}",
@@ -65,8 +65,23 @@ class Database:
         await self._pool.close()
 
     async def refresh(self) -> None:
-        """Throw broken connections away: after the server was restarted, all that were kept are."""
+        """Try all idle connections: those to a host that vanished do not look broken."""
         await self._pool.check()
+
+    async def _check(self, conn: AsyncConnection[TupleRow]) -> None:
+        """Raises for a connection that is broken; called for each before it is used.
+
+        Where nobody asked anything, the server has nothing to say but good-bye, or news, which the next answer would
+        bring as well. So only a connection in which there is something to read is worth a round trip. Where one is
+        broken others are: the pool would find them one after another, and wait longer from each to the next.
+        """
+        if not _is_readable(conn.fileno()):
+            return
+        try:
+            await self._pool.check_connection(conn)
+        except (OperationalError, InterfaceError):
+            await self._pool.check()
+            raise
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
@@ -104,6 +119,12 @@ async def _execute(
         log.logger().warning("database.deadlock", where=error.diag.context)
         await asyncio.sleep(_YIELD_SECONDS)
         return await conn.execute(query, values)
+
+
+def _is_readable(file: int) -> bool:
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _has_rows(cursor: AsyncCursor[TupleRow]) -> bool:

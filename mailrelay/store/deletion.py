@@ -8,6 +8,7 @@ from psycopg.errors import ForeignKeyViolation
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId
 from mailrelay.core.jobs import ACCOUNT_DELETION
+from mailrelay.store import alias_rows
 from mailrelay.store.database import Database
 from mailrelay.store.manage import note
 
@@ -20,24 +21,6 @@ _SOME = """
     select id, reserved_as is not null from alias where account_id = %(account)s
     order by id limit %(limit)s for update
 """
-_DETACH: tuple[LiteralString, ...] = (
-    "delete from alias_recipient where alias_id = any (%(ids)s::bigint[])",
-    "delete from contact where alias_id = any (%(ids)s::bigint[])",
-    "delete from message_id where alias_id = any (%(ids)s::bigint[])",
-    "delete from blocked_sender where alias_id = any (%(ids)s::bigint[])",
-    "update failed_delivery set alias_id = null where alias_id = any (%(ids)s::bigint[])",
-)
-# As store/manage_aliases.py forgets one.
-_FORGET = """
-    update alias
-    set state = 'forgotten', account_id = null, deleted_at = now(), username_id = null, description = null,
-        from_name = null, extension = null, sender_allow_list = null, forward_mode = null, block_behaviour = null,
-        pinned = false, attached_recipients_only = false, reply_via_alias = false, expires_at = null,
-        max_forwards = null, emails_forwarded = 0, emails_blocked = 0, emails_replied = 0, emails_sent = 0,
-        last_forwarded = null, last_blocked = null, last_replied = null, last_sent = null
-    where id = any (%(ids)s::bigint[])
-"""
-_REMOVE = "delete from alias where id = any (%(ids)s::bigint[])"
 # A trigger of theirs ends what the ledger has as held.
 _FAILED = """
     delete from failed_delivery where id = any (array(
@@ -84,10 +67,11 @@ class Deletions:
             found = await (await conn.execute(_SOME, values)).fetchall()
             if not found:
                 return bool(await (await conn.execute(_FAILED, values)).fetchall())
-            for statement in _DETACH:
-                await conn.execute(statement, {"ids": [number for number, _ in found]})
-            await conn.execute(_FORGET, {"ids": [number for number, reserved in found if reserved]})
-            await conn.execute(_REMOVE, {"ids": [number for number, reserved in found if not reserved]})
+            await alias_rows.erase(
+                conn,
+                shared=[number for number, reserved in found if reserved],
+                others=[number for number, reserved in found if not reserved],
+            )
             return True
 
     async def finish(self, account: AccountId) -> None:

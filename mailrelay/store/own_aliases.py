@@ -13,19 +13,14 @@ from mailrelay.core.facts import AccountId
 from mailrelay.core.own_aliases import AliasPage, AliasQuery, AliasSort, Belongs, Deleted, OwnAlias
 from mailrelay.core.own_recipients import OwnRecipient
 from mailrelay.store.database import Database, compact
+from mailrelay.store.own_recipients import EMBEDDED, embedded
 
 # A row for each attached recipient of an alias, and one without for an alias that has none.
-_COLUMNS: LiteralString = """
+_COLUMNS: LiteralString = f"""
     a.id, a.uuid, acc.uuid as account_uuid, a.local_part, a.domain, a.extension, u.uuid as username_uuid,
     d.uuid as domain_uuid, a.state, a.pinned, a.description, a.from_name, a.attached_recipients_only,
     a.emails_forwarded, a.emails_blocked, a.emails_replied, a.emails_sent, a.last_forwarded, a.last_blocked,
-    a.last_replied, a.last_sent, a.created_at, a.updated_at, a.deleted_at,
-    r.id as r_id, r.uuid as r_uuid, r.address_folded as r_address, r.description as r_description,
-    r.can_reply_send as r_can_reply_send, r.should_encrypt as r_should_encrypt,
-    r.inline_encryption as r_inline_encryption, r.protected_headers as r_protected_headers,
-    r.remove_pgp_keys as r_remove_pgp_keys, r.remove_pgp_signatures as r_remove_pgp_signatures,
-    r.fingerprint as r_fingerprint, r.verified_at as r_verified_at, r.created_at as r_created_at,
-    r.updated_at as r_updated_at
+    a.last_replied, a.last_sent, a.created_at, a.updated_at, a.deleted_at, {EMBEDDED}
 """
 _AROUND: LiteralString = """
     join account acc on acc.id = a.account_id
@@ -189,18 +184,13 @@ def _aliases(rows: Iterable[Mapping[str, Any]]) -> list[OwnAlias]:
     for row in rows:
         if not found or found[-1][0]["id"] != row["id"]:
             found.append((row, []))
-        number = row["r_id"]
-        if number is not None:
-            if number not in seen:
-                seen[number] = _recipient(row)
-            found[-1][1].append(seen[number])
+        recipient = seen.get(row["r_id"]) or embedded(row)
+        if recipient is not None:
+            found[-1][1].append(seen.setdefault(recipient.id, recipient))
     return [_alias(row, recipients) for row, recipients in found]
 
 
 _ALIAS_FIELDS = tuple(field.name for field in fields(OwnAlias) if field.name not in ("belongs", "recipients"))
-_RECIPIENT_FIELDS = tuple(
-    field.name for field in fields(OwnRecipient) if field.name not in ("account_uuid", "aliases_count")
-)
 
 
 def _alias(row: Mapping[str, Any], recipients: Iterable[OwnRecipient]) -> OwnAlias:
@@ -210,8 +200,3 @@ def _alias(row: Mapping[str, Any], recipients: Iterable[OwnRecipient]) -> OwnAli
     elif row["domain_uuid"] is not None:
         belongs = Belongs("domain", row["domain_uuid"])
     return OwnAlias(**{name: row[name] for name in _ALIAS_FIELDS}, belongs=belongs, recipients=tuple(recipients))
-
-
-def _recipient(row: Mapping[str, Any]) -> OwnRecipient:
-    values = {name: row[f"r_{name}"] for name in _RECIPIENT_FIELDS}
-    return OwnRecipient(**values, account_uuid=row["account_uuid"], aliases_count=None)

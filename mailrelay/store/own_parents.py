@@ -8,21 +8,19 @@ from psycopg.rows import dict_row
 
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
-from mailrelay.core.own_parents import AliasDomains, DefaultRecipient, OwnDomain, OwnParent, OwnUsername
+from mailrelay.core.own_parents import AliasDomains, OwnDomain, OwnParent, OwnUsername
 from mailrelay.core.records import Owned
 from mailrelay.store.database import Database, compact
+from mailrelay.store.own_recipients import EMBEDDED, embedded
 
 Kind = TypeVar("Kind", bound=OwnParent)
 
-_PARENT: LiteralString = """
-    p.uuid, p.name, p.description, p.from_name, p.active, p.catch_all, p.auto_create_regex, p.created_at, p.updated_at,
-    r.uuid as r_uuid, r.address as r_address, r.description as r_description, r.can_reply_send as r_can_reply_send,
-    r.should_encrypt as r_should_encrypt, r.inline_encryption as r_inline_encryption,
-    r.protected_headers as r_protected_headers, r.remove_pgp_keys as r_remove_pgp_keys,
-    r.remove_pgp_signatures as r_remove_pgp_signatures, r.fingerprint as r_fingerprint, r.verified_at as r_verified_at,
-    r.created_at as r_created_at, r.updated_at as r_updated_at
+_PARENT: LiteralString = f"""
+    p.uuid, acc.uuid as account_uuid, p.name, p.description, p.from_name, p.active, p.catch_all, p.auto_create_regex,
+    p.created_at, p.updated_at, {EMBEDDED}
 """
 _WHICH: LiteralString = """
+    join account acc on acc.id = p.account_id
     left join recipient r on r.id = p.default_recipient_id
     where p.account_id = %(account)s and p.uuid = coalesce(%(uuid)s::uuid, p.uuid)
     order by p.created_at desc, p.id desc
@@ -123,12 +121,6 @@ async def _parents(
         return [_parent(kind, row) for row in await cursor.fetchall()]
 
 
-_RECIPIENT = tuple(field.name for field in fields(DefaultRecipient))
-
-
 def _parent(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
-    recipient = None
-    if row["r_uuid"] is not None:
-        recipient = DefaultRecipient(**{name: row[f"r_{name}"] for name in _RECIPIENT})
     own = {field.name: row[field.name] for field in fields(kind) if field.name != "default_recipient"}
-    return kind(**own, default_recipient=recipient)
+    return kind(**own, default_recipient=embedded(row))

@@ -25,7 +25,7 @@ class ApiRole:
 
     def __init__(self, config: Config, all_health: Health) -> None:
         database = config.database
-        self._database = Database(database.dsn, database.connections, database.timeout_seconds, "api", checked=True)
+        self._database = Database(database.dsn, database.connections, database.timeout_seconds, "api")
         # Without a memory: who has just published a record, and asks whether it is there, wants to be believed.
         self._resolver = Resolver(config.dns.nameservers, _DNS_SECONDS, entries=0)
         addy = application(config, self._database, self._resolver)

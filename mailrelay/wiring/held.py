@@ -32,7 +32,7 @@ def held_store(config: Config, database: Database) -> HeldStore:
 
 def archive(config: Config) -> Database:
     """Connections for whole messages, which take longer than questions about addresses."""
-    return Database(config.database.dsn, 2, _DATABASE_SECONDS, "held", checked=True)
+    return Database(config.database.dsn, 2, _DATABASE_SECONDS, "held")
 
 
 @dataclass(frozen=True, slots=True)

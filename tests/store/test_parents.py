@@ -97,7 +97,7 @@ async def test_only_a_verified_recipient_of_the_account_becomes_the_default(
     assert changed.default_recipient == "johndoe@Inbox.example"
     found = (await OwnDomains(database).one(which)).default_recipient
     assert found is not None
-    assert (found.uuid, found.address) == (uuid, "johndoe@Inbox.example")
+    assert (found.uuid, found.address) == (uuid, "johndoe@inbox.example")
 
 
 async def test_a_recipient_that_goes_meanwhile_becomes_nobodys_default(database: Database, conn: Connection) -> None:

@@ -5,7 +5,7 @@ The messages and their order are the contract, which is why no validation librar
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
@@ -142,11 +142,6 @@ def max_items(limit: int) -> Rule:
     return Rule(lambda value: (_size(value) or 0) <= limit, message, {"maxItems": limit})
 
 
-def min_items(limit: int) -> Rule:
-    message = f"The {{a}} must have at least {limit} items."
-    return Rule(lambda value: (size := _size(value)) is None or size >= limit, message, {"minItems": limit})
-
-
 def max_number(limit: int) -> Rule:
     message = f"The {{a}} may not be greater than {limit}."
     return Rule(lambda value: (number := integer_of(value)) is None or number <= limit, message)
@@ -174,18 +169,21 @@ def validate(
 
     extra: more rules of a key, after its own: those that need facts; or of one attribute, such as `actions.0.value`.
     A null member is there, with the value None.
-    The members of a list that is itself wrong are not looked at.
+    The members of a list that is too long are not looked at: the answer would be longer than the request.
     """
     errors: dict[str, list[str]] = {}
+    closed: set[str] = set()
     for one in fields:
         rules = (*one.rules, *(extra or {}).get(one.key, ()))
-        found = [place for place in _places(one.key, given) if not _below_wrong(place.name, errors)]
+        found = [place for place in _places(one.key, given) if not _is_below(place.name, closed)]
         doubles = _doubles(found, rules)
         for place in found:
             own = (extra or {}).get(place.name, ()) if place.name != one.key else ()
             messages = _messages(one, (*rules, *own), place, doubles)
             if messages:
                 errors.setdefault(place.name, []).extend(messages)
+                if not all(rule.test(place.value) for rule in one.rules if isinstance(rule, Rule)):
+                    closed.add(place.name)
     if errors:
         raise Invalid(errors)
     return _taken(fields, given)
@@ -218,9 +216,9 @@ def _descend(steps: Sequence[str], value: Value, above: tuple[str, ...], sibling
         yield from _descend(rest, inner, (*above, step), siblings)
 
 
-def _below_wrong(name: str, errors: Mapping[str, Sequence[str]]) -> bool:
+def _is_below(name: str, closed: Set[str]) -> bool:
     steps = name.split(".")
-    return any(".".join(steps[:length]) in errors for length in range(1, len(steps)))
+    return any(".".join(steps[:length]) in closed for length in range(1, len(steps)))
 
 
 def _messages(one: Field, rules: Sequence[Rule | Distinct], place: _Place, doubles: frozenset[str]) -> list[str]:

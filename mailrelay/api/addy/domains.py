@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import UUID
 
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from mailrelay.api.addy import parents
-from mailrelay.api.addy.call import Call, body, empty, timestamp, timestamp_or_none
+from mailrelay.api.addy.call import Call, body, empty, timestamp_or_none
 from mailrelay.api.addy.checks import REQUIRED, STRING, Fields, Rule, attribute, max_chars, validate
 from mailrelay.api.addy.endpoint import Endpoint
-from mailrelay.api.addy.parents import ParentDesk
+from mailrelay.api.addy.parents import ParentDesk, ParentShape, parent_shape
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import Invalid, Text, missing
-from mailrelay.api.addy.shapes import Recipient
+from mailrelay.api.addy.shapes import Data
 from mailrelay.core.errors import Malformed
 from mailrelay.core.own_parents import OwnDomain
 from mailrelay.core.ownership import PREFIX, custom_name
@@ -45,31 +44,11 @@ _NEW: Fields = (
 )
 
 
-class Domain(TypedDict):
-    id: str
-    user_id: str
+class Domain(ParentShape):
     domain: str
-    description: str | None
-    from_name: str | None
-    aliases: list[Any]
-    aliases_count: int
-    default_recipient: Recipient | None
-    active: bool
-    catch_all: bool
-    auto_create_regex: str | None
     domain_verified_at: str | None
     domain_mx_validated_at: str | None
     domain_sending_verified_at: str | None
-    created_at: str
-    updated_at: str
-
-
-class OneDomain(TypedDict):
-    data: Domain
-
-
-class ManyDomains(TypedDict):
-    data: list[Domain]
 
 
 class DomainOptions(TypedDict):
@@ -89,10 +68,10 @@ class DomainEndpoints:
         self._desk = ParentDesk(_MODEL, own.page, own.one, self._update, domain_shape)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        desk, one, of_id = self._desk, OneDomain, parents.ID_FIELDS
+        desk, one, of_id = self._desk, Data[Domain], parents.ID_FIELDS
         return (
             Endpoint("GET", "domain-options", self.list_options, "E22 where aliases can be made", DomainOptions),
-            Endpoint("GET", "domains", desk.list, "E23 all domains", ManyDomains),
+            Endpoint("GET", "domains", desk.list, "E23 all domains", Data[list[Domain]]),
             Endpoint("GET", "domains/{id}", desk.show, "E24 a domain", one),
             Endpoint(
                 "POST",
@@ -150,23 +129,11 @@ class DomainEndpoints:
         return await self._store.change(which, DomainChange(**wanted), actor)
 
 
-def domain_shape(account: UUID, found: OwnDomain) -> Domain:
-    """account: whose it is."""
+def domain_shape(found: OwnDomain) -> Domain:
     return {
-        "id": str(found.uuid),
-        "user_id": str(account),
+        **parent_shape(found),
         "domain": found.name,
-        "description": found.description,
-        "from_name": found.from_name,
-        "aliases": [],
-        "aliases_count": found.aliases,
-        "default_recipient": parents.recipient_shape(account, found.default_recipient),
-        "active": found.active,
-        "catch_all": found.catch_all,
-        "auto_create_regex": found.auto_create_regex,
         "domain_verified_at": timestamp_or_none(found.verified_at),
         "domain_mx_validated_at": timestamp_or_none(found.mx_verified_at),
         "domain_sending_verified_at": timestamp_or_none(found.sending_verified_at),
-        "created_at": timestamp(found.created_at),
-        "updated_at": timestamp(found.updated_at),
     }

@@ -3,23 +3,40 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from mailrelay.api.addy.call import Call, data, empty, timestamp, timestamp_or_none
+from mailrelay.api.addy.call import Call, data, empty, timestamp
 from mailrelay.api.addy.checks import REQUIRED, STRING, Fields, Rule, attribute, max_chars, uuid_of, validate
 from mailrelay.api.addy.endpoint import Handler
 from mailrelay.api.addy.problems import NotFound, missing
-from mailrelay.api.addy.shapes import Recipient
+from mailrelay.api.addy.shapes import Recipient, recipient_shape
 from mailrelay.core import autocreate
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
-from mailrelay.core.own_parents import DefaultRecipient, OwnParent
+from mailrelay.core.own_parents import OwnParent
 from mailrelay.core.parents import NoRecipient
 from mailrelay.core.records import Owned
 
 Parent = TypeVar("Parent", bound=OwnParent)
+
+
+class ParentShape(TypedDict):
+    """`default_recipient` is embedded, hence without the number of its aliases."""
+
+    id: str
+    user_id: str
+    description: str | None
+    from_name: str | None
+    aliases: list[Any]
+    aliases_count: int
+    default_recipient: Recipient | None
+    active: bool
+    catch_all: bool
+    auto_create_regex: str | None
+    created_at: str
+    updated_at: str
 
 
 def _pattern_rule(passes: Callable[[str], bool], message: str) -> Rule:
@@ -51,17 +68,17 @@ class ParentDesk(Generic[Parent]):
     """What can be asked about domains and usernames alike.
 
     model: what the original calls them; page and read: as their owner reads them; update: changes the fields named, as
-    DomainChange and UsernameChange have them; shape: renders one of an account.
+    DomainChange and UsernameChange have them; shape: renders one.
     """
 
     model: str
     page: Callable[[AccountId], Awaitable[Sequence[Parent]]]
     read: Callable[[Owned], Awaitable[Parent]]
     update: Callable[[Owned, Mapping[str, Any], str], Awaitable[object]]
-    shape: Callable[[UUID, Parent], Mapping[str, Any]]
+    shape: Callable[[Parent], Mapping[str, Any]]
 
     async def list(self, call: Call) -> Response:
-        return data([self.shape(call.caller.account_uuid, one) for one in await self.page(call.account)])
+        return data([self.shape(one) for one in await self.page(call.account)])
 
     async def show(self, call: Call) -> Response:
         return await self.shown(call, call.owned(self.model), call.id)
@@ -112,7 +129,7 @@ class ParentDesk(Generic[Parent]):
         """One of them. sent: its id as the client wrote it."""
         with missing(self.model, sent):
             found = await self.read(owned)
-        return data(self.shape(call.caller.account_uuid, found), status)
+        return data(self.shape(found), status)
 
     async def _apply(self, call: Call, owned: Owned, wanted: Mapping[str, Any], sent: str) -> None:
         try:
@@ -123,24 +140,20 @@ class ParentDesk(Generic[Parent]):
             raise NotFound(self.model, sent) from error
 
 
-def recipient_shape(account: UUID, recipient: DefaultRecipient | None) -> Recipient | None:
-    """Embedded, hence without the number of its aliases."""
-    if recipient is None:
-        return None
+def parent_shape(found: OwnParent) -> ParentShape:
+    """What both have."""
+    recipient = found.default_recipient
     return {
-        "id": str(recipient.uuid),
-        "user_id": str(account),
-        "email": recipient.address.lower(),
-        "description": recipient.description,
-        "can_reply_send": recipient.can_reply_send,
-        "should_encrypt": recipient.should_encrypt,
-        "inline_encryption": recipient.inline_encryption,
-        "protected_headers": recipient.protected_headers,
-        "remove_pgp_keys": recipient.remove_pgp_keys,
-        "remove_pgp_signatures": recipient.remove_pgp_signatures,
-        "fingerprint": recipient.fingerprint,
-        "email_verified_at": timestamp_or_none(recipient.verified_at),
+        "id": str(found.uuid),
+        "user_id": str(found.account_uuid),
+        "description": found.description,
+        "from_name": found.from_name,
         "aliases": [],
-        "created_at": timestamp(recipient.created_at),
-        "updated_at": timestamp(recipient.updated_at),
+        "aliases_count": found.aliases,
+        "default_recipient": None if recipient is None else recipient_shape(recipient),
+        "active": found.active,
+        "catch_all": found.catch_all,
+        "auto_create_regex": found.auto_create_regex,
+        "created_at": timestamp(found.created_at),
+        "updated_at": timestamp(found.updated_at),
     }

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from starlette.responses import Response
-from typing_extensions import TypedDict
 
 from mailrelay.api.addy import parents
-from mailrelay.api.addy.call import Call, empty, timestamp
+from mailrelay.api.addy.call import Call, empty
 from mailrelay.api.addy.checks import REQUIRED, Fields, attribute, matches, max_chars, validate
 from mailrelay.api.addy.endpoint import Endpoint
-from mailrelay.api.addy.parents import ParentDesk
+from mailrelay.api.addy.parents import ParentDesk, ParentShape, parent_shape
 from mailrelay.api.addy.problems import Invalid, Text, missing
-from mailrelay.api.addy.shapes import Recipient
+from mailrelay.api.addy.shapes import Data
 from mailrelay.core.errors import Conflict
 from mailrelay.core.own_parents import OwnUsername
 from mailrelay.core.parents import TooMany
@@ -28,29 +26,9 @@ _ENOUGH = (403, "")
 _NEW: Fields = (attribute("username", REQUIRED, matches("[a-zA-Z0-9]+"), max_chars(20), bail=True),)
 
 
-class Username(TypedDict):
-    id: str
-    user_id: str
+class Username(ParentShape):
     username: str
-    description: str | None
-    from_name: str | None
-    aliases: list[Any]
-    aliases_count: int
-    default_recipient: Recipient | None
-    active: bool
-    catch_all: bool
-    auto_create_regex: str | None
     can_login: bool
-    created_at: str
-    updated_at: str
-
-
-class OneUsername(TypedDict):
-    data: Username
-
-
-class ManyUsernames(TypedDict):
-    data: list[Username]
 
 
 class UsernameEndpoints:
@@ -62,9 +40,9 @@ class UsernameEndpoints:
         self._desk = ParentDesk(_MODEL, own.page, own.one, self._update, username_shape)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        desk, one, of_id = self._desk, OneUsername, parents.ID_FIELDS
+        desk, one, of_id = self._desk, Data[Username], parents.ID_FIELDS
         return (
-            Endpoint("GET", "usernames", desk.list, "E59 all usernames", ManyUsernames),
+            Endpoint("GET", "usernames", desk.list, "E59 all usernames", Data[list[Username]]),
             Endpoint("GET", "usernames/{id}", desk.show, "E60 a username", one),
             Endpoint("POST", "usernames", self.add, "E61 take a username", one, 201, _NEW, texts=(_ENOUGH,)),
             Endpoint(
@@ -140,21 +118,5 @@ class UsernameEndpoints:
         return await self._store.change(which, UsernameChange(**wanted), actor)
 
 
-def username_shape(account: UUID, found: OwnUsername) -> Username:
-    """account: whose it is."""
-    return {
-        "id": str(found.uuid),
-        "user_id": str(account),
-        "username": found.name,
-        "description": found.description,
-        "from_name": found.from_name,
-        "aliases": [],
-        "aliases_count": found.aliases,
-        "default_recipient": parents.recipient_shape(account, found.default_recipient),
-        "active": found.active,
-        "catch_all": found.catch_all,
-        "auto_create_regex": found.auto_create_regex,
-        "can_login": found.can_login,
-        "created_at": timestamp(found.created_at),
-        "updated_at": timestamp(found.updated_at),
-    }
+def username_shape(found: OwnUsername) -> Username:
+    return {**parent_shape(found), "username": found.name, "can_login": found.can_login}

@@ -136,7 +136,7 @@ def chosen() -> dict[str, Any]:
 async def desk(dsn: str, tmp_path: Path, chosen: Mapping[str, Any]) -> AsyncIterator[Desk]:
     """johndoe's desk."""
     # Time enough for fifty at once on a machine that does other things as well.
-    database = Database(dsn, 4, 20.0, "test", checked=True)
+    database = Database(dsn, 4, 20.0, "test")
     async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
         await conn.execute(WORLD.encode())
         await conn.execute(

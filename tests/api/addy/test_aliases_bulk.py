@@ -10,6 +10,7 @@ from tests.api.addy.conftest import Desk
 SHARED, OWN = "alias.example", "johndoe.alias.example"
 NONE_FOUND = {"message": "No aliases found"}
 EVERY = ["activate", "deactivate", "delete", "restore", "forget", "recipients", "pin", "unpin"]
+NO_UUID = "The recipient_ids.0 must be a valid UUID."
 
 
 async def several(desk: Desk, count: int = 2, **columns: Any) -> list[UUID]:
@@ -173,8 +174,8 @@ async def test_ids_that_are_none(desk: Desk, action: str, ids: Any, wrong: dict[
     [
         ([str(uuid4())] * 11, {"recipient_ids": ["The recipient ids may not have more than 10 items."]}),
         ([str(UUID(int=7))], {"recipient_ids": ["Invalid Recipient"]}),
-        (["foo"], {"recipient_ids": ["Invalid Recipient"]}),
-        ([["x"]], {"recipient_ids": ["Invalid Recipient"]}),
+        (["foo"], {"recipient_ids": ["Invalid Recipient"], "recipient_ids.0": [NO_UUID]}),
+        ([["x"]], {"recipient_ids": ["Invalid Recipient"], "recipient_ids.0": [NO_UUID]}),
         ("x", {"recipient_ids": ["The recipient ids must be an array."]}),
         (None, {"recipient_ids": ["The recipient ids must be an array."]}),
     ],

@@ -155,6 +155,17 @@ def test_more_rules_come_after_those_of_the_field() -> None:
     }
 
 
+def test_members_are_looked_at_even_if_the_list_is_wrong() -> None:
+    never = Rule(lambda _: False, "Invalid Recipient")
+    assert wrong({"recipient_ids": ["x"]}, recipient_ids=(never,)) == {
+        "message": "Invalid Recipient (and 1 more error)",
+        "errors": {
+            "recipient_ids": ["Invalid Recipient"],
+            "recipient_ids.0": ["The recipient_ids.0 must be a valid UUID."],
+        },
+    }
+
+
 def test_names_that_clients_choose_are_no_formats() -> None:
     assert list(errors({"recipient_ids": {"{a}{0}": "x"}})) == ["recipient_ids.{a}{0}"]
 

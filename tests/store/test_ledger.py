@@ -172,7 +172,9 @@ async def test_many_closings_add_up(conn: Connection, ledger: Ledger) -> None:
     assert await value(conn, "select count(*) from alias where last_forwarded is not null") == 2
 
 
-async def test_an_account_may_not_want_last_used_times_but_those_of_blocked_mail(conn: Connection, ledger: Ledger) -> None:
+async def test_an_account_may_not_want_last_used_times_but_those_of_blocked_mail(
+    conn: Connection, ledger: Ledger
+) -> None:
     number = await alias(conn, "a1@alias.example")
     await conn.execute("update account set save_alias_last_used = false")
     await ledger.close([([], Tally(AccountId(JOHN), AliasId(number), "", 1))])

@@ -40,6 +40,7 @@ _CHANGE = """
         from_name = %(from_name)s, pinned = %(pinned)s, attached_recipients_only = %(attached_recipients_only)s
     where id = %(id)s
 """
+_PIN = "update alias set pinned = %(pinned)s where id = any(%(ids)s)"
 _DETACH: LiteralString = "delete from alias_recipient where alias_id = any(%(ids)s)"
 # Attachment times differ, because they are the order in which recipients count.
 _ATTACH = """
@@ -175,6 +176,13 @@ async def erase(conn: Connection, shared: Sequence[int], others: Sequence[int]) 
         await conn.execute(_FORGET, {"ids": list(shared)})
     if others:
         await conn.execute(_REMOVE, {"ids": list(others)})
+
+
+async def pin(conn: Connection, held: Sequence[Held], pinned: bool, actor: str) -> None:
+    """Pin aliases that are not, or the reverse; noted as the change of one is."""
+    if held:
+        await conn.execute(_PIN, {"pinned": pinned, "ids": _ids(held)})
+        await _note(conn, held, "alias.change", actor, {"fields": ["pinned"]})
 
 
 async def change(conn: Connection, held: Held, wanted: AliasChange, actor: str) -> None:

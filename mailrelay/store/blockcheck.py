@@ -34,10 +34,8 @@ _HIT = compact("""
 """)
 # A statement of its own: whoever counts mail locks these in the other order.
 _COUNT = """
-    update alias
-    set emails_blocked = emails_blocked + 1,
-        last_blocked = case when account.save_alias_last_used then now() else last_blocked end
-    from account where alias.id = %(id)s and account.id = alias.account_id
+    update alias set emails_blocked = emails_blocked + 1, last_blocked = now()
+    where id = %(id)s and account_id is not null
 """
 
 

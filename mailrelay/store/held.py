@@ -63,10 +63,9 @@ _HOLD: LiteralString = """
         returning 1
     ), counted as (
         update alias
-        set emails_blocked = emails_blocked + 1,
-            last_blocked = case when account.save_alias_last_used then now() else last_blocked end
-        from entry, account
-        where alias.id = %(alias)s and account.id = alias.account_id and (select count(*) from used) >= 0
+        set emails_blocked = emails_blocked + 1, last_blocked = now()
+        from entry
+        where alias.id = %(alias)s and alias.account_id is not null and (select count(*) from used) >= 0
     )
     select id, is_stored, %(uuid)s::uuid from record
 """

@@ -156,12 +156,11 @@ _END = f"""
         order by q.key, q.rcpt, q.n
     ), aliases as (
         update alias
-        set emails_blocked = alias.emails_blocked + s.n,
-            last_blocked = case when s.dated then now() else alias.last_blocked end
+        set emails_blocked = alias.emails_blocked + s.n, last_blocked = now()
         from (
-            select alias.id, g.n, account.save_alias_last_used as dated
-            from (select counted_alias, account_id, count(*) as n from counted group by 1, 2) g
-                 join alias on alias.id = g.counted_alias left join account on account.id = g.account_id
+            select alias.id, g.n
+            from (select counted_alias, count(*) as n from counted group by 1) g
+                 join alias on alias.id = g.counted_alias
             order by alias.id for no key update of alias
         ) s
         where alias.id = s.id

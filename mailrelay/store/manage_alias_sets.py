@@ -6,7 +6,7 @@ from uuid import UUID
 
 from mailrelay.core.errors import Conflict
 from mailrelay.core.facts import AccountId
-from mailrelay.core.records import AliasChange, OwnedSet
+from mailrelay.core.records import OwnedSet
 from mailrelay.store import alias_rows
 from mailrelay.store.alias_rows import Held
 from mailrelay.store.database import Database
@@ -73,8 +73,7 @@ class AliasSets:
         async with self.database.connection() as conn, conn.transaction():
             held = await alias_rows.hold_several(conn, which.account, which.uuids)
             others = [one for one in held if one.pinned is not pinned]
-            for one in others:
-                await alias_rows.change(conn, one, AliasChange(pinned=pinned), actor)
+            await alias_rows.pin(conn, others, pinned, actor)
             return _ordered(which, others)
 
     async def attach(self, which: OwnedSet, recipients: tuple[UUID, ...], actor: str) -> tuple[UUID, ...]:

@@ -91,7 +91,7 @@ begin
     set emails_forwarded = new.emails_forwarded, emails_blocked = new.emails_blocked,
         emails_replied = new.emails_replied, emails_sent = new.emails_sent, last_forwarded = new.last_forwarded,
         last_blocked = new.last_blocked, last_replied = new.last_replied, last_sent = new.last_sent
-    where account_id = new.account_id and id = new.id;
+    where account_id = old.account_id and id = old.id;     -- it comes before alias_search_keep
     return null;
 end
 $$;

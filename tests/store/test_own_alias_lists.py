@@ -227,6 +227,7 @@ async def copies(conn: Connection) -> list[tuple[Any, ...]]:
         "update alias set emails_forwarded = 9, last_forwarded = now(), emails_blocked = 8, last_blocked = now(),"
         " emails_replied = 7, last_replied = now(), emails_sent = 6, last_sent = null where id < 20",
         "update alias set account_id = 2, username_id = null where username_id is not null",
+        "update alias set account_id = 2, username_id = null, emails_sent = 6 where username_id is not null",
         "update alias set domain_id = null where domain = 'own.example'",
         "update alias set account_id = null, state = 'forgotten', deleted_at = now(), description = null,"
         " emails_forwarded = 0, username_id = null where domain = 'alias.example'",
@@ -245,6 +246,21 @@ async def test_what_lists_are_made_of_follows_every_change(conn: Connection, rea
     every = await everything(conn, reader)
     query = AliasQuery(Deleted.WITH, sort=AliasSort.EMAILS_FORWARDED)
     assert await listed(reader, query) == expected(every, AliasSort.EMAILS_FORWARDED, descending=True)
+
+
+async def test_what_lists_are_made_of_hears_of_every_column(conn: Connection) -> None:
+    """A trigger for some columns does not see the others; `updated_at` changes with those of alias_touch."""
+    cursor = await conn.execute("""
+        select tgname::text, array_agg(attname::text) from pg_trigger
+        join pg_attribute on attrelid = tgrelid and attnum = any (tgattr::int2[])
+        where tgrelid = 'alias'::regclass group by tgname""")
+    heard = {name: set(columns) for name, columns in await cursor.fetchall()}
+    assert heard["alias_touch"] <= heard["alias_search_keep"]
+    cursor = await conn.execute(
+        "select attname::text from pg_attribute where attrelid = 'alias_search'::regclass and attnum > 0"
+    )
+    copied = {row[0] for row in await cursor.fetchall()} - {"id", "address", "words"}
+    assert copied | {"local_part", "domain", "description"} <= heard["alias_search_keep"] | heard["alias_search_count"]
 
 
 async def test_the_aliases_of_a_recipient(conn: Connection, reader: OwnAliases) -> None:

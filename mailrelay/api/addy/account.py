@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from mailrelay.api.addy.call import Call, body, data, id_text, timestamp, timestamp_or_none
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.problems import UNAUTHENTICATED, Plain, Text
+from mailrelay.api.addy.shapes import Data
 from mailrelay.core.facts import AccountId
 from mailrelay.core.own_account import AccountDetails, Announcement
 
@@ -65,16 +66,6 @@ class Account(TypedDict):
     updated_at: str
 
 
-class AccountBody(TypedDict):
-    data: Account
-
-
-class AccountList(TypedDict):
-    """As the reference page has it; the apps cannot read that."""
-
-    data: list[Account]
-
-
 class Notification(TypedDict):
     id: str
     category: str
@@ -83,10 +74,6 @@ class Notification(TypedDict):
     link: str | None
     link_text: str | None
     created_at: str
-
-
-class NotificationList(TypedDict):
-    data: list[Notification]
 
 
 class Version(TypedDict):
@@ -118,11 +105,12 @@ class AccountEndpoints:
     manner: Manner
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        shape = AccountList if self.manner.details_as_list else AccountBody
+        # As the reference page has it; the apps cannot read that.
+        shape = Data[list[Account]] if self.manner.details_as_list else Data[Account]
         return (
             Endpoint("GET", "api-token-details", self.token, "E01 The token in use", Token, texts=(_NO_TOKEN,)),
             Endpoint("GET", "account-details", self.details, "E02 The account", shape),
-            Endpoint("GET", "account-notifications", self.notifications, "E03 Announcements", NotificationList),
+            Endpoint("GET", "account-notifications", self.notifications, "E03 Announcements", Data[list[Notification]]),
             Endpoint("GET", "app-version", self.version, "E21 The level of this API", Version),
         )
 

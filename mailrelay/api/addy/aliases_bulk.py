@@ -8,13 +8,13 @@ from uuid import UUID
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from mailrelay.api.addy.aliases_make import INVALID_RECIPIENT, MAX_RECIPIENTS, known_ids, verified
 from mailrelay.api.addy.bulk import BULK_LIMIT, IDS_FIELDS, none_found, validate_ids
 from mailrelay.api.addy.call import Call, body
 from mailrelay.api.addy.checks import ARRAY, DISTINCT, REQUIRED, UUID_TEXT, Fields, attribute, max_items
 from mailrelay.api.addy.endpoint import Endpoint, Handler
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import Invalid, Plain
+from mailrelay.api.addy.recipientids import INVALID_RECIPIENT, MAX_RECIPIENTS, known_ids, verified
 from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId
 from mailrelay.core.records import OwnedSet

@@ -9,11 +9,10 @@ from uuid import UUID
 from starlette.responses import Response
 
 from mailrelay.api.addy.alias_shape import MODEL, Alias, alias_shape
-from mailrelay.api.addy.aliases_make import MAX_RECIPIENTS, known_ids, verified
 from mailrelay.api.addy.call import Call, data, empty
 from mailrelay.api.addy.checks import (
     ARRAY,
-    REQUIRED,
+    ID_FIELDS,
     STRING,
     Fields,
     attribute,
@@ -24,6 +23,7 @@ from mailrelay.api.addy.checks import (
 from mailrelay.api.addy.endpoint import Endpoint, Handler
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import NotFound, Plain, Text, missing
+from mailrelay.api.addy.recipientids import MAX_RECIPIENTS, known_ids, verified
 from mailrelay.api.addy.shapes import Data
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Conflict
@@ -35,7 +35,6 @@ CHANGE_FIELDS: Final[Fields] = (
     attribute("description", STRING, max_chars(200), nullable=True),
     attribute("from_name", STRING, max_chars(50), nullable=True),
 )
-ID_FIELDS: Final[Fields] = (attribute("id", REQUIRED, STRING),)
 ATTACH_FIELDS: Final[Fields] = (
     attribute("alias_id", STRING, nullable=True),
     attribute("recipient_ids", ARRAY, max_items(MAX_RECIPIENTS), bail=True),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from starlette.responses import Response
 
@@ -20,12 +19,12 @@ from mailrelay.api.addy.checks import (
     max_chars,
     max_items,
     one_of,
-    uuid_of,
     validate,
 )
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import Invalid, Problem, Text
+from mailrelay.api.addy.recipientids import INVALID_RECIPIENT, MAX_RECIPIENTS, known_ids, verified
 from mailrelay.api.addy.shapes import Data
 from mailrelay.core.address import domain_name, is_creatable
 from mailrelay.core.coining import AliasFormat
@@ -33,8 +32,6 @@ from mailrelay.core.errors import Malformed
 from mailrelay.core.newaliases import AliasRequest, Prospect, Refusal, is_reserved, is_storable_name
 from mailrelay.flows.manage.newalias import AliasMaker, Order
 
-MAX_RECIPIENTS: Final = 10
-INVALID_RECIPIENT: Final = "Invalid Recipient"
 _LIMIT: Final = (429, "You have reached your hourly limit for creating new aliases")
 _LOCAL: Final = "local_part_without_extension"
 _TAKEN: Final = "That alias already exists."
@@ -118,24 +115,6 @@ class AliasMakeEndpoint:
             Rule(lambda _: is_storable_name(local.folded, local.extension, domain), _INVALID_LOCAL),
         )
         return validate(_CUSTOM_FIELDS, {**given, _LOCAL: local.sent}, extra)
-
-
-def known_ids(value: Value) -> tuple[UUID, ...]:
-    """The UUIDs in a list of ids that is not too long, each once."""
-    members = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(members, list) or len(members) > MAX_RECIPIENTS:
-        return ()
-    return tuple(dict.fromkeys(number for one in members if (number := uuid_of(one)) is not None))
-
-
-def verified(recipients: frozenset[UUID]) -> Rule:
-    """All members of the list are ids of these."""
-
-    def test(value: Value) -> bool:
-        members = value.values() if isinstance(value, dict) else value
-        return isinstance(value, list | dict) and all(uuid_of(one) in recipients for one in members)
-
-    return Rule(test, INVALID_RECIPIENT)
 
 
 def _local(given: Mapping[str, Value]) -> _Local:

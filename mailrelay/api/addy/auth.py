@@ -42,6 +42,7 @@ from mailrelay.flows.owner import Knowledge
 _PREFIX = "/api/auth"
 _ENTRY = Limit("auth", 3)  # of a client
 _EXIT = Limit("leave", 3)  # of an account
+_MAX_USER_AGENT = 300
 
 EXPIRATION = attribute("expiration", STRING, max_chars(5), one_of(*UNITS), nullable=True)
 _DEVICE = attribute("device_name", REQUIRED, STRING, max_chars(50))
@@ -164,7 +165,8 @@ def device_of(given: dict[str, Value], name: str = "device_name") -> Device:
 
 def visitor_of(call: Call) -> Visitor:
     """Who asks."""
-    return Visitor(call.client, client_network(call.client), "")
+    user_agent = call.headers.get("User-Agent", "")[:_MAX_USER_AGENT]
+    return Visitor(call.client, client_network(call.client), user_agent)
 
 
 def _answer(call: Call, done: Outcome) -> Response:

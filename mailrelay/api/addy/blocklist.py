@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, get_args
-from uuid import UUID
 
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from mailrelay.api.addy.bulk import validate_ids
 from mailrelay.api.addy.call import Call, body, data, empty, timestamp, timestamp_or_none
 from mailrelay.api.addy.checks import (
     ARRAY,
@@ -25,6 +25,7 @@ from mailrelay.api.addy.checks import (
     max_chars,
     max_items,
     max_number,
+    members,
     min_chars,
     min_number,
     one_of,
@@ -185,11 +186,10 @@ class BlocklistEndpoints:
         return data(_shape(call, made), 201)
 
     async def add_all(self, call: Call) -> Response:
-        values = call.input.get("values")
-        if isinstance(values, list | dict):
-            members = values.values() if isinstance(values, dict) else values
-            values = [_folded(value) for value in members if value not in (None, "")]
-        sent = {**call.input, "values": values}
+        values = members(call.input.get("values"))
+        sent = call.input
+        if values is not None:
+            sent = {**sent, "values": [_folded(value) for value in values if value not in (None, "")]}
         given = validate(ADD_ALL_FIELDS, sent, {"values.*": _valid(sent)})
         made = await blocks.block_all(self.store, call.account, given["type"], given["values"], call.actor)
         skipped = len(given["values"]) - len(made)
@@ -197,12 +197,7 @@ class BlocklistEndpoints:
         return body({"data": shapes, "message": _added(len(made), skipped), "skipped": skipped}, 201)
 
     async def delete_all(self, call: Call) -> Response:
-        ids = call.input.get("ids")
-        if isinstance(ids, list | dict):
-            members = ids.values() if isinstance(ids, dict) else ids
-            ids = [one for one in members if one is not None]
-        given = validate(DELETE_FIELDS, {**call.input, "ids": ids})
-        uuids = [UUID(one) for one in given["ids"]]
+        uuids, _ = validate_ids(call.input, DELETE_FIELDS)
         gone = await blocks.unblock_all(self.store, call.account, uuids, call.actor)
         if not gone:
             raise Plain(404, _NONE_FOUND)

@@ -13,6 +13,7 @@ from mailrelay.api.addy.checks import (
     Rule,
     attribute,
     max_items,
+    members,
     uuid_of,
     validate,
 )
@@ -32,11 +33,9 @@ def validate_ids(
     given: Mapping[str, Value], fields: Fields = IDS_FIELDS, extra: Mapping[str, Sequence[Rule]] | None = None
 ) -> tuple[list[UUID], dict[str, Value]]:
     """The ids of a request, each once and in its order, and all that was validated. Null members do not count."""
-    ids = given.get("ids")
-    if isinstance(ids, list):
+    ids = members(given.get("ids"))
+    if ids is not None:
         given = {**given, "ids": [one for one in ids if one is not None]}
-    elif isinstance(ids, dict):
-        given = {**given, "ids": {key: one for key, one in ids.items() if one is not None}}
     values = validate(fields, given, extra)
     return list(dict.fromkeys(number for one in values["ids"] if (number := uuid_of(one)) is not None)), values
 

@@ -90,6 +90,13 @@ def group(values: Mapping[str, Value], key: str) -> Mapping[str, Value]:
     return found if isinstance(found, dict) else {}
 
 
+def members(value: Value) -> list[Value] | None:
+    """Those of a list, whether JSON had it or a form, whose lists have keys; None for what is no list."""
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else None
+
+
 def _size(value: Value) -> int | None:
     return len(value) if isinstance(value, list | dict) else None
 
@@ -160,6 +167,10 @@ def matches(pattern: str) -> Rule:
         "The {a} format is invalid.",
         {"pattern": f"^(?:{pattern})$"},
     )
+
+
+# What a switch is set for.
+ID_FIELDS: Final[Fields] = (attribute("id", REQUIRED, STRING),)
 
 
 def validate(
@@ -266,7 +277,7 @@ def _taken(fields: Fields, given: Mapping[str, Value]) -> dict[str, Value]:
         if name in given:
             value = given[name]
             if name in lists and isinstance(value, dict):
-                value = list(value.values())
+                value = members(value)
             elif name in groups and isinstance(value, list):
                 value = {str(index): member for index, member in enumerate(value)}
             taken[name] = value

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from mailrelay.api.addy import parents
 from mailrelay.api.addy.call import Call, body, empty, timestamp_or_none
-from mailrelay.api.addy.checks import REQUIRED, STRING, Fields, Rule, attribute, max_chars, validate
+from mailrelay.api.addy.checks import ID_FIELDS, REQUIRED, STRING, Fields, Rule, attribute, max_chars, validate
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.parents import ParentDesk, ParentShape, parent_shape
 from mailrelay.api.addy.php import Value
@@ -68,7 +68,7 @@ class DomainEndpoints:
         self._desk = ParentDesk(_MODEL, own.page, own.one, self._update, domain_shape)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        desk, one, of_id = self._desk, Data[Domain], parents.ID_FIELDS
+        desk, one, of_id = self._desk, Data[Domain], ID_FIELDS
         return (
             Endpoint("GET", "domain-options", self.list_options, "E22 where aliases can be made", DomainOptions),
             Endpoint("GET", "domains", desk.list, "E23 all domains", Data[list[Domain]]),

@@ -17,6 +17,7 @@ from mailrelay.api.addy.checks import (
     Rule,
     attribute,
     max_items,
+    members,
     one_of,
     uuid_of,
     validate,
@@ -25,10 +26,10 @@ from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.pages import PAGE_FIELDS, page_of, paged
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import Invalid, NotFound, Plain, Text, missing
-from mailrelay.api.addy.shapes import PageLinks, PageMeta
+from mailrelay.api.addy.recipientids import INVALID_RECIPIENT, MAX_RECIPIENTS
+from mailrelay.api.addy.shapes import Data, Paged
 from mailrelay.core.errors import Absent, Malformed
 from mailrelay.core.failed import (
-    MAX_RECIPIENTS,
     AlreadyResent,
     BadRecipients,
     FailedRecord,
@@ -46,7 +47,6 @@ _NOT_STORED = (404, "")
 _ALREADY = (422, "This failed delivery has already been resent")
 _NO_FORWARD = (422, 'Only messages with an email type of "Forward" can currently be resent')
 _NOT_SENT: Final = (500, "Failed to resend email")
-_INVALID_RECIPIENT: Final = "Invalid Recipient"
 
 _TYPES: Final = one_of(*(kind.value for kind in FailedType))
 # Here the specification keeps the underscore.
@@ -86,16 +86,6 @@ class FailedShape(TypedDict):
     updated_at: str
 
 
-class FailedBody(TypedDict):
-    data: FailedShape
-
-
-class FailedList(TypedDict):
-    data: list[FailedShape]
-    links: PageLinks
-    meta: PageMeta
-
-
 @dataclass(frozen=True, slots=True)
 class FailedEndpoints:
     """E33 to E35, N11 and N12. shelf: raises BadConfig without its key. hostname: of this host, which
@@ -108,8 +98,15 @@ class FailedEndpoints:
     def endpoints(self) -> tuple[Endpoint, ...]:
         many, one = "failed-deliveries", "failed-deliveries/{id}"
         return (
-            Endpoint("GET", many, self.list, "E33 Failed deliveries, the newest first", FailedList, fields=LIST_FIELDS),
-            Endpoint("GET", one, self.show, "E34 A failed delivery", FailedBody),
+            Endpoint(
+                "GET",
+                many,
+                self.list,
+                "E33 Failed deliveries, the newest first",
+                Paged[FailedShape],
+                fields=LIST_FIELDS,
+            ),
+            Endpoint("GET", one, self.show, "E34 A failed delivery", Data[FailedShape]),
             Endpoint("DELETE", one, self.delete, "E35 Delete a failed delivery and its message", status=204),
             Endpoint("GET", f"{one}/download", self.download, "N11 The message of a failed delivery", str),
             Endpoint(
@@ -158,7 +155,7 @@ class FailedEndpoints:
         try:
             await desk.resend(self.shelf(), self.story, which.account, which.uuid, call.actor, recipients)
         except BadRecipients as error:
-            raise Invalid({"recipient_ids": [_INVALID_RECIPIENT]}) from error
+            raise Invalid({"recipient_ids": [INVALID_RECIPIENT]}) from error
         except NotStored as error:
             raise Plain(*_NOT_STORED) from error
         except Absent as error:
@@ -174,7 +171,7 @@ class FailedEndpoints:
     async def _wanted(self, call: Call) -> tuple[Owned, Sequence[UUID]]:
         sent = call.input.get("recipient_ids")
         are_known = await self._are_recipients(call, sent)
-        known = Rule(lambda _: are_known, _INVALID_RECIPIENT)
+        known = Rule(lambda _: are_known, INVALID_RECIPIENT)
         values = validate(_RESEND, {**call.input, "id": call.id}, {"recipient_ids": [known]})
         return call.owned(_MODEL), _uuids(values.get("recipient_ids"))
 
@@ -220,5 +217,4 @@ class FailedEndpoints:
 
 def _uuids(sent: Value) -> list[UUID]:
     """The ids among what was sent."""
-    members = sent.values() if isinstance(sent, dict) else sent if isinstance(sent, list) else ()
-    return [number for one in members if (number := uuid_of(one)) is not None]
+    return [number for one in members(sent) or () if (number := uuid_of(one)) is not None]

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from mailrelay.api.addy.call import Call, data, empty, timestamp
-from mailrelay.api.addy.checks import REQUIRED, STRING, Fields, Rule, attribute, max_chars, uuid_of, validate
+from mailrelay.api.addy.checks import ID_FIELDS, STRING, Fields, Rule, attribute, max_chars, uuid_of, validate
 from mailrelay.api.addy.endpoint import Handler
 from mailrelay.api.addy.problems import NotFound, missing
 from mailrelay.api.addy.shapes import Recipient, recipient_shape
@@ -59,7 +59,6 @@ CHANGE_FIELDS: Fields = (
     attribute("from_name", STRING, max_chars(50), nullable=True),
     attribute("auto_create_regex", STRING, max_chars(autocreate.MAX_CHARACTERS), *_PATTERN, nullable=True),
 )
-ID_FIELDS: Fields = (attribute("id", REQUIRED, STRING),)
 RECIPIENT_FIELDS: Fields = (attribute("default_recipient", STRING, nullable=True),)
 
 

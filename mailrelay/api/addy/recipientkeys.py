@@ -10,11 +10,11 @@ from typing import Final
 from starlette.responses import Response
 
 from mailrelay.api.addy.call import Call, data, empty
-from mailrelay.api.addy.checks import STRING, Fields, Rule, attribute, validate
+from mailrelay.api.addy.checks import ID_FIELDS, STRING, Fields, Rule, attribute, validate
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import Text, missing
-from mailrelay.api.addy.recipients import ID_FIELDS, MODEL, Reader
+from mailrelay.api.addy.recipients import MODEL, Reader
 from mailrelay.api.addy.shapes import Data, Recipient, recipient_shape
 from mailrelay.core.certificate import KeyUnusable
 from mailrelay.core.pgppackets import MAX_OCTETS

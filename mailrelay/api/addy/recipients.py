@@ -9,7 +9,18 @@ from uuid import UUID
 from starlette.responses import Response
 
 from mailrelay.api.addy.call import Call, body, data, empty
-from mailrelay.api.addy.checks import ARRAY, REQUIRED, STRING, Fields, attribute, group, max_chars, one_of, validate
+from mailrelay.api.addy.checks import (
+    ARRAY,
+    ID_FIELDS,
+    REQUIRED,
+    STRING,
+    Fields,
+    attribute,
+    group,
+    max_chars,
+    one_of,
+    validate,
+)
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.mailbox import ASCII, BAD_MAILBOX, MAILBOX, MAX_CHARACTERS
 from mailrelay.api.addy.php import Value
@@ -36,7 +47,6 @@ from mailrelay.flows.manage.recipients import MailDomains, RecipientStore
 
 MODEL: Final = "Recipient"
 MAX_DESCRIPTION: Final = 200
-ID_FIELDS: Fields = (attribute("id", REQUIRED, STRING),)
 
 _COUNTED = attribute("filter.alias_count", one_of("true", "false"), nullable=True)
 _GROUP = attribute("filter", ARRAY, nullable=True)

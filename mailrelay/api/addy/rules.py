@@ -14,6 +14,7 @@ from mailrelay.api.addy.checks import (
     ARRAY,
     BOOLEAN,
     DISTINCT,
+    ID_FIELDS,
     REQUIRED,
     STRING,
     Distinct,
@@ -23,6 +24,7 @@ from mailrelay.api.addy.checks import (
     is_text,
     max_chars,
     max_items,
+    members,
     one_of,
     truth,
     uuid_of,
@@ -31,6 +33,7 @@ from mailrelay.api.addy.checks import (
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import Invalid, Text, missing
+from mailrelay.api.addy.shapes import Data, Nothing
 from mailrelay.core.errors import Absent, Malformed
 from mailrelay.core.facts import AccountId
 from mailrelay.core.records import Named, Owned
@@ -76,7 +79,6 @@ FIELDS: Fields = (
     attribute("sends", BOOLEAN),
 )
 IDS: Fields = (attribute("ids", REQUIRED, ARRAY),)
-ID: Fields = (attribute("id", REQUIRED, STRING),)
 
 
 class ConditionShape(TypedDict):
@@ -108,18 +110,6 @@ class RuleShape(TypedDict):
     updated_at: str
 
 
-class RuleBody(TypedDict):
-    data: RuleShape
-
-
-class RuleList(TypedDict):
-    data: list[RuleShape]
-
-
-class Nothing(TypedDict):
-    """`{}`."""
-
-
 class Reader(Protocol):
     """As store/own_rules.py. Both raise Unavailable, `one` also Absent."""
 
@@ -146,13 +136,13 @@ class RuleEndpoints:
         one, toggle = "rules/{id}", "active-rules"
         replaced = "E54 Everything of a rule anew; flags that are absent are off"
         return (
-            Endpoint("GET", "rules", self.list, "E51 All rules, in their order", RuleList),
-            Endpoint("GET", one, self.show, "E52 A rule", RuleBody),
-            Endpoint("POST", "rules", self.create, "E53 A new rule", RuleBody, 201, FIELDS, texts=(_TOO_MANY,)),
-            Endpoint("PATCH", one, self.replace, replaced, RuleBody, fields=FIELDS),
+            Endpoint("GET", "rules", self.list, "E51 All rules, in their order", Data[list[RuleShape]]),
+            Endpoint("GET", one, self.show, "E52 A rule", Data[RuleShape]),
+            Endpoint("POST", "rules", self.create, "E53 A new rule", Data[RuleShape], 201, FIELDS, texts=(_TOO_MANY,)),
+            Endpoint("PATCH", one, self.replace, replaced, Data[RuleShape], fields=FIELDS),
             Endpoint("DELETE", one, self.delete, "E55 Delete a rule", status=204),
             Endpoint("POST", "reorder-rules", self.reorder, "E56 Put rules in order", Nothing, fields=IDS),
-            Endpoint("POST", toggle, self.activate, "E57 Switch a rule on", RuleBody, fields=ID),
+            Endpoint("POST", toggle, self.activate, "E57 Switch a rule on", Data[RuleShape], fields=ID_FIELDS),
             Endpoint("DELETE", f"{toggle}/{{id}}", self.deactivate, "E58 Switch a rule off", status=204),
         )
 
@@ -203,7 +193,7 @@ class RuleEndpoints:
         return body({})
 
     async def activate(self, call: Call) -> Response:
-        sent = validate(ID, call.input)["id"]
+        sent = validate(ID_FIELDS, call.input)["id"]
         which = call.owned(_MODEL, sent)
         with missing(_MODEL, sent):
             return data(_shape(call, await self.store.set_active(which, True, call.actor)))
@@ -237,8 +227,9 @@ class RuleEndpoints:
 
 
 def _listed(value: Value) -> Value:
-    """A list as JSON has it; those of forms and queries have keys."""
-    return list(value.values()) if isinstance(value, dict) else value
+    """A list as JSON has it; what is none as it is."""
+    found = members(value)
+    return value if found is None else found
 
 
 def _conditions(value: Value) -> Value:

@@ -10,14 +10,15 @@ from uuid import UUID
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from mailrelay.api.addy.auth import EXPIRATION, device_of, visitor_of
+from mailrelay.api.addy.auth import EXPIRATION, Tokens, device_of, visitor_of
 from mailrelay.api.addy.call import Call, body, data, empty, timestamp, timestamp_or_none
 from mailrelay.api.addy.checks import REQUIRED, STRING, Rule, attribute, max_chars, validate
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.problems import missing
+from mailrelay.api.addy.shapes import Data
 from mailrelay.core.facts import AccountId
 from mailrelay.core.own_account import OwnToken
-from mailrelay.core.records import Owned, TokenId, TokenKind, TokenRecord
+from mailrelay.core.records import TokenRecord
 from mailrelay.core.requests import Limit
 from mailrelay.core.signin import Device, SignedIn, Visitor
 from mailrelay.flows.owner import Knowledge
@@ -43,10 +44,6 @@ class ManagedToken(TypedDict):
     updated_at: str
 
 
-class ManagedTokens(TypedDict):
-    data: list[ManagedToken]
-
-
 class NewToken(TypedDict):
     """`accessToken` is shown this once; `qrCode` is a picture of it that the mobile apps scan."""
 
@@ -68,14 +65,6 @@ class Owners(Protocol):
     async def add_token(self, account: AccountId, device: Device, visitor: Visitor, actor: str) -> SignedIn: ...
 
 
-class Tokens(Protocol):
-    """As store/manage_tokens.py. Raises Absent and Unavailable."""
-
-    async def revoke(
-        self, kind: TokenKind, which: str | Owned | TokenId, reason: str | None, actor: str
-    ) -> TokenRecord: ...
-
-
 @dataclass(frozen=True, slots=True)
 class TokenEndpoints:
     own: OwnTokens
@@ -84,7 +73,7 @@ class TokenEndpoints:
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
-            Endpoint("GET", _PATH, self.index, "5.6 Tokens", ManagedTokens, prefix=_PREFIX),
+            Endpoint("GET", _PATH, self.index, "5.6 Tokens", Data[list[ManagedToken]], prefix=_PREFIX),
             Endpoint("POST", _PATH, self.add, "5.6 Make one", NewToken, fields=_NEW, limit=_MAKING, prefix=_PREFIX),
             Endpoint("DELETE", f"{_PATH}/{{id}}", self.remove, "5.6 End one", status=204, prefix=_PREFIX),
         )

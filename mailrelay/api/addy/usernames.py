@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from mailrelay.api.addy import parents
 from mailrelay.api.addy.call import Call, empty
-from mailrelay.api.addy.checks import REQUIRED, Fields, attribute, matches, max_chars, validate
+from mailrelay.api.addy.checks import ID_FIELDS, REQUIRED, Fields, attribute, matches, max_chars, validate
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.parents import ParentDesk, ParentShape, parent_shape
 from mailrelay.api.addy.problems import Invalid, Text, missing
@@ -40,7 +40,7 @@ class UsernameEndpoints:
         self._desk = ParentDesk(_MODEL, own.page, own.one, self._update, username_shape)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        desk, one, of_id = self._desk, Data[Username], parents.ID_FIELDS
+        desk, one, of_id = self._desk, Data[Username], ID_FIELDS
         return (
             Endpoint("GET", "usernames", desk.list, "E59 all usernames", Data[list[Username]]),
             Endpoint("GET", "usernames/{id}", desk.show, "E60 a username", one),
@@ -101,7 +101,7 @@ class UsernameEndpoints:
         return empty()
 
     async def allow_login(self, call: Call) -> Response:
-        validate(parents.ID_FIELDS, call.input)
+        validate(ID_FIELDS, call.input)
         if await self._store.signs_in_elsewhere(call.account):
             raise Text(*_ELSEWHERE)
         return await self._desk.on("can_login")(call)

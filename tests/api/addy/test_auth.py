@@ -84,6 +84,7 @@ async def is_ours(desk: Desk, token: str) -> bool:
 
 
 async def test_t_au2_1_who_knows_the_password_gets_a_token(desk: Desk) -> None:
+    desk.headers["User-Agent"] = "Phone 1.0"
     response = await login(desk, username="JohnDoe")
     assert response.status_code == 200, response.text
     given = response.json()
@@ -94,7 +95,8 @@ async def test_t_au2_1_who_knows_the_password_gets_a_token(desk: Desk) -> None:
     [(actor, action)] = await desk.sql("select actor, action from audit")
     assert (actor, action) == ("account:1", "token.add")
     assert await desk.one("select last_login_at is not null from account where id = 1")
-    assert await desk.one("select host(created_ip) from token where name = 'Phone'") == "192.0.2.1"
+    [whence] = await desk.sql("select host(created_ip), user_agent from token where name = 'Phone'")
+    assert whence == ("192.0.2.1", "Phone 1.0")
 
 
 async def test_t_au2_2_a_wrong_password(desk: Desk) -> None:
@@ -233,9 +235,11 @@ async def test_t_au2_6_a_code_is_asked_for(desk: Desk) -> None:
     assert asked == {"message": OTP_WANTED, "csrf_token": "deprecated"}
     assert 0 < len(key) < 500
     wrong = "000000" if "000000" not in {code(n) for n in (-1, 0, 1)} else "999999"
+    desk.headers["User-Agent"] = "x" * 1000
     assert said(await mfa(desk, key, wrong)) == OTP_WRONG
     notice = await desk.one("select payload from job where kind = 'notice'")
-    assert (notice["code"], notice["account_id"], notice["data"]["ip"]) == ("FLA", 1, "192.0.2.1")
+    assert (notice["code"], notice["account_id"]) == ("FLA", 1)
+    assert (notice["data"]["ip"], notice["data"]["user_agent"]) == ("192.0.2.1", "x" * 300)
     done = await mfa(desk, key, code())
     assert done.status_code == 200, done.text
     assert await is_ours(desk, done.json()["api_key"])

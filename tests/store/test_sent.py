@@ -62,7 +62,7 @@ async def test_a_reply_counts_for_alias_account_and_contact(conn: Connection, da
     await send(database, TALLY)
     assert await value(conn, "select (emails_replied, emails_sent, emails_forwarded)::text from alias") == "(1,0,0)"
     assert await value(conn, "select last_replied is not null and last_sent is null from alias")
-    assert await windows(conn) == {"message": 1, "bandwidth": 700, "reply_send": 1}
+    assert await windows(conn) == {"message": 1, "bandwidth": 700, "reply_send": 1, "day R": 1}
     assert await value(conn, "select address || ' ' || (last_sent_at is not null) from contact") == f"{CONTACT} true"
     assert await value(conn, "select our_id || original_id from message_id") == "<our@alias.example><his@inbox.example>"
     assert await value(conn, "select count(*) from ledger where mode is null") == 1
@@ -77,6 +77,8 @@ async def test_sends_count_new_contacts_and_automatic_answers_theirs(conn: Conne
         "bandwidth": 1400,
         "reply_send": 2,
         "new_contact": 1,
+        "day R": 1,
+        "day S": 1,
         f"auto_reply {A1} {CONTACT}": 1,
     }
     assert await value(conn, "select (emails_replied, emails_sent)::text from alias") == "(1,1)"

@@ -12,8 +12,7 @@ from mailrelay.core.errors import Malformed
 
 MAX_CHARACTERS = 254
 BAD_MAILBOX: Final = "The {a} must be a valid email address."
-# What is too long otherwise looks right: that it is too long is for another rule to say.
-_LONG = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+_LONG = re.compile(r"[^\s@]+@[^\s@]*[^\s@.]")
 
 ASCII: Final = Rule(
     lambda value: isinstance(value, str) and value.isascii(),
@@ -26,7 +25,8 @@ def is_mailbox(value: Value) -> bool:
     if not isinstance(value, str):
         return False
     if len(value) > MAX_CHARACTERS:
-        return _LONG.fullmatch(value) is not None
+        # It looks right otherwise: that it is too long is for another rule to say.
+        return _LONG.fullmatch(value) is not None and "." in value.rpartition("@")[2]
     try:
         validate_email(value, allow_smtputf8=False, allow_quoted_local=True, strict=True, check_deliverability=False)
         parse_address(value)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -302,3 +303,48 @@ async def test_without_a_database_it_is_our_trouble(desk: Desk, cluster: Cluster
     assert said(response) == (503, {"message": "Service Unavailable"})
     assert int(response.headers["Retry-After"]) > 0
     assert (await desk.get("echo")).status_code == 200
+
+
+HEAD = b'--x\r\nContent-Disposition: form-data; name="a'
+NESTED = b"--x%d\r\nContent-Type: multipart/mixed; boundary=x%d\r\n\r\n"
+MULTI, FORM = "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (MULTI, HEAD + b";" * 900_000 + b'"\r\n\r\nx'),
+        (MULTI, b"".join(NESTED % (n, n + 1) for n in range(9999))),
+        (MULTI, b"--x\r\n\r\n" * 130_000),
+        (MULTI, b"--x\r\n" + b"a:b\r\n" * 180_000),
+        (FORM, b"a[b]" + b"[]" * 450_000),
+        (FORM, b"a" + b"[" * 900_000 + b"]"),
+        ("application/json", b'{"a":' * 150_000),
+        ("application/json", b'{"a":' + b"9" * 900_000 + b"}"),
+    ],
+)  # fmt: skip
+async def test_a_body_takes_no_longer_than_it_should(desk: Desk, kind: str, content: bytes) -> None:
+    begun = time.process_time()
+    response = await desk.ask("POST", "echo", content=content, **{"Content-Type": kind})
+    assert response.status_code in (200, 400)
+    assert time.process_time() - begun < 1
+
+
+async def test_parts_of_a_form(desk: Desk) -> None:
+    content = (
+        b"preamble\r\n--x y\r\n"
+        b'content-disposition: form-data; name="ids[]"\r\nContent-Type: text/plain\r\n\r\n\xc3\xa4\r\n--x\r\n\r\n'
+        b"--x y\r\nContent-Disposition: form-data; name=plain\r\n\r\n\r\n"
+        b'--x y\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nx\r\n'
+        b"--x y\r\nContent-Disposition: form-data\r\n\r\nx\r\n"
+        b'--x y--\r\nContent-Disposition: form-data; name="late"\r\n\r\nx\r\n'
+    )
+    headers = {"Content-Type": 'multipart/form-data; boundary="x y"'}
+    found = (await desk.ask("POST", "echo", content=content, **headers)).json()["input"]
+    assert found == {"ids": {"0": "ä\r\n--x"}, "plain": None}
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 71])
+async def test_parts_without_a_boundary_are_a_bad_request(desk: Desk, kind: str) -> None:
+    content = b"--x\r\n\r\n" + b"x" * 100
+    assert (await desk.ask("POST", "echo", content=content, **{"Content-Type": kind})).status_code == 400

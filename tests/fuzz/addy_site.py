@@ -89,7 +89,7 @@ def running(dsn: str, folder: Path) -> Iterator[Site]:
     init_secrets(config.secrets)
 
     async def up(stack: AsyncExitStack) -> int:
-        database = Database(dsn, 4, 3.0, "test", checked=True)
+        database = Database(dsn, 4, 20.0, "test")
         stack.push_async_callback(database.close)
         await database.open()
         await stack.enter_async_context(asynccontextmanager(run)(database, ResendJobs(Hand())))

@@ -28,7 +28,7 @@ from mailrelay.wiring import addy
 from tests.api.addy.conftest import TOKEN, WORLD, settings
 from tests.api.addy.fakedns import FakeDns
 from tests.api.addy.household import CHOSEN, furnish
-from tests.api.addy.test_failed import Hand, run
+from tests.api.addy.test_resend import Hand, run
 
 _MANY = 1_000_000_000
 

@@ -12,7 +12,7 @@ from tests.api.addy import household
 from tests.api.addy.clients import CLIENTS, Invalid, Message, reads
 from tests.api.addy.conftest import HOST, Desk
 from tests.api.addy.replay import Exchange, Memory, Session, sessions
-from tests.api.addy.test_failed import postfix, worker
+from tests.api.addy.test_resend import postfix, worker
 
 __all__ = ["postfix", "worker"]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.api.addy import household
 from tests.api.addy.conftest import Desk
 from tests.api.addy.table import ROWS, Row
-from tests.api.addy.test_failed import hand
+from tests.api.addy.test_resend import hand
 
 __all__ = ["hand"]
 

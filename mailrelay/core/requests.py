@@ -77,6 +77,14 @@ class Admission:
     windows: tuple[Window, ...]
 
 
+def uuid_in(text: str) -> UUID | None:
+    """What 8-4-4-4-12 hexadecimal digits spell, in either case and any version; None for other text.
+
+    UUID itself takes braces, hyphens anywhere and none at all.
+    """
+    return UUID(text) if _UUID.fullmatch(text) else None
+
+
 def bearer(authorization: str) -> Bearer | None:
     """The token of an Authorization header: after its last `Bearer `, up to a comma; None if there is none.
 
@@ -89,9 +97,8 @@ def bearer(authorization: str) -> Bearer | None:
     row, bar, secret = token.partition("|")
     if not bar:
         return Bearer(hashlib.sha256(token.encode()).digest(), None)
-    if _UUID.fullmatch(row) is None:
-        return None
-    return Bearer(hashlib.sha256(secret.encode()).digest(), UUID(row))
+    number = uuid_in(row)
+    return None if number is None else Bearer(hashlib.sha256(secret.encode()).digest(), number)
 
 
 def windows(limits: Sequence[Limit], counted: Sequence[tuple[str, int, datetime]]) -> tuple[Window, ...]:

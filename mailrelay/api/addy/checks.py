@@ -12,8 +12,8 @@ from uuid import UUID
 
 from mailrelay.api.addy.php import Value
 from mailrelay.api.addy.problems import Invalid
+from mailrelay.core.requests import uuid_in
 
-_UUID = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ABSENT: Final = object()
@@ -60,14 +60,9 @@ def is_text(value: Value) -> bool:
     return isinstance(value, str) and _UNSTORABLE.search(value) is None
 
 
-def is_uuid(value: Value) -> bool:
-    """8-4-4-4-12 hexadecimal digits, either case, any version."""
-    return isinstance(value, str) and _UUID.fullmatch(value) is not None
-
-
 def uuid_of(value: Value) -> UUID | None:
     """The UUID that a value spells, None if it spells none."""
-    return UUID(value) if is_uuid(value) else None
+    return uuid_in(value) if isinstance(value, str) else None
 
 
 def integer_of(value: Value) -> int | None:
@@ -112,7 +107,9 @@ BOOLEAN: Final = Rule(
     "The {a} field must be true or false.",
     {"enum": [True, False, 0, 1, "0", "1"]},
 )
-UUID_TEXT: Final = Rule(is_uuid, "The {a} must be a valid UUID.", {"type": "string", "format": "uuid"})
+UUID_TEXT: Final = Rule(
+    lambda value: uuid_of(value) is not None, "The {a} must be a valid UUID.", {"type": "string", "format": "uuid"}
+)
 DISTINCT: Final = Distinct()
 
 

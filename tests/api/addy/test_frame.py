@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ import pytest
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.call import Call, body
 from mailrelay.api.addy.endpoint import Endpoint
+from mailrelay.api.addy.gate import Gate, Passed
+from mailrelay.core.facts import AccountId
 from mailrelay.core.requests import Limit
 from tests.api.addy.conftest import TOKEN, Desk
 from tests.store.postgres import Cluster, database_of
@@ -348,3 +351,41 @@ async def test_parts_of_a_form(desk: Desk) -> None:
 async def test_parts_without_a_boundary_are_a_bad_request(desk: Desk, kind: str) -> None:
     content = b"--x\r\n\r\n" + b"x" * 100
     assert (await desk.ask("POST", "echo", content=content, **{"Content-Type": kind})).status_code == 400
+
+
+RULE = {
+    "name": "x",
+    "conditions": [{"type": "subject", "values": ["x"]}],
+    "actions": [{"type": "subject", "value": "x"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "document"),
+    [
+        ("GET", "account-details", None),
+        ("GET", "domain-options", None),
+        ("POST", "aliases", {"domain": "alias.example"}),
+        ("POST", "usernames", {"username": "other"}),
+        ("POST", "domains", {"domain": "other.example"}),
+        ("POST", "blocklist", {"type": "domain", "value": "spam.example"}),
+        ("POST", "blocklist/store/bulk", {"type": "domain", "values": ["spam.example"]}),
+        ("POST", "rules", RULE),
+        (
+            "POST",
+            "rules",
+            {**RULE, "actions": [{"type": "forwardTo", "value": "b1b1b1b1-0000-4000-8000-000000000000"}]},
+        ),
+    ],
+)
+async def test_who_is_deleted_in_this_moment_is_not_known(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, method: str, path: str, document: Any
+) -> None:
+    known = Gate.__call__
+
+    async def passed(*given: Any) -> Passed:
+        found = await known(*given)
+        return replace(found, caller=replace(found.caller, account=AccountId(999)))
+
+    monkeypatch.setattr(Gate, "__call__", passed)
+    assert said(await desk.ask(method, path, document)) == UNAUTHENTICATED

@@ -389,3 +389,13 @@ async def test_who_is_deleted_in_this_moment_is_not_known(
 
     monkeypatch.setattr(Gate, "__call__", passed)
     assert said(await desk.ask(method, path, document)) == UNAUTHENTICATED
+
+
+async def test_all_addresses_of_one_line_are_one_client(desk: Desk) -> None:
+    head = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "https", "path": "/api/auth/open"}
+    request = {**head, "query_string": b"", "headers": [(b"host", b"relay.example")]}
+    statuses = [await raw(desk, {**request, "client": (f"2001:db8:0:1::{number}", 1)}) for number in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert await raw(desk, {**request, "client": ("2001:db8:0:2::1", 1)}) == 200
+    for number in range(4):
+        assert await raw(desk, {**request, "client": (f"198.51.100.{number}", 1)}) == 200

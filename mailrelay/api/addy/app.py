@@ -17,7 +17,7 @@ from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.gate import Gate
 from mailrelay.api.addy.problems import UNAUTHENTICATED, UNAVAILABLE, Plain, Problem
 from mailrelay.api.client import client
-from mailrelay.core.errors import Conflict, Malformed, NoAccount, Unavailable
+from mailrelay.core.errors import Absent, Conflict, Malformed, NoAccount, Unavailable
 
 # Bodies of a megabyte are refused; the largest sensible one is an OpenPGP key.
 MAX_BODY_OCTETS = 1_000_000
@@ -160,6 +160,8 @@ def _trouble(error: Exception) -> Problem:
             return Plain(*UNAVAILABLE, headers={"Retry-After": str(_RETRY_SECONDS)})
         case NoAccount():
             return Plain(*UNAUTHENTICATED)  # its tokens went with it
+        case Absent():
+            return Plain(404, str(error))  # such as what was made, and taken away before it could be shown
         case Conflict():
             return Plain(409, str(error))
         case Malformed():

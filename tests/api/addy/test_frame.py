@@ -18,6 +18,7 @@ from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.gate import Gate, Passed
 from mailrelay.core.facts import AccountId
 from mailrelay.core.requests import Limit
+from mailrelay.store.own_aliases import OwnAliases
 from tests.api.addy.conftest import TOKEN, Desk
 from tests.store.postgres import Cluster, database_of
 
@@ -399,3 +400,17 @@ async def test_all_addresses_of_one_line_are_one_client(desk: Desk) -> None:
     assert await raw(desk, {**request, "client": ("2001:db8:0:2::1", 1)}) == 200
     for number in range(4):
         assert await raw(desk, {**request, "client": (f"198.51.100.{number}", 1)}) == 200
+
+
+async def test_what_goes_before_it_can_be_shown_is_not_found(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its recipients are read once the alias is there for all, so that its owner can erase it."""
+    mailbox = await desk.recipient("other@inbox.example")
+    shown = OwnAliases.one
+
+    async def too_late(*given: Any) -> Any:
+        await desk.sql("delete from alias")
+        return await shown(*given)
+
+    monkeypatch.setattr(OwnAliases, "one", too_late)
+    wanted = {"domain": "johndoe.alias.example", "recipient_ids": [str(mailbox)]}
+    assert (await desk.post("aliases", wanted)).status_code == 404

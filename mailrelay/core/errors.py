@@ -17,6 +17,10 @@ class Absent(Exception):
     """Names something that is not stored; the text says what was looked for."""
 
 
+class NoAccount(Absent):
+    """The account itself is not there: for whoever asks in its name, it went in this moment."""
+
+
 class BadConfig(Exception):
     """The configuration cannot be used. Only raised while starting or reloading.
 

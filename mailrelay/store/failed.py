@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from mailrelay.core.errors import Absent, Conflict, Malformed, Unavailable
+from mailrelay.core.errors import Absent, Conflict, Malformed, NoAccount, Unavailable
 from mailrelay.core.facts import AccountId, AliasId
 from mailrelay.core.failed import (
     AlreadyResent,
@@ -183,7 +183,7 @@ class FailedStore:
         if account is not None:
             row = await self.database.row(_ACCOUNT, {"name": account})
             if row is None:
-                raise Absent(f"there is no account {account}")
+                raise NoAccount(f"there is no account {account}")
             number = row[0]
         if before is not None:
             await self.one(before)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from mailrelay.core.address import Address
 from mailrelay.core.certificate import Certificate
-from mailrelay.core.errors import Conflict
+from mailrelay.core.errors import Absent
 from mailrelay.core.facts import AccountId, Reason, RecipientId
 from mailrelay.core.jobs import NOTICE, RELEASE
 from mailrelay.core.recipientkeys import Checked, Encryption, OtherKey, StoredKey
@@ -230,7 +230,7 @@ async def _lock(conn: Connection, owner: Named | AccountId | None, mailbox: Addr
     found = await find(conn, owner, mailbox)
     row = await (await conn.execute(_LOCK, {"id": found})).fetchone()
     if row is None:
-        raise Conflict("the recipient was removed meanwhile")
+        raise Absent("the recipient was removed meanwhile")
     account, fingerprint, *switches = row
     return _Locked(found, AccountId(account), fingerprint, Encryption(fingerprint is not None, *switches))
 

@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from mailrelay.core.address import Address
-from mailrelay.core.errors import Absent, Conflict
+from mailrelay.core.errors import Absent, Conflict, NoAccount
 from mailrelay.core.facts import AccountId, RecipientId
 from mailrelay.core.records import ImplicitFor, Named, Owner
 from mailrelay.store.database import Database, constraint
@@ -84,7 +84,7 @@ async def account_id(conn: Connection, owner: Named | AccountId) -> AccountId:
         row = await (await conn.execute(_ACCOUNT_BY_ID, {"id": owner})).fetchone()
         called = str(owner)
     if row is None:
-        raise Absent(f"there is no account {called}")
+        raise NoAccount(f"there is no account {called}")
     if row[1] == "deleting":
         raise Conflict(f"account {called} is being deleted")
     return AccountId(row[0])

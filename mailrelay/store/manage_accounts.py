@@ -7,7 +7,7 @@ from typing import LiteralString
 from psycopg.sql import SQL, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
-from mailrelay.core.errors import Absent
+from mailrelay.core.errors import NoAccount
 from mailrelay.core.facts import AccountId
 from mailrelay.core.jobs import ACCOUNT_DELETION
 from mailrelay.core.records import AccountRecord, Holdings, Named, NewAccount
@@ -204,5 +204,5 @@ async def _id(conn: Connection, query: LiteralString, values: dict[str, object])
 async def _one(conn: Connection, account: int) -> AccountRecord:
     found = await record(conn, AccountRecord, _ONE, {"id": account})
     if found is None:
-        raise Absent(f"there is no account {account}")
+        raise NoAccount(f"there is no account {account}")
     return found

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg import IntegrityError
 from psycopg.errors import NotNullViolation
 
-from mailrelay.core.errors import Absent
+from mailrelay.core.errors import NoAccount
 from mailrelay.core.facts import AliasId
 from mailrelay.core.newaliases import AliasRequest, Ground, NewOwnAlias, Prospect, Refusal, format_of
 from mailrelay.core.own_aliases import Belongs, OwnAlias
@@ -96,7 +96,7 @@ class NewAliases:
     below: bool = True
 
     async def survey(self, asked: AliasRequest) -> Prospect:
-        """What is known of a wish. Raises Absent for an account that is gone, and Unavailable."""
+        """What is known of a wish. Raises NoAccount, and Unavailable."""
         label, _, above = asked.domain.partition(".")
         values = {
             "account": asked.account,
@@ -108,7 +108,7 @@ class NewAliases:
         }
         row = await self.database.row(_SURVEY, values)
         if row is None:
-            raise Absent(f"there is no account {asked.account}")
+            raise NoAccount(f"there is no account {asked.account}")
         uuid, admin, format, separator, allowed, domain, shared, username, username_uuid, recipients, *rest = row
         ground = None
         if domain is not None:

@@ -67,6 +67,17 @@ _DEFAULT = """
     from recipient r where r.id = %(id)s and r.account_id = account.id and r.verified_at is not null and not r.pending
     returning account.id
 """
+# Those that lose it as their default are locked before it, in the order of whoever chooses it for them.
+_DEFAULT_OF = """
+    with r as (select account_id from recipient where id = %(id)s),
+         u as (select from username where account_id = (select account_id from r) and default_recipient_id = %(id)s
+               order by id for no key update),
+         d as (select from domain where account_id = (select account_id from r) and default_recipient_id = %(id)s
+               order by id for no key update),
+         h as (select from handle where account_id = (select account_id from r) and recipient_id = %(id)s
+               order by id for no key update)
+    select (select count(*) from u), (select count(*) from d), (select count(*) from h)
+"""
 _REMOVE = "delete from recipient where id = %(id)s returning account_id"
 _FOUND = """
     select account_id, address_folded, verified_at is not null and not pending
@@ -246,6 +257,7 @@ class Recipients:
                 found = await find(conn, owner, mailbox)
                 gone = await one(conn, found)
                 name = gone.address
+                await conn.execute(_DEFAULT_OF, {"id": found})
                 row = await (await conn.execute(_REMOVE, {"id": found})).fetchone()
                 if row is None:
                     raise Absent(f"{gone.address} was removed meanwhile")

@@ -6,7 +6,7 @@ from typing import Any, LiteralString, TypeVar
 
 from psycopg.rows import dict_row
 
-from mailrelay.core.errors import Absent
+from mailrelay.core.errors import Absent, NoAccount
 from mailrelay.core.facts import AccountId
 from mailrelay.core.own_parents import AliasDomains, OwnDomain, OwnParent, OwnUsername
 from mailrelay.core.records import Owned
@@ -88,10 +88,10 @@ class AliasDomainReader:
     below: bool = True
 
     async def read(self, account: AccountId) -> AliasDomains:
-        """Where this account may make aliases. Raises Absent and Unavailable."""
+        """Where this account may make aliases. Raises NoAccount and Unavailable."""
         row = await self.database.row(_ALIAS_DOMAINS, {"account": account})
         if row is None:
-            raise Absent(f"there is no account {account}")
+            raise NoAccount(f"there is no account {account}")
         is_admin, chosen, default_format, first, usernames, custom, shared = row
         direct = self.direct or is_admin
         home = shared[0] if shared else self.domain

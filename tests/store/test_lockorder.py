@@ -16,6 +16,7 @@ from mailrelay.core.ledger import Ending, Envelope, IngressKey
 from mailrelay.store.database import Database
 from mailrelay.store.held import HeldStore
 from mailrelay.store.ledger import Ledger
+from mailrelay.store.manage_recipients import Recipients
 from tests.store.bouncing import VAULT
 from tests.store.test_held import HOLD
 from tests.store.world import JOHN, Connection, alias, insert, until_waiting, value
@@ -65,3 +66,19 @@ async def test_held_mail_takes_the_windows_before_the_alias(
         await conn.execute("select from alias where id = %s for update nowait", (envelope.alias_id,))
     assert await value(conn, "select sum(amount) from rate_window where subject = ''") == 1
     assert await value(conn, "select emails_blocked from alias") == 1
+
+
+async def test_a_recipient_goes_after_whoever_has_it_as_a_default(
+    conn: Connection, other: Connection, database: Database
+) -> None:
+    """Who chooses a default has locked the username first."""
+    mailbox = await insert(conn, "recipient", account_id=JOHN, address="old@inbox.example")
+    uuid = await value(conn, "select uuid from recipient where id = %s", mailbox)
+    username = await insert(conn, "username", account_id=JOHN, name="john2", default_recipient_id=mailbox)
+    async with asyncio.TaskGroup() as group, other.transaction():
+        await other.execute("select from username where id = %s for no key update", (username,))
+        group.create_task(Recipients(database).remove(AccountId(JOHN), uuid, "test"))
+        await until_waiting(conn)
+        await conn.execute("select from recipient where id = %s for update nowait", (mailbox,))
+    assert await value(conn, "select count(*) from recipient where id = %s", mailbox) == 0
+    assert await value(conn, "select default_recipient_id from username where id = %s", username) is None

@@ -15,9 +15,9 @@ from mailrelay.api.addy import php
 from mailrelay.api.addy.call import Call
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.gate import Gate
-from mailrelay.api.addy.problems import UNAVAILABLE, Plain, Problem
+from mailrelay.api.addy.problems import UNAUTHENTICATED, UNAVAILABLE, Plain, Problem
 from mailrelay.api.client import client
-from mailrelay.core.errors import Conflict, Malformed, Unavailable
+from mailrelay.core.errors import Absent, Conflict, Malformed, NoAccount, Unavailable
 
 # Bodies of a megabyte are refused; the largest sensible one is an OpenPGP key.
 MAX_BODY_OCTETS = 1_000_000
@@ -158,6 +158,10 @@ def _trouble(error: Exception) -> Problem:
         case Unavailable():
             log.logger().warning("http.unavailable", problem=str(error))
             return Plain(*UNAVAILABLE, headers={"Retry-After": str(_RETRY_SECONDS)})
+        case NoAccount():
+            return Plain(*UNAUTHENTICATED)  # its tokens went with it
+        case Absent():
+            return Plain(404, str(error))  # such as what was made, and taken away before it could be shown
         case Conflict():
             return Plain(409, str(error))
         case Malformed():

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mailrelay.api.addy.endpoint import Endpoint
 from mailrelay.api.addy.problems import UNAUTHENTICATED, UNVERIFIED, Plain
+from mailrelay.core.inquiry import client_network
 from mailrelay.core.requests import NOBODY, Admission, Bearer, Caller, Limit, Window, bearer
 
 EVERYTHING = Limit("api", 60)
@@ -42,7 +43,7 @@ class Gate:
         general = (self.limit,) if endpoint.is_limited else ()
         limits = (*general, *((endpoint.limit,) if endpoint.limit is not None else ()))
         if endpoint.is_open:
-            windows = await self.counter.count(client, limits) if limits else ()
+            windows = await self.counter.count(_line(client), limits) if limits else ()
             return Passed(NOBODY, _checked(windows, now))
         admission = await self._admit(authorization, client, limits, now)
         headers = _checked(admission.windows, now)
@@ -57,9 +58,14 @@ class Gate:
         admission = None if presented is None else await self.counter.admit(presented, limits)
         if admission is None:
             if presented is not None:
-                _checked(await self.counter.count(client, (FAILURES,)), now)
+                _checked(await self.counter.count(_line(client), (FAILURES,)), now)
             raise Plain(*UNAUTHENTICATED)
         return admission
+
+
+def _line(client: str) -> str:
+    """What is counted for an address: itself; of IPv6 the /64, all of which whoever has one of them has."""
+    return client_network(client) if ":" in client else client
 
 
 def _checked(windows: Sequence[Window], now: datetime) -> dict[str, str]:

@@ -69,17 +69,18 @@ _DELETED: Mapping[Deleted, LiteralString] = MappingProxyType(
 _SEARCH: LiteralString = """
     and (strpos(s.address, (select fold_text(%(search)s))) > 0 or strpos(s.words, (select fold_text(%(search)s))) > 0)
 """
+# Where mail to an alias goes (spec section 2.1): attached recipients, else its parent's, else the account's default.
 # Sub-selects that do not name `s` are looked up once.
 _RECIPIENT: LiteralString = """
     and (exists (select from alias_recipient ar where ar.alias_id = s.id and ar.recipient_id = (
             select id from recipient where uuid = %(recipient)s and account_id = %(account)s and not pending))
         or not exists (select from alias_recipient ar where ar.alias_id = s.id)
-           and (s.username_id = any (array(
-                    select u.id from username u join recipient r on r.id = u.default_recipient_id
-                    where u.account_id = %(account)s and r.uuid = %(recipient)s and not r.pending))
-                or s.domain_id = any (array(
-                    select d.id from domain d join recipient r on r.id = d.default_recipient_id
-                    where d.account_id = %(account)s and r.uuid = %(recipient)s and not r.pending))))
+           and coalesce(
+               (select u.default_recipient_id from username u where u.id = s.username_id),
+               (select d.default_recipient_id from domain d where d.id = s.domain_id and d.account_id = s.account_id),
+               (select h.recipient_id from alias a join handle h on h.id = a.handle_id where a.id = s.id),
+               (select default_recipient_id from account where id = %(account)s)
+           ) = (select id from recipient where uuid = %(recipient)s and account_id = %(account)s and not pending))
 """
 _DOMAIN: LiteralString = (
     "and s.domain_id = (select id from domain where uuid = %(domain)s and account_id = %(account)s)"

@@ -17,7 +17,7 @@ from mailrelay.store.database import Database
 from mailrelay.store.migrate import folder, migrate
 from mailrelay.store.own_aliases import OwnAliases
 from tests.store.test_own_aliases import ACCOUNT, OTHERS, database, forget, made, reader
-from tests.store.world import JOHN, OTHER, WORLD, Connection, alias, attach, insert, value
+from tests.store.world import JOHN, OTHER, WORLD, Connection, alias, attach, handle, insert, value
 
 __all__ = ["database", "reader"]  # fixtures
 
@@ -264,7 +264,7 @@ async def test_what_lists_are_made_of_hears_of_every_column(conn: Connection) ->
 
 
 async def test_the_aliases_of_a_recipient(conn: Connection, reader: OwnAliases) -> None:
-    """Attached, or the default of a username or domain whose alias has none attached. The account's default is not."""
+    """All whose mail goes there: attached, else by the default of username, domain or handle, else by the account's."""
     more = await insert(conn, "recipient", account_id=JOHN, address="more@inbox.example")
     await conn.execute("update domain set default_recipient_id = %s where name = 'own.example'", (more,))
     await conn.execute("update username set default_recipient_id = %s", (more,))
@@ -286,7 +286,12 @@ async def test_the_aliases_of_a_recipient(conn: Connection, reader: OwnAliases) 
     ]
     default = await value(conn, "select uuid from recipient where id = 1")
     by_use = AliasQuery(recipient=default, sort=AliasSort.LAST_USED)
-    assert sorted(await listed(reader, by_use)) == ["both@own.example", "other@own.example"]
+    expected = ["both@own.example", "other@own.example", "shared@alias.example"]
+    assert sorted(await listed(reader, by_use)) == expected
+    number = await handle(conn, "everywhere", recipient_id=more)
+    await alias(conn, "everywhere@alias.example", handle_id=number)
+    assert "everywhere@alias.example" in await listed(reader, AliasQuery(recipient=uuid))
+    assert sorted(await listed(reader, by_use)) == expected
     assert await listed(reader, AliasQuery(recipient=default, search="other")) == ["other@own.example"]
     theirs = await value(conn, "select uuid from recipient where id = 2")
     for unknown in (theirs, uuid4()):

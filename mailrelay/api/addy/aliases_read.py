@@ -99,8 +99,7 @@ class AliasReadEndpoints:
 def query_of(values: Mapping[str, Value], legacy_deleted: Value = None) -> AliasQuery:
     """What validated input asks for. legacy_deleted: a parameter of older clients, whose other words mean nothing.
 
-    Aliases that fall back to the account's default recipient are not among those of a recipient (section 4.1), even if
-    it is that one: clients show what is attached, and "all others" would be most of the list.
+    A recipient's aliases are all whose mail goes there, as section 8 (19) has it: also by the account's default.
     """
     wanted = group(values, "filter")
     sort, descending = _SORTS[values.get("sort") or "-created_at"]

@@ -107,7 +107,7 @@ async def test_a_search_takes_everything_literally(desk: Desk, search: str, foun
 
 
 async def test_the_aliases_of_a_recipient_a_domain_and_a_username(desk: Desk) -> None:
-    """Neither attached nor a parent's default: such aliases are not the recipient's, even if it is the account's."""
+    """A recipient has what is attached to it, then what falls to it: by its parent's default, by the account's."""
     await desk.sql("insert into domain (name, account_id, verified_at) values ('own.example', 1, now())")
     more = await desk.recipient("more@inbox.example")
     await desk.sql(
@@ -123,7 +123,7 @@ async def test_the_aliases_of_a_recipient_a_domain_and_a_username(desk: Desk) ->
         await desk.one("select uuid from username"),
     )
     assert await listed(desk, f"?recipient={str(more).upper()}") == ["falls", "attached"]
-    assert await listed(desk, f"?recipient={default}") == []
+    assert await listed(desk, f"?recipient={default}") == ["below"]
     assert await listed(desk, f"?domain={domain}") == ["falls"]
     assert await listed(desk, f"?username={username}") == ["below"]
     assert await listed(desk, f"?username={username}&domain={domain}") == []

@@ -16,13 +16,17 @@ def _bind_queue_id(_logger: Any, _method: str, event: structlog.typing.EventDict
     return event
 
 
-_DETAIL = re.compile(r"^DETAIL: .*$", re.MULTILINE)
+# Values of rows may have several lines.
+_DETAIL = re.compile(
+    r"^DETAIL: .*?(?=^(?:HINT|CONTEXT): |^(?:The above|During handling of the above) exception|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def _hide_rows(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """PostgreSQL shows the row that it would not take, and rows hold people's mailboxes."""
     if "exception" in event:
-        event["exception"] = _DETAIL.sub("DETAIL: not shown", event["exception"])
+        event["exception"] = _DETAIL.sub("DETAIL: not shown\n", event["exception"])
     return event
 
 

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +14,7 @@ import pytest
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.call import Call, body
 from mailrelay.api.addy.endpoint import Endpoint
-from mailrelay.api.addy.gate import Gate, Passed
-from mailrelay.core.facts import AccountId
 from mailrelay.core.requests import Limit
-from mailrelay.store.own_aliases import OwnAliases
 from tests.api.addy.conftest import TOKEN, Desk
 from tests.store.postgres import Cluster, database_of
 
@@ -354,44 +350,6 @@ async def test_parts_without_a_boundary_are_a_bad_request(desk: Desk, kind: str)
     assert (await desk.ask("POST", "echo", content=content, **{"Content-Type": kind})).status_code == 400
 
 
-RULE = {
-    "name": "x",
-    "conditions": [{"type": "subject", "values": ["x"]}],
-    "actions": [{"type": "subject", "value": "x"}],
-}
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "document"),
-    [
-        ("GET", "account-details", None),
-        ("GET", "domain-options", None),
-        ("POST", "aliases", {"domain": "alias.example"}),
-        ("POST", "usernames", {"username": "other"}),
-        ("POST", "domains", {"domain": "other.example"}),
-        ("POST", "blocklist", {"type": "domain", "value": "spam.example"}),
-        ("POST", "blocklist/store/bulk", {"type": "domain", "values": ["spam.example"]}),
-        ("POST", "rules", RULE),
-        (
-            "POST",
-            "rules",
-            {**RULE, "actions": [{"type": "forwardTo", "value": "b1b1b1b1-0000-4000-8000-000000000000"}]},
-        ),
-    ],
-)
-async def test_who_is_deleted_in_this_moment_is_not_known(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, method: str, path: str, document: Any
-) -> None:
-    known = Gate.__call__
-
-    async def passed(*given: Any) -> Passed:
-        found = await known(*given)
-        return replace(found, caller=replace(found.caller, account=AccountId(999)))
-
-    monkeypatch.setattr(Gate, "__call__", passed)
-    assert said(await desk.ask(method, path, document)) == UNAUTHENTICATED
-
-
 async def test_all_addresses_of_one_line_are_one_client(desk: Desk) -> None:
     head = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "https", "path": "/api/auth/open"}
     request = {**head, "query_string": b"", "headers": [(b"host", b"relay.example")]}
@@ -400,17 +358,3 @@ async def test_all_addresses_of_one_line_are_one_client(desk: Desk) -> None:
     assert await raw(desk, {**request, "client": ("2001:db8:0:2::1", 1)}) == 200
     for number in range(4):
         assert await raw(desk, {**request, "client": (f"198.51.100.{number}", 1)}) == 200
-
-
-async def test_what_goes_before_it_can_be_shown_is_not_found(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its recipients are read once the alias is there for all, so that its owner can erase it."""
-    mailbox = await desk.recipient("other@inbox.example")
-    shown = OwnAliases.one
-
-    async def too_late(*given: Any) -> Any:
-        await desk.sql("delete from alias")
-        return await shown(*given)
-
-    monkeypatch.setattr(OwnAliases, "one", too_late)
-    wanted = {"domain": "johndoe.alias.example", "recipient_ids": [str(mailbox)]}
-    assert (await desk.post("aliases", wanted)).status_code == 404

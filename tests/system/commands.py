@@ -13,6 +13,7 @@ import pkgutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,7 @@ class Commands:
     """config: the settings that commands get."""
 
     def __init__(self, config: Path) -> None:
+        self._turn = threading.Lock()  # a question and its answer; tests ask from several threads
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
@@ -36,9 +38,10 @@ class Commands:
     def run(self, arguments: Sequence[str], stdin: str = "") -> CliResult:
         """Carry out a command, however it ends."""
         assert self._process.stdin is not None and self._process.stdout is not None  # both are pipes
-        self._process.stdin.write(json.dumps([arguments, stdin]) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+        with self._turn:
+            self._process.stdin.write(json.dumps([arguments, stdin]) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
         if not answer:
             raise Trouble("the process that carries out commands has ended")
         return CliResult(*json.loads(answer))

@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,11 +25,8 @@ BOXES: Boxes = {
 
 @pytest.fixture(scope="module")
 def boxes(session_world: World) -> Boxes:
-    def add(alias: str) -> None:
-        session_world.cli("alias", "add", alias, *(word for mailbox in BOXES[alias] for word in ("--to", mailbox)))
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(add, BOXES))
+    for alias, mailboxes in BOXES.items():
+        session_world.cli("alias", "add", alias, *(word for mailbox in mailboxes for word in ("--to", mailbox)))
     return BOXES
 
 

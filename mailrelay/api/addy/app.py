@@ -160,10 +160,13 @@ def _trouble(error: Exception) -> Problem:
             return Plain(*UNAVAILABLE, headers={"Retry-After": str(_RETRY_SECONDS)})
         case NoAccount():
             return Plain(*UNAUTHENTICATED)  # its tokens went with it
+        # Their texts are written for operators: they may name other people's things, and accounts by number.
         case Absent():
-            return Plain(404, str(error))  # such as what was made, and taken away before it could be shown
+            log.logger().info("http.absent", problem=str(error))
+            return Plain(404, "Not found.")  # such as what was made, and taken away before it could be shown
         case Conflict():
-            return Plain(409, str(error))
+            log.logger().info("http.conflict", problem=str(error))
+            return Plain(409, "This clashes with how things are by now. Look again, then repeat it.")
         case Malformed():
             return Plain(400, str(error))
     log.logger().error("http.failed", exc_info=error)

@@ -13,7 +13,8 @@ import pytest
 
 from mailrelay.api.addy.app import Addy
 from mailrelay.api.addy.call import Call, body
-from mailrelay.api.addy.endpoint import Endpoint
+from mailrelay.api.addy.endpoint import Endpoint, Handler
+from mailrelay.core.errors import Absent, Conflict
 from mailrelay.core.requests import Limit
 from tests.api.addy.conftest import TOKEN, Desk
 from tests.store.postgres import Cluster, database_of
@@ -21,6 +22,15 @@ from tests.store.postgres import Cluster, database_of
 
 async def echo(call: Call) -> Any:
     return body({"id": call.id, "input": dict(call.input), "url": call.url})
+
+
+def refusing(error: Exception) -> Handler:
+    """A handler whose story ended so, and who has no words for it."""
+
+    async def refuse(_: Call) -> Any:
+        raise error
+
+    return refuse
 
 
 async def break_down(_: Call) -> Any:
@@ -38,6 +48,8 @@ def echoes(monkeypatch: pytest.MonkeyPatch) -> None:
         Endpoint("POST", "rare", echo, "rare", limit=Limit("rare", 2)),
         Endpoint("POST", "open", echo, "open", is_open=True, limit=Limit("open", 3), prefix="/api/auth"),
         Endpoint("GET", "broken", break_down, "broken"),
+        Endpoint("GET", "absent", refusing(Absent("there is no alias hers@alias.example")), "absent"),
+        Endpoint("GET", "clashing", refusing(Conflict("account 7 has private@inbox.example")), "clashing"),
     )
     before = Addy.__init__
     monkeypatch.setattr(Addy, "__init__", lambda self, endpoints, *rest: before(self, (*endpoints, *more), *rest))
@@ -291,6 +303,15 @@ async def test_a_megabyte_is_too_much(desk: Desk) -> None:
 
 async def test_a_bug_of_ours_tells_nothing(desk: Desk) -> None:
     assert said(await desk.get("broken")) == (500, {"message": "Server Error"})
+
+
+@pytest.mark.parametrize(("path", "status"), [("absent", 404), ("clashing", 409)])
+async def test_words_for_operators_reach_no_client(desk: Desk, path: str, status: int) -> None:
+    response = await desk.get(path)
+    assert response.status_code == status
+    assert list(response.json()) == ["message"]
+    assert "@" not in response.text
+    assert "account" not in response.text
 
 
 async def test_without_a_database_it_is_our_trouble(desk: Desk, cluster: Cluster, dsn: str) -> None:

@@ -1,7 +1,6 @@
 """Block lists for their owners: many entries at once, looking through them, and what a spam filter is told."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,21 +17,13 @@ from mailrelay.store.database import Database
 from mailrelay.store.manage_blocks import Blocks
 from mailrelay.store.own_blocklist import OwnBlocklist
 from tests.store import world
+from tests.store.crowd import database
 from tests.store.world import JOHN, OTHER, Connection
+
+__all__ = ["database"]  # a fixture
 
 ACTOR = "token:1"
 MINE, THEIRS = AccountId(JOHN), AccountId(OTHER)
-
-
-@pytest.fixture
-async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    """Eight connections to a database with the small world of world.py."""
-    opened = Database(dsn, 8, 20.0, "test")
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The stores behind the management commands, on a real database: races, reservations, and what refers to what."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,7 +39,10 @@ from mailrelay.store.manage_recipients import Recipients
 from mailrelay.store.manage_tokens import Tokens
 from mailrelay.store.manage_usernames import Usernames
 from tests.store import world
+from tests.store.crowd import database
 from tests.store.world import JOHN, OTHER, Connection
+
+__all__ = ["database"]  # a fixture
 
 SERVICE = ServiceNames("relay.example", "bounces.relay.example", "srs.relay.example", "mx.relay.example")
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -59,17 +62,6 @@ class Counting(Database):
     async def rows(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[TupleRow]:
         self.statements += 1
         return await super().rows(query, values)
-
-
-@pytest.fixture
-async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    """Eight connections to a database with the small world of world.py."""
-    opened = Database(dsn, 8, 20.0, "test")
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 @pytest.fixture

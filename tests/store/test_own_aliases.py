@@ -50,49 +50,38 @@ async def forget(conn: Connection, uuid: UUID) -> None:
     )
 
 
+# What a row has and its reader tells, under the same names.
+TOLD: dict[str, Any] = {
+    "extension": "Tag",
+    "pinned": True,
+    "description": "Schöne Schuhe",
+    "from_name": "John",
+    "attached_recipients_only": True,
+    "emails_forwarded": 5,
+    "emails_blocked": 4,
+    "emails_replied": 3,
+    "emails_sent": 2,
+    **dict.fromkeys(("last_forwarded", "last_blocked", "last_replied", "last_sent", "created_at", "updated_at"), NOON),
+}
+TOLD_OF_RECIPIENT: dict[str, Any] = {
+    "address": "more@inbox.example",
+    "description": "the other one",
+    "can_reply_send": False,
+    "should_encrypt": True,
+    "protected_headers": True,
+    "remove_pgp_keys": False,
+    "remove_pgp_signatures": False,
+    "fingerprint": "A" * 40,
+    **dict.fromkeys(("verified_at", "created_at", "updated_at"), NOON),
+}
+
 # --- one ------------------------------------------------------------------------------------------------------------
 
 
 async def test_an_alias_tells_everything(conn: Connection, reader: OwnAliases) -> None:
-    number = await alias(
-        conn,
-        "first@johndoe.alias.example",
-        username_id=1,
-        extension="Tag",
-        state="inactive",
-        pinned=True,
-        description="Schöne Schuhe",
-        from_name="John",
-        attached_recipients_only=True,
-        emails_forwarded=5,
-        emails_blocked=4,
-        emails_replied=3,
-        emails_sent=2,
-        last_forwarded=NOON,
-        last_blocked=NOON,
-        last_replied=NOON,
-        last_sent=NOON,
-        created_at=NOON,
-        updated_at=NOON,
-    )
-    key = "A" * 40
-    more = await insert(
-        conn,
-        "recipient",
-        account_id=JOHN,
-        address="more@inbox.example",
-        description="the other one",
-        can_reply_send=False,
-        should_encrypt=True,
-        protected_headers=True,
-        remove_pgp_keys=False,
-        remove_pgp_signatures=False,
-        fingerprint=key,
-        public_key=b"\x99",
-        verified_at=NOON,
-        created_at=NOON,
-        updated_at=NOON,
-    )
+    address = "first@johndoe.alias.example"
+    number = await alias(conn, address, username_id=1, state="inactive", **TOLD)
+    more = await insert(conn, "recipient", account_id=JOHN, public_key=b"\x99", **TOLD_OF_RECIPIENT)
     await attach(conn, number, more)
     await attach(conn, number, 1)
     uuid = await uuid_of(conn, number)
@@ -103,18 +92,8 @@ async def test_an_alias_tells_everything(conn: Connection, reader: OwnAliases) -
         id=RecipientId(more),
         uuid=await value(conn, "select uuid from recipient where id = %s", more),
         account_uuid=account,
-        address="more@inbox.example",
-        description="the other one",
-        can_reply_send=False,
-        should_encrypt=True,
         inline_encryption=False,
-        protected_headers=True,
-        remove_pgp_keys=False,
-        remove_pgp_signatures=False,
-        fingerprint=key,
-        verified_at=NOON,
-        created_at=NOON,
-        updated_at=NOON,
+        **TOLD_OF_RECIPIENT,
         aliases_count=None,
     )
     assert (second.id, second.address, second.should_encrypt) == (1, "johndoe@inbox.example", False)
@@ -124,25 +103,11 @@ async def test_an_alias_tells_everything(conn: Connection, reader: OwnAliases) -
         account_uuid=account,
         local_part="first",
         domain="johndoe.alias.example",
-        extension="Tag",
         belongs=Belongs("username", await value(conn, "select uuid from username where id = 1")),
         state="inactive",
-        pinned=True,
-        description="Schöne Schuhe",
-        from_name="John",
-        attached_recipients_only=True,
-        emails_forwarded=5,
-        emails_blocked=4,
-        emails_replied=3,
-        emails_sent=2,
-        last_forwarded=NOON,
-        last_blocked=NOON,
-        last_replied=NOON,
-        last_sent=NOON,
-        created_at=NOON,
-        updated_at=NOON,
         deleted_at=None,
         recipients=found.recipients,
+        **TOLD,
     )
     assert (found.active, found.address) == (False, "first@johndoe.alias.example")
 

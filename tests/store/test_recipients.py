@@ -1,7 +1,6 @@
 """Recipients by UUID, for their owners: races, what goes along with one, and what is written down."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,22 +16,14 @@ from mailrelay.store.database import Database
 from mailrelay.store.manage_recipients import Recipients
 from mailrelay.store.own_recipients import OwnRecipients
 from tests.store import world
+from tests.store.crowd import database
 from tests.store.world import JOHN, OTHER, OWN_EXAMPLE, Connection
+
+__all__ = ["database"]  # a fixture
 
 ME = parse_address("me@elsewhere.example")
 ACTOR = "token:1"
 MINE, THEIRS = AccountId(JOHN), AccountId(OTHER)
-
-
-@pytest.fixture
-async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    """Eight connections to a database with the small world of world.py."""
-    opened = Database(dsn, 8, 20.0, "test")
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 @pytest.fixture

@@ -314,7 +314,7 @@ async def test_mail_goes_before_the_watcher(store: WatchStore, conn: Connection)
         await conn.execute("update outbound set bounce_count = 1")
         with pytest.raises(Unavailable):
             await store.write(Written(START, END, news=[heard(1)]))
-    assert await store.lead()
+    assert await _eventually_leads(store)
     assert await store.write(Written(START, END, news=[heard(1)]))
 
 
@@ -413,7 +413,9 @@ async def test_an_end_in_between_loses_and_doubles_nothing(
     store: WatchStore, dsn: str, conn: AsyncConnection[Any]
 ) -> None:
     """The server goes away before the statement has ended: neither record nor position is there."""
-    await conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like '%watcher'")
+    await conn.execute(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name like '%watcher'"
+    )
     with pytest.raises(Unavailable):
         await store.write(written(record()))
     assert await value(conn, "select count(*) from failed_delivery") == 0

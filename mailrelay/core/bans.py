@@ -3,7 +3,8 @@
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv6Network, ip_network
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from typing import Literal, NewType, TypeVar
 
 from mailrelay.core.address import client_ip, folded_mailbox, parents
@@ -11,6 +12,7 @@ from mailrelay.core.address import client_ip, folded_mailbox, parents
 BanId = NewType("BanId", int)
 BanType = Literal["email", "domain", "ip", "name"]
 BanScope = Literal["sender", "destination", "both"]
+_REMEMBERED = 8192  # clients and mail addresses, as far as they have been read
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -28,26 +30,48 @@ class Ban:
         return self.expires_at is None or now < self.expires_at
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _number(address: str) -> tuple[int, int, int]:
+    """(version, bits, number) of a client's address; version 0 for `unknown` and the like."""
+    ip = client_ip(address)
+    return (0, 0, 0) if ip is None else (ip.version, ip.max_prefixlen, int(ip))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _folded(address: str) -> tuple[str, tuple[str, ...]]:
+    """A mail address for comparing, and the domains that it is at or below."""
+    folded = folded_mailbox(address)
+    return folded, parents(folded.rpartition("@")[2])
+
+
 def network_key(text: str) -> tuple[int, int, int]:
     """(version, prefix length, network bits) of an address or CIDR; an IPv4-mapped IPv6 network counts as IPv4."""
-    network = ip_network(text, strict=False)
-    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
-        network = ip_network(f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}")
-    return (
-        network.version,
-        network.prefixlen,
-        int(network.network_address) >> (network.max_prefixlen - network.prefixlen),
-    )
+    host, _, prefix = text.partition("/")
+    ip = ip_address(host)
+    length = int(prefix) if prefix else ip.max_prefixlen
+    if isinstance(ip, IPv6Address) and length >= 96 and ip.ipv4_mapped:
+        ip, length = ip.ipv4_mapped, length - 96
+    return ip.version, length, int(ip) >> (ip.max_prefixlen - length)
+
+
+Found = dict[str, list[Ban]]
 
 
 @dataclass(slots=True)
 class BanBook:
-    """Active bans by type. Build it anew or `put`/`drop` single bans as notifications come in."""
+    """Active bans by type. Build it anew or `put`/`drop` single bans as notifications come in.
 
-    _by_value: dict[tuple[str, str], list[Ban]] = field(default_factory=dict)
-    _by_network: dict[tuple[int, int, int], list[Ban]] = field(default_factory=dict)
-    _prefixes: dict[int, dict[int, int]] = field(default_factory=lambda: {4: {}, 6: {}})
+    A look-up takes as many probes as there are labels in a domain, or different lengths of networks.
+    """
+
+    _emails: Found = field(default_factory=dict)
+    _domains: Found = field(default_factory=dict)
+    _names: Found = field(default_factory=dict)
+    # By version and length of the prefix.
+    _networks: dict[int, dict[int, dict[int, list[Ban]]]] = field(default_factory=lambda: {4: {}, 6: {}})
     _by_id: dict[BanId, Ban] = field(default_factory=dict)
+    # Clients, mailboxes and domains that met none, as they were asked about: that stays so until there is another one.
+    _harmless: set[Hashable] = field(default_factory=set, compare=False)
 
     @classmethod
     def of(cls, bans: Iterable[Ban]) -> "BanBook":
@@ -62,58 +86,82 @@ class BanBook:
     def put(self, ban: Ban) -> None:
         """Add or replace the ban of that id."""
         self.drop(ban.id)
+        self._harmless.clear()
         self._by_id[ban.id] = ban
         if ban.type == "ip":
-            key = network_key(ban.value)
-            self._by_network.setdefault(key, []).append(ban)
-            lengths = self._prefixes[key[0]]
-            lengths[key[1]] = lengths.get(key[1], 0) + 1
+            version, length, bits = network_key(ban.value)
+            self._networks[version].setdefault(length, {}).setdefault(bits, []).append(ban)
         else:
-            self._by_value.setdefault((ban.type, ban.value), []).append(ban)
+            self._table(ban).setdefault(ban.value, []).append(ban)
 
     def drop(self, ban_id: BanId) -> None:
         """Forget the ban of that id, if it is there."""
         ban = self._by_id.pop(ban_id, None)
         if ban is None:
             return
-        if ban.type == "ip":
-            key = network_key(ban.value)
-            _remove(self._by_network, key, ban)
-            lengths = self._prefixes[key[0]]
-            lengths[key[1]] -= 1
-            if not lengths[key[1]]:
-                del lengths[key[1]]
-        else:
-            _remove(self._by_value, (ban.type, ban.value), ban)
+        if ban.type != "ip":
+            _remove(self._table(ban), ban.value, ban)
+            return
+        version, length, bits = network_key(ban.value)
+        lengths = self._networks[version]
+        _remove(lengths[length], bits, ban)
+        if not lengths[length]:
+            del lengths[length]
+
+    def _table(self, ban: Ban) -> Found:
+        match ban.type:
+            case "email":
+                return self._emails
+            case "domain":
+                return self._domains
+            case _:
+                return self._names
 
     def client(self, address: str, now: datetime) -> Ban | None:
         """The ban that hits a client address, written as Postfix writes it; None for `unknown` and the like."""
-        ip = client_ip(address) if self._by_network else None
-        if ip is None:
+        if address in self._harmless:
             return None
-        number = int(ip)
-        for length in self._prefixes[ip.version]:
-            for ban in self._by_network.get((ip.version, length, number >> (ip.max_prefixlen - length)), ()):
+        version, width, number = _number(address)
+        for length, networks in self._networks.get(version, {}).items():
+            for ban in networks.get(number >> (width - length), ()):
                 if ban.active(now):
                     return ban
+        self._note_harmless(address)
         return None
 
     def mailbox(self, address: str, scope: Literal["sender", "destination"], now: datetime) -> Ban | None:
         """The ban that hits a mail address, its domain or a parent domain. address: as written, any spelling."""
-        if not self._by_value:
+        if (address, scope) in self._harmless:
             return None
-        folded = folded_mailbox(address)
-        domain = folded.rpartition("@")[2]
-        candidates = [("email", folded), *(("domain", parent) for parent in parents(domain))]
-        for key in candidates:
-            for ban in self._by_value.get(key, ()):
+        folded, above = _folded(address)
+        for ban in self._emails.get(folded, ()):
+            if ban.scope in (scope, "both") and ban.active(now):
+                return ban
+        return self._below(above, scope, now, (address, scope))
+
+    def domain(self, name: str, scope: Literal["sender", "destination"], now: datetime) -> Ban | None:
+        """The ban that hits a folded domain or host name, or a parent domain."""
+        if ("@", name, scope) in self._harmless:
+            return None
+        return self._below(parents(name), scope, now, ("@", name, scope))
+
+    def _below(self, domains: Iterable[str], scope: str, now: datetime, asked: Hashable) -> Ban | None:
+        table = self._domains
+        for domain in domains:
+            for ban in table.get(domain, ()):
                 if ban.scope in (scope, "both") and ban.active(now):
                     return ban
+        self._note_harmless(asked)
         return None
+
+    def _note_harmless(self, asked: Hashable) -> None:
+        if len(self._harmless) >= _REMEMBERED:
+            self._harmless.clear()
+        self._harmless.add(asked)
 
     def name(self, local: str, now: datetime) -> Ban | None:
         """The ban on a base local part of ours."""
-        for ban in self._by_value.get(("name", local), ()):
+        for ban in self._names.get(local, ()):
             if ban.active(now):
                 return ban
         return None

@@ -136,6 +136,7 @@ class Page:
 
     entries: those that have their end and may be worth telling. queued: those to be looked at again. after, upto: the
     piece; more: another follows at once. accounts: whose mail went out. late_seconds: how old its last entry is.
+    forwarded: copies of mail to aliases that went out.
     """
 
     entries: Sequence[Entry]
@@ -145,6 +146,7 @@ class Page:
     queued: Sequence[LedgerId] = ()
     accounts: Sequence[AccountId] = ()
     late_seconds: float = 0.0
+    forwarded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

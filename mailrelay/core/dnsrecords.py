@@ -7,6 +7,8 @@ from mailrelay.core.dkim import txt_strings
 from mailrelay.core.naming import ServiceNames
 from mailrelay.core.unsubscribe import LABEL as UNSUBSCRIBE
 
+MAIN_SELECTOR = "mr1"  # of the key that all receivers understand
+
 _SILENT = "v=spf1 -all"
 
 

@@ -10,20 +10,21 @@ from itertools import islice
 from typing import Literal
 
 from mailrelay.core.dmarc import read_records
-from mailrelay.core.dnsrecords import DnsRecord, dkim_record, dmarc_record, mx_record, spf_record
+from mailrelay.core.dnsrecords import MAIN_SELECTOR, DnsRecord, dkim_record, dmarc_record, mx_record, spf_record
 from mailrelay.core.errors import Malformed
 from mailrelay.core.lookup import Answer, Kind, Mx, Question
 from mailrelay.core.naming import ServiceNames
 from mailrelay.core.publickey import PublicKey, read_key
 
-Purpose = Literal["EMAIL", "SENDING"]  # mail comes here; mail may leave under the domain's name
-Key = Literal["MX", "SPF", "DMARC", "DKIM"]
+# Mail comes here; mail may leave under the domain's name; it shows the web interface.
+Purpose = Literal["EMAIL", "SENDING", "UI"]
+Key = Literal["MX", "SPF", "DMARC", "DKIM", "CNAME"]
 State = Literal["right", "missing", "wrong", "unknown"]  # unknown: DNS gave no answer
 
-PURPOSES: tuple[Purpose, ...] = ("EMAIL", "SENDING")
+PURPOSES: tuple[Purpose, ...] = ("EMAIL", "SENDING", "UI")
 _ORDER: tuple[State, ...] = ("right", "wrong", "missing", "unknown")
-_MAX_FOUND = 20  # records that are shown of one name
-_MAX_CHARACTERS = 512
+MAX_FOUND = 20  # records that are shown of one name; one more tells that there are more, and so with characters
+MAX_CHARACTERS = 512
 
 # By name and kind, None for a question that got no answer.
 Answers = Mapping[Question, Answer | None]
@@ -42,7 +43,8 @@ class Expected:
 class Finding:
     """What became of one record. publish: what would be right; found: what is there, as far as it is of that sort.
 
-    sentence: plain, for whoever runs the domain's DNS. needed: mail does not do without.
+    sentence: plain, for whoever runs the domain's DNS. needed: mail does not do without. extras: what else the Haltman
+    API shows of it.
     """
 
     key: Key
@@ -52,6 +54,7 @@ class Finding:
     sentence: str
     found: tuple[str, ...] = ()
     needed: bool = True
+    extras: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def reason(self) -> str:
@@ -66,20 +69,38 @@ class Report:
     name: str
     findings: tuple[Finding, ...] = field(default_factory=tuple)
 
+    @property
+    def purposes(self) -> tuple[Purpose, ...]:
+        """What it tells of."""
+        return tuple(purpose for purpose in PURPOSES if self.of(purpose))
+
+    def only(self, *purposes: Purpose) -> "Report":
+        """What it says of these."""
+        return Report(self.name, tuple(found for found in self.findings if found.purpose in purposes))
+
     def of(self, purpose: Purpose) -> tuple[Finding, ...]:
         """The records that matter for a purpose."""
         return tuple(found for found in self.findings if found.purpose == purpose and found.needed)
 
     def verdict(self, purpose: Purpose) -> bool | None:
         """True: all is right; False: something is not; None: DNS gave too few answers to say either."""
-        states = {found.state for found in self.of(purpose)}
-        if states <= {"right"}:
-            return True if states else None
-        return False if states & {"wrong", "missing"} else None
+        return _verdict(self.of(purpose))
+
+    @property
+    def complete(self) -> bool | None:
+        """The same of all its purposes together."""
+        return _verdict([found for found in self.findings if found.needed])
 
     def faults(self, purpose: Purpose) -> tuple[Finding, ...]:
         """What is not right, as far as DNS answered."""
         return tuple(found for found in self.of(purpose) if found.state in ("wrong", "missing"))
+
+
+def _verdict(findings: Sequence[Finding]) -> bool | None:
+    states = {found.state for found in findings}
+    if states <= {"right"}:
+        return True if states else None
+    return False if states & {"wrong", "missing"} else None
 
 
 def questions(expected: Expected) -> tuple[Question, ...]:
@@ -120,9 +141,9 @@ def _mx(expected: Expected, answer: Answer | None) -> Finding:
     name, host = expected.name, expected.service.hostname
     publish = mx_record(name, expected.service)
     if answer is None:
-        return Finding("MX", "EMAIL", publish, "unknown", _silence(name, "MX"))
+        return Finding("MX", "EMAIL", publish, "unknown", silence(name, "MX"))
     found = sorted((record for record in answer.records if isinstance(record, Mx)), key=lambda one: one.preference)
-    shown = _shown(f"{record.preference} {record.host or '.'}" for record in found)
+    shown = limited(f"{record.preference} {record.host or '.'}" for record in found)
     if not found:
         return Finding("MX", "EMAIL", publish, "missing", f"{name} has no MX record, so no mail comes here.")
     first = {record.host for record in found if record.preference == found[0].preference}
@@ -148,20 +169,20 @@ def _spf(expected: Expected, answers: Answers, mx: Finding) -> Finding:
     publish = spf_record(name, expected.service)
     answer = answers.get((name, "TXT"))
     if answer is None:
-        return Finding("SPF", "SENDING", publish, "unknown", _silence(name, "TXT"))
+        return Finding("SPF", "SENDING", publish, "unknown", silence(name, "TXT"))
     texts = [text for text in answer.texts if text.lower() == b"v=spf1" or text.lower().startswith(b"v=spf1 ")]
-    shown = _shown(_readable(text) for text in texts)
+    shown = limited(readable(text) for text in texts)
     if not texts:
         return Finding("SPF", "SENDING", publish, "missing", f"{name} has no SPF record.")
     if len(texts) > 1:
         sentence = f"{name} has {len(texts)} SPF records, and receivers then use none of them."
         return Finding("SPF", "SENDING", publish, "wrong", sentence, shown)
-    words = _readable(texts[0]).lower().split()[1:]
+    words = readable(texts[0]).lower().split()[1:]
     if _permits(words, expected, mx.state == "right", _addresses(expected, answers)):
         return Finding("SPF", "SENDING", publish, "right", f"{host} may send for {name}.", shown)
     question = next(_left_open(words, expected, answers), None)
     if question is not None:
-        return Finding("SPF", "SENDING", publish, "unknown", _silence(*question), shown)
+        return Finding("SPF", "SENDING", publish, "unknown", silence(*question), shown)
     sentence = f"The SPF record of {name} does not let {host} send for it: add a:{host} to it, before its end."
     return Finding("SPF", "SENDING", publish, "wrong", sentence, shown)
 
@@ -221,9 +242,9 @@ def _addresses(expected: Expected, answers: Answers) -> frozenset[str]:
 def _dmarc(expected: Expected, answer: Answer | None) -> Finding:
     publish = dmarc_record(expected.name)
     if answer is None:
-        return Finding("DMARC", "SENDING", publish, "unknown", _silence(publish.name, "TXT"))
+        return Finding("DMARC", "SENDING", publish, "unknown", silence(publish.name, "TXT"))
     texts = [text for text in answer.texts if text.strip().lower().startswith(b"v=dmarc1")]
-    shown = _shown(_readable(text) for text in texts)
+    shown = limited(readable(text) for text in texts)
     if not texts:
         return Finding("DMARC", "SENDING", publish, "missing", f"{expected.name} has no DMARC record.")
     record = read_records(answer.texts)
@@ -237,7 +258,7 @@ def _dmarc(expected: Expected, answer: Answer | None) -> Finding:
 def _dkim(expected: Expected, answers: Answers) -> tuple[Finding, ...]:
     """One for each key. Receivers need only one that they understand, which the first is to all of them."""
     if not expected.keys:
-        publish = dkim_record(expected.name, "mr1", "")
+        publish = dkim_record(expected.name, MAIN_SELECTOR, "")
         sentence = f"The signing keys of {expected.name} are not made yet, so there is nothing to publish."
         return (Finding("DKIM", "SENDING", publish, "missing", sentence),)
     return tuple(_dkim_key(expected, at, answers) for at in range(len(expected.keys)))
@@ -252,12 +273,12 @@ def _dkim_key(expected: Expected, at: int, answers: Answers) -> Finding:
         return Finding("DKIM", "SENDING", publish, state, sentence, shown, needed=at == 0)
 
     if answer is None:
-        return found("unknown", _silence(publish.name, "TXT"))
+        return found("unknown", silence(publish.name, "TXT"))
     if not answer.texts:
         return found("missing", f"The signing key {selector} is not published.")
-    shown = _shown(_readable(one) for one in answer.texts)
+    shown = limited(readable(one) for one in answer.texts)
     ours = read_key([text.encode("ascii")])
-    keys = [key.key for key in map(_key, answer.texts) if key is not None]
+    keys = [key.key for key in map(public_key, answer.texts) if key is not None]
     if keys and all(key == ours.key for key in keys):
         return found("right", f"The signing key {selector} is published.", shown)
     if keys:
@@ -265,7 +286,8 @@ def _dkim_key(expected: Expected, at: int, answers: Answers) -> Finding:
     return found("wrong", f"What is published under {publish.name} is no usable key.", shown)
 
 
-def _key(text: bytes) -> PublicKey | None:
+def public_key(text: bytes) -> PublicKey | None:
+    """Of a TXT record, None if it is none."""
     try:
         return read_key([text])
     except Malformed:
@@ -275,14 +297,16 @@ def _key(text: bytes) -> PublicKey | None:
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
-def _silence(name: str, kind: Kind) -> str:
+def silence(name: str, kind: Kind) -> str:
+    """The sentence about a question without an answer."""
     return f"DNS gave no answer about {kind} records of {name}; this says nothing about the domain."
 
 
-def _readable(text: bytes) -> str:
+def readable(text: bytes) -> str:
     """Text of others on one line, without anything that a terminal or a database minds."""
     return "".join(chr(octet) if 0x20 <= octet < 0x7F else "\ufffd" for octet in text)
 
 
-def _shown(lines: Iterable[str]) -> tuple[str, ...]:
-    return tuple(line[:_MAX_CHARACTERS] for line in islice(lines, _MAX_FOUND))
+def limited(lines: Iterable[str]) -> tuple[str, ...]:
+    """What is kept of the records that were found."""
+    return tuple(line[: MAX_CHARACTERS + 1] for line in islice(lines, MAX_FOUND + 1))

@@ -171,7 +171,8 @@ def _alias_objection(rcpt: Rcpt, author: Address | None, sender: str, replies: R
     if rcpt.refusal is not None:
         return rcpt.refusal
     if isinstance(rcpt.verdict, Deny):
-        return Refuse(replies[rcpt.verdict.reply], rcpt.verdict.reason, rcpt.verdict.blocked_by)
+        denied = rcpt.verdict
+        return Refuse(replies[denied.reply], denied.reason, denied.blocked_by, denied.ban_id)
     if rcpt.alias is not None and not is_allowed(rcpt.alias, author, sender):
         return Refuse(replies["UNKNOWN"], Reason.NOT_ALLOWED)
     return None

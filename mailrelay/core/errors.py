@@ -9,6 +9,10 @@ class Unavailable(Exception):
     """The same request may work later."""
 
 
+class Busy(Unavailable):
+    """Others were in the way and are through by now, most likely: it is worth another try at once."""
+
+
 class Conflict(Exception):
     """Clashes with what is stored; the text says with what."""
 

@@ -186,7 +186,7 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
     {
         Reason.SYNTAX: "the address cannot be read",
         Reason.BANNED: "the operator has banned the client or the sender",
-        Reason.NAME_BANNED: "the operator has banned this name",
+        Reason.NAME_BANNED: "the operator has banned this name, or its domain",
         Reason.DESTINATION_BANNED: "the operator has banned the destination",
         Reason.RETURN_PATH_INVALID: "a return path of ours that does not verify or is too old",
         Reason.RETURN_PATH_UNKNOWN: "a return path of ours whose message is no longer recorded",

@@ -12,6 +12,9 @@ RELEASE = "release"  # the kind that flows/releasejob.py handles
 ACCOUNT_DELETION = "account_deletion"  # the kind that flows/deletion.py handles
 RESEND = "resend"  # the kind that flows/resendjob.py handles
 DOMAIN_KEYS = "domain_keys"  # the kind that flows/domainkeys.py handles
+DOMAIN_RECHECK = "domain_recheck"  # the kind that flows/recheck.py handles
+RECOVERY = "password_recovery"  # the kind that flows/recovery.py handles
+OWNER_REQUEST = "owner_request"  # the kind that flows/ownermail.py handles
 ALIAS_BOUNCES = "alias_bounces"  # the kind that flows/bouncing.py handles
 
 # Kinds that look at how things are. One that is under way may have looked before they changed: then it takes another.

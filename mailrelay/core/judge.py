@@ -8,6 +8,7 @@ from functools import lru_cache
 import re2
 
 from mailrelay.core.address import is_creatable
+from mailrelay.core.bans import BanId
 from mailrelay.core.facts import (
     Account,
     Alias,
@@ -78,6 +79,7 @@ class Deny:
     reply: str
     reason: Reason
     blocked_by: BlockedSenderId | None = None
+    ban_id: BanId | None = None
 
 
 Verdict = Deliver | Drop | Deny

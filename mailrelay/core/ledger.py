@@ -139,6 +139,7 @@ class Closing:
     reason: Reason | None = None
     queue_id: str = ""
     note: str = ""  # the words of who refused it
+    ban_id: BanId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["A", "AAAA", "MX", "TXT", "PTR"]
+Kind = Literal["A", "AAAA", "MX", "TXT", "PTR", "CNAME"]
 
 Question = tuple[str, Kind]  # the name is ASCII, lower case, without the trailing dot
 
@@ -18,7 +18,7 @@ class Mx:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The records of one name and kind, aliases (CNAME) followed.
+    """The records of one name and kind, aliases (CNAME) followed unless they were asked for.
 
     records: addresses and names as str, MX as Mx, TXT as bytes with its strings joined. None at all with
     exists=True: the name is there, records of that kind are not; exists=False: NXDOMAIN.

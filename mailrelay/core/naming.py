@@ -25,6 +25,7 @@ _TECHNICAL_LABELS = """
 """
 RESERVED_USERNAMES = OPERATOR_NAMES.union(_TECHNICAL_LABELS.split(), (UNSUBSCRIBE,))
 
+_PUNCTUATION = re.compile(r"[._-]")
 _RETURN_PATH = re.compile(r"b-[a-z2-7]{34}")
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 _USERNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -92,6 +93,14 @@ def check_mailbox(mailbox: Address, ground: Ground, service: ServiceNames, now: 
 def is_technical(local: str) -> bool:
     """Whether addresses of this folded local part mean something else: return paths, reverse addresses."""
     return _RETURN_PATH.fullmatch(local) is not None or is_opaque_reverse(local) or looks_srs(local)
+
+
+def is_role(local: str, roles: frozenset[str]) -> bool:
+    """Whether people and programs take a folded local part for whoever runs the domain, however it is punctuated.
+
+    roles: without dots, hyphens and underscores.
+    """
+    return local in OPERATOR_NAMES or _PUNCTUATION.sub("", local) in roles
 
 
 def check_local(local: str, on_operators_domain: bool, ground: Ground, now: datetime) -> None:

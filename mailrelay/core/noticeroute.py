@@ -15,6 +15,8 @@ from mailrelay.core.realm import Realm
 # The setting failed_delivery_notification_preference.
 _NO_QUARANTINES, _QUARANTINES_ONLY, _NOTHING = 1, 2, 3
 
+# They go to banned mailboxes as well.
+_UNBANNED = frozenset({Code.CNF, Code.PWC, Code.ADW, Code.ADC})
 # What has no sense without a link that works.
 _BARE_USELESS = frozenset({Code.VU, Code.VR, Code.RP})
 
@@ -97,7 +99,7 @@ def route(
     notice: Notice, ground: Ground, realm: Realm, bans: BanBook, now: datetime, *, linked: bool
 ) -> Going | Spared:
     """Where a notice goes. linked: there are links to put into it."""
-    spared = _of_account(notice, ground) or _by_choice(notice, ground)
+    spared = _of_account(notice, ground) or _by_choice(notice, ground) or _too_late(notice, now)
     if spared is not None:
         return spared
     if notice.code in _BARE_USELESS and not linked:
@@ -112,7 +114,9 @@ def route(
         return Spared("undeliverable", "the address cannot be read")
     if realm.locate(address.domain) is not None:
         return Spared("undeliverable", "the address is ours")
-    if bans.mailbox(address.folded, "destination", now) is not None:
+    # Whoever asked for a code passed the bans that count for what he asked: the banned may leave. Nor do bans count for
+    # who administers the service.
+    if notice.code not in _UNBANNED and bans.mailbox(address.folded, "destination", now) is not None:
         return Spared("undeliverable", "the address is banned")
     sealed = mailbox is not None and (mailbox.never_plaintext or ground.never_plaintext)
     return Going(address, mailbox, stub=sealed and KINDS[notice.code].encrypted)
@@ -140,6 +144,14 @@ def _by_choice(notice: Notice, ground: Ground) -> Spared | None:
         case Code.VR if ground.recipient is not None and ground.recipient.verified:
             return Spared("unwanted", "verified meanwhile")
     return None
+
+
+def _too_late(notice: Notice, now: datetime) -> Spared | None:
+    """A code that waited for a Postfix or database that was away, until it was worth nothing."""
+    expires = str(notice.data.get("expires", ""))
+    if notice.code not in (Code.CNF, Code.PWC) or not expires or now < datetime.fromisoformat(expires):
+        return None
+    return Spared("unwanted", "the code has expired")
 
 
 def _place(notice: Notice, ground: Ground, realm: Realm) -> tuple[str, Mailbox | None] | Spared:

@@ -57,7 +57,15 @@ class Code(StrEnum):
     CYC = "CYC"  # loop, or a mailbox that is an alias
     RUL = "RUL"  # a stored rule is broken
     OPS = "OPS"  # something for the operator
+    DNR = "DNR"  # somebody proposes a domain
+    DNE = "DNE"  # what came of a domain that somebody proposed
+    DND = "DND"  # domains whose records are wrong, once a day
     NRP = "NRP"  # the no-reply address was written to
+    AKD = "AKD"  # an API key was destroyed
+    MFY = "MFY"  # an administrator made an alias or handle for somebody
+    PWC = "PWC"  # code for a new password of a dashboard user
+    ADW = "ADW"  # welcome to a new administrator
+    ADC = "ADC"  # somebody who is or was an administrator was changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +125,20 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.CYC: Kind("default", Limit(1, _DAY)),
         Code.RUL: Kind("default", Limit(1, _DAY, "rule")),
         Code.OPS: Kind("address", encrypted=False),
+        Code.DNR: Kind("address", Limit(20, _HOUR), encrypted=False),  # anybody can propose any number
+        Code.DNE: Kind("address", Limit(20, _HOUR), encrypted=False),  # also of those that pass: one wildcard does
+        Code.DND: Kind("address", Limit(1, 23 * _HOUR), encrypted=False),  # daily; it is posted every hour
         Code.NRP: Kind("recipient", Limit(1, 30 * _DAY)),
+        Code.AKD: Kind("address", encrypted=False),  # the mailbox that the key was for
+        Code.MFY: Kind("address", encrypted=False),  # the mailbox that mail goes to from now on
+        Code.PWC: Kind("address", encrypted=False),
+        Code.ADW: Kind("address", encrypted=False),
+        Code.ADC: Kind("address", encrypted=False),  # the old address and the new one
     }
 )
 
 # They go to mailboxes that are not verified, too, and carry what only the person behind one may know.
-UNVERIFIED = frozenset({Code.VU, Code.VR, Code.CNF})
+UNVERIFIED = frozenset({Code.VU, Code.VR, Code.CNF, Code.PWC})
 # A bounce of one of these is recorded, and nobody is told (spec sections 8.4 and 7.6).
 SILENT_BOUNCES = UNVERIFIED | {Code.FDN, Code.FDN_DIGEST}
 

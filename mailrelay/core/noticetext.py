@@ -22,7 +22,10 @@ MAX_VALUE_CHARACTERS = 300
 # Every text may use these.
 _COMMON = frozenset({"product", "service", "mailbox"})
 # Subjects are shown on locked screens and are not encrypted by all programs: nothing that may have to stay hidden.
-_IN_SUBJECTS = frozenset({"product", "service", "alias", "domain", "count", "percent", "rule", "token"})
+# Codes are there because people read them there; they live for minutes.
+_IN_SUBJECTS = frozenset(
+    {"product", "service", "alias", "domain", "count", "percent", "rule", "token", "code", "host", "tag"}
+)
 
 # Names by code: first what may stand in texts and facts, then what buttons may lead to.
 _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -53,13 +56,21 @@ _NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         Code.ADLN: ("alias at ip user_agent", "restore"),
         Code.DMI: ("domain found", ""),
         Code.DUS: ("domain reason", ""),
-        Code.CNF: ("code action address minutes ip", "confirm"),
+        Code.CNF: ("code action about address minutes ip host tag days renews", "confirm"),
         Code.ABC: ("alias sender count blocked reply", "unblock block_email deactivate"),
         Code.LEAK: ("alias places exposed kept", "send"),
         Code.CYC: ("alias reason", ""),
         Code.RUL: ("rule problem", "list"),
         Code.OPS: ("text", ""),
+        Code.DNR: ("domain type", ""),
+        Code.DNE: ("text", ""),
+        Code.DND: ("text", ""),
         Code.NRP: ("address operator", ""),
+        Code.AKD: ("address at ip", ""),
+        Code.MFY: ("address about tag host", "removal"),
+        Code.PWC: ("code address minutes ip host", ""),
+        Code.ADW: ("address username actor at", ""),
+        Code.ADC: ("address action target actor fields at ip user_agent", ""),
         STUB: ("", "list"),
     }
 )
@@ -159,7 +170,7 @@ def fill(catalogue: Catalogue, told: Told) -> Filled:
         raw = values.get(name, "")
         if name == "reason":
             raw = catalogue.reasons.get(raw) or _REASONS.get(raw, raw)
-        elif name == "problem":
+        elif name in ("problem", "action"):
             raw = catalogue.reasons.get(raw, raw)
         return cleaned(raw)
 

@@ -1,5 +1,6 @@
 """What a notification is about, put together for its text: values, links, lists (spec section 8.4)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +14,13 @@ from mailrelay.core.notices import Code, Notice, Value
 from mailrelay.core.noticetext import STUB, Told
 from mailrelay.core.oneclick import NARROW
 
+_HOST = re.compile(r"https?://(\[[^\]/]*\]|[^/:]+)")
+
 LISTED = 20
 VERIFY_SECONDS = 3600
 
 _TIMES = frozenset({"at", "expires", "since", "until"})
-_LINKED = {Code.VU: "verify", Code.RP: "reset", Code.CNF: "confirm"}
+_LINKED = {Code.VU: "verify", Code.RP: "reset", Code.CNF: "confirm", Code.MFY: "removal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,14 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """Where notices may lead. links: None if nothing of ours can be reached; list_url: of failed deliveries, or ''."""
+    """Where notices may lead. links: None if nothing of ours can be reached; list_url: of failed deliveries, or ''.
+
+    sites: other web sites on which people use this installation, scheme://host[:port].
+    """
 
     links: Links | None
     list_url: str = ""
+    sites: Sequence[str] = ()
 
 
 def since(notice: Notice) -> datetime | None:
@@ -68,7 +75,11 @@ def tell(notice: Notice, going: Going, material: Material, signs: Signs, paper: 
             said["kept"] = "yes" if said.get("failed_uuid") else ""
         case Code.LEAK:
             said["kept"] = "yes" if said.get("held_uuid") or said.get("refused") else ""
-    return Told(notice.code, said, shown | _links(notice, going, material, said, signs.links), items)
+    links = _links(notice, going, material, said, signs)
+    if notice.code in (Code.CNF, Code.MFY, Code.PWC):
+        site = _HOST.match(links.get(_LINKED.get(notice.code, ""), ""))
+        said["host"] = site[1] if site is not None else paper.domain
+    return Told(notice.code, said, shown | links, items)
 
 
 def _shown(name: str, value: Value) -> str:
@@ -86,18 +97,18 @@ def _time(text: str) -> datetime | None:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
-def _links(
-    notice: Notice, going: Going, material: Material, said: Mapping[str, str], links: Links | None
-) -> dict[str, str]:
+def _links(notice: Notice, going: Going, material: Material, said: Mapping[str, str], signs: Signs) -> dict[str, str]:
     """By the names that the catalogue's buttons have."""
+    links = signs.links
     if links is None:
         return {}
     alias = _uuid(said.get("alias_uuid", ""))
     match notice.code:
-        case Code.VU | Code.RP | Code.CNF:
+        case Code.VU | Code.RP | Code.CNF | Code.MFY:
             # Others make these; they lead nowhere but to us.
             link = str(notice.data.get("link", ""))
-            return {_LINKED[notice.code]: link} if link.startswith(f"{links.base}/") else {}
+            ours = any(link.startswith(f"{base}/") for base in (links.base, *signs.sites))
+            return {_LINKED[notice.code]: link} if ours else {}
         case Code.VR if going.mailbox is not None:
             return {"verify": links.page(Action.VERIFY, going.mailbox.uuid, seconds=VERIFY_SECONDS)}
         case Code.FDN if material.setback is not None and material.setback.email_type == "F":

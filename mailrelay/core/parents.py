@@ -11,9 +11,9 @@ class NoRecipient(Absent):
 
 class DomainClash(Conflict):
     """A domain cannot come here. why: it is another's or there already; one of the installation's, or too near to one;
-    the home of a verified recipient, whose mail would come back."""
+    the home of a verified recipient, whose mail would come back; the operator has banned it."""
 
-    def __init__(self, why: Literal["taken", "local", "mailbox"], words: str) -> None:
+    def __init__(self, why: Literal["taken", "local", "mailbox", "banned"], words: str) -> None:
         super().__init__(words)
         self.why = why
 

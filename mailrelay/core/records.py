@@ -7,7 +7,7 @@ from typing import Final, Literal, NewType
 from uuid import UUID
 
 from mailrelay.core.address import Address
-from mailrelay.core.bans import Ban, BanId, BanScope, BanType
+from mailrelay.core.bans import Ban
 from mailrelay.core.facts import AccountId, AliasId, BlockBehaviour, BlockedSenderId, ForwardMode, RecipientId
 
 UsernameId = NewType("UsernameId", int)
@@ -206,7 +206,8 @@ class DomainRecord:
 class NewDomain:
     """account None: shared, which always counts as verified. verified: the ownership was checked; with_mx: the MX, too.
 
-    name: folded, in A-labels. keys_later: it has no signing keys yet, the worker shall make them.
+    with_ui: it may show the web interface. name: folded, in A-labels. keys_later: it has no signing keys yet, the
+    worker shall make them.
     """
 
     name: str
@@ -215,6 +216,9 @@ class NewDomain:
     catch_all: bool
     with_mx: bool = True
     keys_later: bool = False
+    with_ui: bool = False
+    active: bool = True
+    visible: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,36 +348,6 @@ class NewAppPassword:
     name: str
     password_hash: str
     display: str
-    expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class BanRecord:
-    """A ban. active: neither revoked nor expired."""
-
-    id: BanId
-    uuid: UUID
-    type: BanType
-    value: str
-    scope: BanScope
-    reason: str | None
-    active: bool
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    revoked_reason: str | None
-    hits: int
-    last_hit_at: datetime | None
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class NewBan:
-    """value: folded as its type demands."""
-
-    type: BanType
-    value: str
-    scope: BanScope
-    reason: str | None
     expires_at: datetime | None
 
 

@@ -48,6 +48,7 @@ _CODES: Mapping[str, tuple[int, str, str]] = {
     "RATE": (450, "4.2.1", "Recipient is receiving mail too fast, try later"),
     "NEWALIAS": (450, "4.2.1", "Too many new addresses, try later"),
     "BANNED": (554, "5.7.1", "Not accepted here"),
+    "NODELIVERY": (550, "5.7.1", "Mail to this address is not accepted"),
     "SRSFORGED": (550, "5.7.1", "Forged or expired return path"),
     "REPORTSONLY": (550, "5.7.1", "This address takes delivery reports only"),
     "LOCALSPOOF": (550, "5.7.1", "Sender address may not be used from outside"),

@@ -77,6 +77,14 @@ class Admission:
     windows: tuple[Window, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """The operator has banned the client."""
+
+
+SHUT = Shut()
+
+
 def uuid_in(text: str) -> UUID | None:
     """What 8-4-4-4-12 hexadecimal digits spell, in either case and any version; None for other text.
 

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     NOTIFICATION_LIMIT = "notification_limit"
     API_LOG = "api_log"
     AUDIT = "audit"
+    DNS_REQUEST = "dns_request"  # of domains that did not come
     QUEUED = "queued"  # ledger rows still queued: they are not removed, but end as failed
     LEDGER = "ledger"
 
@@ -51,7 +52,7 @@ _KEEP: Mapping[Kind, timedelta] = {
     Kind.RATE_WINDOW: timedelta(days=8),  # automatic answers count for a week
     Kind.BANDWIDTH: timedelta(days=92),
     Kind.BOUNCES: timedelta(days=12),  # ten days are looked at (spec section 7.5)
-    Kind.REQUEST_WINDOW: timedelta(hours=2),  # the longest is an hour
+    Kind.REQUEST_WINDOW: timedelta(hours=26),  # the longest is a day
     Kind.MESSAGE_ID: timedelta(days=400),
     Kind.CONFIRMATION: timedelta(days=30),  # after its expiry
     Kind.SESSION: timedelta(days=30),  # after its expiry
@@ -66,6 +67,7 @@ _KEEP: Mapping[Kind, timedelta] = {
     Kind.NOTIFICATION_LIMIT: timedelta(days=35),  # the longest window is 30 days (spec section 8.4)
     Kind.API_LOG: timedelta(days=90),
     Kind.AUDIT: timedelta(days=365),
+    Kind.DNS_REQUEST: timedelta(days=90),  # after its expiry
 }
 
 

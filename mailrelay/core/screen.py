@@ -113,12 +113,15 @@ def screen(request: RcptRequest, around: Surroundings, now: datetime) -> Screene
     if not isinstance(located, tuple):
         return located
     rcpt, place = located
-    return (
-        _banned(request, rcpt, around, now)
+    found = (
+        banned(request, rcpt, around, now)
         or _technical(request, rcpt, place, around, now)
         or _forged_sender(request, around, now)
         or _lookup(request, rcpt, place, around)
     )
+    if isinstance(found, AskAlias | AskReverse):
+        return banned_domain(rcpt, around, now) or found
+    return found
 
 
 def _locate(text: str, realm: Realm) -> tuple[Address, Place] | Accept | Refusal:
@@ -138,8 +141,8 @@ def _locate(text: str, realm: Realm) -> tuple[Address, Place] | Accept | Refusal
     return rcpt, place
 
 
-def _banned(request: RcptRequest, rcpt: Address, around: Surroundings, now: datetime) -> Refusal | None:
-    """Rows 5 to 7."""
+def banned(request: RcptRequest, rcpt: Address, around: Surroundings, now: datetime) -> Refusal | None:
+    """Rows 5 to 7: the client, the sender, the name."""
     hit = around.bans.client(request.client, now)
     if hit is None and request.sender:
         hit = around.bans.mailbox(request.sender, "sender", now)
@@ -147,6 +150,12 @@ def _banned(request: RcptRequest, rcpt: Address, around: Surroundings, now: date
         return Refusal("BANNED", Reason.BANNED, hit)
     hit = around.bans.name(split_extension(rcpt.local)[0], now)
     return Refusal("UNKNOWN", Reason.NAME_BANNED, hit) if hit is not None else None
+
+
+def banned_domain(rcpt: Address, around: Surroundings, now: datetime) -> Refusal | None:
+    """A ban on the domain of ours at which an alias is (haltman-api.md section 6.6). The operator's names work on."""
+    hit = around.bans.domain(rcpt.domain, "destination", now)
+    return Refusal("NODELIVERY", Reason.NAME_BANNED, hit) if hit is not None else None
 
 
 def _technical(

@@ -288,7 +288,10 @@ def _known(run: bytes, domains: Mapping[bytes, str]) -> tuple[str | None, int]:
     ascii_part = _ASCII_DOMAIN.match(run)
     assert ascii_part is not None  # nothing is enough
     cut = ascii_part[0].rstrip(b".-")
-    return (domains[cut], len(cut)) if cut in domains and run[len(cut) :][:1] >= b"\x80" else (None, 0)
+    following = run[ascii_part.end() :].decode("utf-8", "replace")
+    # Behind a dot a letter begins one more label.
+    ends = following and (cut == ascii_part[0] or not following[0].isalnum())
+    return (domains[cut], len(cut)) if cut in domains and ends else (None, 0)
 
 
 def spelt(address: Address, source: bytes, *, markup: bool) -> str:

@@ -43,13 +43,15 @@ _POSITION = "select cursor from log_position where source = %(source)s"
 # was begun before a row that is old enough is written by now, or never will be.
 _PIECE = """
     with page as (
-        select id, at, outcome, account_id from ledger where id > %(after)s order by id limit %(limit)s
+        select id, at, outcome, account_id, outbound_id from ledger where id > %(after)s order by id limit %(limit)s
     ), piece as (
         select * from page where id < coalesce((select min(id) from page where at > now() - %(lag)s), id + 1)
     )
     select coalesce((select max(id) from piece), %(after)s),
            (select count(*) from piece) = %(limit)s,
            array(select distinct account_id from piece where outcome = 'delivered' and account_id is not null),
+           (select count(*) from piece p join outbound o on o.id = p.outbound_id
+            where p.outcome = 'delivered' and o.email_type = 'F'),
            coalesce((select extract(epoch from now() - at) from piece order by id desc limit 1), 0)
 """
 
@@ -117,6 +119,11 @@ _FORGET = """
 _MOVE = """
     update log_position set cursor = %(upto)s::text, updated_at = now()
     where source = %(source)s and cursor = %(after)s::text returning true
+"""
+# Of the public total (haltman-api.md section 3.14), which outlives the ledger.
+_COUNT = """
+    insert into counter as c (name, total) values ('forwarded', %(n)s)
+    on conflict (name) do update set total = c.total + excluded.total
 """
 _LEAVE_OPEN = "insert into ledger_open (ledger_id) select unnest(%(ids)s::bigint[]) on conflict do nothing"
 _CLOSE = "delete from ledger_open where ledger_id = any (%(ids)s::bigint[]) returning true"
@@ -210,18 +217,19 @@ class ChronicleStore:
     async def piece(self, after: LedgerId) -> Page:
         """The next entries of the ledger."""
         bounds = {"after": after, "limit": self._batch_rows, "lag": self._lag}
-        [(upto, more, accounts, late_seconds)] = await self._leader.rows(_PIECE, bounds)
+        [(upto, more, accounts, forwarded, late_seconds)] = await self._leader.rows(_PIECE, bounds)
         found = await self._entries(_ENTRIES, after, upto) if upto > after else []
         queued = [entry.id for entry in found if entry.outcome == "queued"]
         ended = [entry for entry in found if entry.outcome != "queued"]
-        return Page(ended, after, LedgerId(upto), more, queued, accounts, float(late_seconds))
+        return Page(ended, after, LedgerId(upto), more, queued, accounts, float(late_seconds), forwarded)
 
     async def open_piece(self, after: LedgerId) -> Page:
         """Those of the entries that were queued, some after another, that have their end by now."""
         bounds = {"after": after, "limit": self._batch_rows}
         [(upto, more)] = await self._leader.rows(_OPEN_PIECE, bounds)
         found = await self._entries(_OPEN_ENTRIES, after, upto) if upto > after else []
-        return Page(found, after, LedgerId(upto), more)
+        forwarded = sum(entry.outcome == "delivered" and entry.kind is EmailType.FORWARD for entry in found)
+        return Page(found, after, LedgerId(upto), more, forwarded=forwarded)
 
     async def near_limit(self, accounts: Sequence[AccountId], default_octets: int) -> Mapping[AccountId, int]:
         """Of these accounts those that used more than nine tenths of this month's bandwidth, with the percentage."""
@@ -238,6 +246,8 @@ class ChronicleStore:
             async with self._leader.transaction() as conn:
                 if page.upto > page.after and not await _all(conn, _MOVE, values):
                     raise Unavailable("somebody else reads the ledger as well")
+                if page.forwarded:
+                    await conn.execute(_COUNT, {"n": page.forwarded})
                 if page.queued:
                     await conn.execute(_LEAVE_OPEN, {"ids": list(page.queued)})
                 return await self._effects(conn, told, notices)
@@ -252,6 +262,8 @@ class ChronicleStore:
                 await conn.execute(_FORGET, {"after": page.after, "upto": page.upto})
                 if len(await _all(conn, _CLOSE, {"ids": ids})) != len(ids):
                     raise Unavailable("somebody else reads the ledger as well")
+                if page.forwarded:
+                    await conn.execute(_COUNT, {"n": page.forwarded})
                 return await self._effects(conn, told, ())
         except ForeignKeyViolation as error:
             raise Unavailable(f"the chronicle cannot be written: {constraint(error)}") from error

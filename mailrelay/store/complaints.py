@@ -1,6 +1,5 @@
 """Complaints in PostgreSQL: counted once for each copy, and what follows from the third, in one transaction."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -14,6 +13,7 @@ from mailrelay.core.errors import Unavailable
 from mailrelay.core.ledger import OutboundCopy, storable
 from mailrelay.core.notices import Notice
 from mailrelay.core.verp import EmailType
+from mailrelay.store.announcements import announce
 from mailrelay.store.database import Database, constraint
 from mailrelay.store.ledger import signed
 from mailrelay.store.manage import OWNER_NAME
@@ -69,11 +69,6 @@ _SUSPEND = """
     returning true
 """
 
-_POST = """
-    insert into job (kind, payload, dedupe_key) values ('notice', %(payload)s, %(key)s)
-    on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class ComplaintStore:
@@ -106,7 +101,7 @@ class ComplaintStore:
                 recorded = await _record(conn, counted, values)
                 notice = told(recorded) if recorded.first else None
                 if notice is not None:
-                    await conn.execute(_POST, {"payload": json.dumps(notice.to_json()), "key": notice.dedupe_key})
+                    await announce(conn, notice)
                 return recorded
         except ForeignKeyViolation as error:
             raise Unavailable(f"a complaint cannot be recorded: {constraint(error)}") from error

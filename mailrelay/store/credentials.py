@@ -19,7 +19,7 @@ _SENDERS = compact("""
     where a.local_part = %(base)s and a.domain = %(domain)s and a.state in ('active', 'inactive')
       and (a.username_id is not null or d.shared or d.verified_at is not null)
       and h.state is distinct from 'released'
-      and not exists (select from handle_domain_off o where o.handle_id = h.id and o.domain_id = d.id)
+      and not exists (select from handle_domain_off o where o.handle_id = h.id and o.domain = a.domain and o.active)
       and (not a.attached_recipients_only
            or exists (select from alias_recipient ar where ar.alias_id = a.id and ar.recipient_id = r.id))
     union

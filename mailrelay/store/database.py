@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor, Error, InterfaceError, OperationalError
-from psycopg.errors import DeadlockDetected, ReadOnlySqlTransaction
+from psycopg.errors import DeadlockDetected, LockNotAvailable, ReadOnlySqlTransaction, SerializationFailure
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from mailrelay import log
-from mailrelay.core.errors import Unavailable
+from mailrelay.core.errors import Busy, Unavailable
 
 # Our statements look up a few keys: a generic plan of index probes is always right, and compiling never pays. As the
 # planner does not know how many keys there will be, it would rather read the smaller tables whole, or everybody's rows
@@ -85,10 +85,12 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        """A connection in autocommit. Raises Unavailable when there is none or it breaks."""
+        """A connection in autocommit. Raises Unavailable when there is none or it breaks, Busy after a deadlock."""
         try:
             async with self._pool.connection() as conn:
                 yield conn
+        except (DeadlockDetected, LockNotAvailable, SerializationFailure) as error:
+            raise Busy(f"database: {type(error).__name__}") from error
         except (OperationalError, InterfaceError, ReadOnlySqlTransaction, PoolTimeout, PoolClosed) as error:
             raise Unavailable(f"database: {type(error).__name__}") from error
 

@@ -1,5 +1,7 @@
 """What every process keeps in memory: the domains served here and the bans in force."""
 
+from typing import LiteralString
+
 from psycopg.rows import TupleRow
 
 from mailrelay.core.address import Address
@@ -8,11 +10,15 @@ from mailrelay.core.facts import AccountId, RecipientId
 from mailrelay.core.ledger import storable
 from mailrelay.store.database import Database
 
-_DOMAINS = "select name, shared from domain where shared or verified_at is not null"
-_BANS = """
+# A custom domain that is switched off is still its owner's, who decides what mail for it hears.
+_DOMAINS = "select name, shared from domain where case when shared then active else verified_at is not null end"
+_IN_FORCE: LiteralString = """
     select id, type, value, scope, expires_at from ban
     where revoked_at is null and (expires_at is null or expires_at > now())
 """
+_BAN: LiteralString = f"{_IN_FORCE} and id = %(id)s"
+_BANS: LiteralString = f"{_IN_FORCE} and id > %(after)s order by id limit %(limit)s"
+_PIECE = 5000  # bans: others get their turns between
 
 _RECIPIENT = """
     select account_id, id from recipient
@@ -28,13 +34,19 @@ async def read_domains(database: Database) -> tuple[frozenset[str], frozenset[st
 
 
 async def read_bans(database: Database) -> list[Ban]:
-    """All bans in force. Raises Unavailable."""
-    return [_ban(row) for row in await database.rows(_BANS)]
+    """All bans in force. Those that change meanwhile are announced. Raises Unavailable."""
+    found: list[Ban] = []
+    while True:
+        values = {"after": found[-1].id if found else 0, "limit": _PIECE}
+        piece = [_ban(row) for row in await database.rows(_BANS, values)]
+        found += piece
+        if len(piece) < _PIECE:
+            return found
 
 
 async def read_ban(database: Database, ban_id: BanId) -> Ban | None:
     """One ban, None if it is not in force. Raises Unavailable."""
-    row = await database.row(_BANS + " and id = %(id)s", {"id": ban_id})
+    row = await database.row(_BAN, {"id": ban_id})
     return _ban(row) if row is not None else None
 
 

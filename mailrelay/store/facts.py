@@ -46,8 +46,8 @@ _FACTS = compact("""
         select 'handle' as kind, h.id, h.account_id, h.recipient_id as default_recipient_id,
                h.state = 'active' as active,
                h.state = 'released' or exists (
-                   select from handle_domain_off o join domain d on d.id = o.domain_id
-                   where o.handle_id = h.id and d.name = q.domain) as off,
+                   select from handle_domain_off o
+                   where o.handle_id = h.id and o.domain = q.domain and o.active) as off,
                true as catch_all, null as auto_create_regex, h.block_behaviour,
                coalesce(h.forward_mode, 'auto') as forward_mode
         from handle h where q.shared and h.local_part = q.base

@@ -1,15 +1,17 @@
-"""Who asks over HTTP and how often they did, in one round trip."""
+"""Who asks over HTTP, from where, and how often they did, in one round trip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailrelay.core.facts import AccountId
 from mailrelay.core.records import TokenId
-from mailrelay.core.requests import Admission, Bearer, Caller, Limit, Window, windows
+from mailrelay.core.requests import SHUT, Admission, Bearer, Caller, Limit, Shut, Window, windows
+from mailrelay.metrics import BAN_HITS
+from mailrelay.store.banned import BANNED
 from mailrelay.store.database import Database, compact
 
 # Of a window that has ended the next request opens another. Equal buckets wait for each other, so none counts twice.
-_COUNT = """
+COUNT = """
     on conflict on constraint request_window_pkey do update set
         hits = case when w.opened_at + make_interval(secs => excluded.seconds) <= now() then 1 else w.hits + 1 end,
         opened_at = case when w.opened_at + make_interval(secs => excluded.seconds) <= now() then now()
@@ -18,11 +20,23 @@ _COUNT = """
     returning name, hits, opened_at
 """
 
+# In the order in which they were counted: so those who count and those who take back wait for each other in no ring.
+TAKE_BACK = """
+    update request_window w set hits = w.hits - 1
+    from (
+        select w.ctid from request_window w
+        join unnest(%(names)s::text[], %(subjects)s::text[]) with ordinality as b(name, subject, n)
+            using (name, subject)
+        where w.hits > 0 order by b.n for update of w
+    ) found
+    where w.ctid = found.ctid
+"""
+
 # `last_used_at` is shown in whole seconds, so more than one update a second would change nothing that anybody sees.
 # The token is found by its hash; of a row that was named it has to be the one. Its hash is as good as random, so that
 # the time a comparison takes tells nothing about the token.
 _ADMIT = compact(f"""
-    with who as materialized (
+    with {BANNED}, who as materialized (
         select t.id, t.account_id, acc.uuid, t.name, t.created_at, t.expires_at, t.last_used_at,
                coalesce(r.verified_at is not null and not r.pending, false) as verified,
                acc.state = 'suspended' as suspended
@@ -31,6 +45,7 @@ _ADMIT = compact(f"""
         left join recipient r on r.id = acc.default_recipient_id
         where t.hash = %(hash)s and t.kind = 'addy' and t.uuid = coalesce(%(uuid)s, t.uuid) and t.revoked_at is null
           and (t.expires_at is null or t.expires_at > now()) and acc.state <> 'deleting'
+          and not exists (select from banned)
     ), used as (
         update token set last_used_at = date_trunc('second', now())
         from who
@@ -40,11 +55,11 @@ _ADMIT = compact(f"""
         select b.name, who.account_id::text, b.seconds, now(), 1
         from who, unnest(%(names)s::text[], %(seconds)s::int[]) as b(name, seconds)
         order by b.name
-        {_COUNT}
+        {COUNT}
     )
-    select who.account_id, who.uuid, who.id, who.name, who.created_at, who.expires_at, who.verified, who.suspended,
-           hit.name, hit.hits, hit.opened_at
-    from who left join hit on true
+    select exists (select from banned), who.account_id, who.uuid, who.id, who.name, who.created_at, who.expires_at,
+           who.verified, who.suspended, hit.name, hit.hits, hit.opened_at
+    from (select) one left join who on true left join hit on true
 """)
 
 _COUNT_CLIENT = compact(f"""
@@ -52,25 +67,31 @@ _COUNT_CLIENT = compact(f"""
     select b.name, %(client)s, b.seconds, now(), 1
     from unnest(%(names)s::text[], %(seconds)s::int[]) as b(name, seconds)
     order by b.name
-    {_COUNT}
+    {COUNT}
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The token and request_window tables. Raises Unavailable."""
+    """The token, request_window and ban tables. Raises Unavailable."""
 
     database: Database
 
-    async def admit(self, bearer: Bearer, limits: Sequence[Limit]) -> Admission | None:
-        """Who this is, their request counted; None for a token that is unknown, revoked or expired."""
-        values = {"hash": bearer.hash, "uuid": bearer.uuid, **_buckets(limits)}
+    async def admit(self, bearer: Bearer, limits: Sequence[Limit], ip: str) -> Admission | Shut | None:
+        """Who this is, their request counted; None for a token that is unknown, revoked or expired.
+
+        ip: of the client, '' if unknown. Of whom is banned nothing is counted but the ban's hit.
+        """
+        values = {"hash": bearer.hash, "uuid": bearer.uuid, "ip": ip or None, **_buckets(limits)}
         rows = await self.database.rows(_ADMIT, values)
-        if not rows:
+        banned, account, uuid, token, name, created_at, expires_at, verified, suspended = rows[0][:9]
+        if banned:
+            BAN_HITS.labels("ip").inc()
+            return SHUT
+        if account is None:
             return None
-        account, uuid, token, name, created_at, expires_at, verified, suspended = rows[0][:8]
         caller = Caller(AccountId(account), uuid, TokenId(token), name, created_at, expires_at)
-        counted = [(row[8], row[9], row[10]) for row in rows if row[8] is not None]
+        counted = [(row[9], row[10], row[11]) for row in rows if row[9] is not None]
         return Admission(caller, verified, suspended, windows(limits, counted))
 
     async def count(self, client: str, limits: Sequence[Limit]) -> tuple[Window, ...]:

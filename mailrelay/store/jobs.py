@@ -52,7 +52,8 @@ _WITHDRAW = """
 """
 
 # A job whose workers were killed every time, perhaps by the job itself, is given up as well. `array(…)`, so that what
-# is locked is found first and touched once.
+# is locked is found first and touched once. The lease grows with the attempts: workers that end again and again, for
+# whatever reason, shall not use them up in some minutes.
 _TAKE = """
     with worn as (
         update job set failed_at = now(), leased_until = null, leased_by = null,
@@ -63,7 +64,8 @@ _TAKE = """
               and attempts >= max_attempts and (leased_until is null or leased_until < now())
             order by run_at limit 100 for update skip locked))
     )
-    update job set attempts = attempts + 1, leased_until = now() + %(lease)s, leased_by = %(worker)s,
+    update job set attempts = attempts + 1, leased_until = now() + (attempts + 1) * %(lease)s,
+                   leased_by = %(worker)s,
                    dedupe_key = case when kind <> all (%(looking)s::text[]) then dedupe_key end
     where id = any (array(
         select id from job
@@ -91,7 +93,7 @@ _FAIL = f"""
                                          or %(rest)s::interval is null then now() end
     where {_MINE}
 """
-_EXTEND = f"update job set leased_until = now() + %(lease)s where {_MINE} returning id"
+_EXTEND = f"update job set leased_until = greatest(leased_until, now() + %(lease)s) where {_MINE} returning id"
 _GIVE_BACK = f"update job set leased_until = null, leased_by = null, attempts = attempts - 1 where {_MINE}"
 
 _DEPTH = """
@@ -138,7 +140,10 @@ class JobStore:
         await self.database.rows(_WITHDRAW, {"id": job_id})
 
     async def take(self, limit: int, lease: timedelta, kinds: Sequence[str]) -> list[Job]:
-        """The jobs of these kinds that are due, the oldest first, for this worker alone until the lease ends."""
+        """The jobs of these kinds that are due, the oldest first, for this worker alone until the lease ends.
+
+        lease: of a first attempt; that of the second is twice as long, and so on.
+        """
         values = {"limit": limit, "lease": lease, "kinds": list(kinds), "worker": self.worker, "looking": list(LOOKING)}
         rows = await self.database.rows(_TAKE, values)
         return sorted((Job(JobId(row[0]), *row[1:]) for row in rows), key=lambda job: job.id)

@@ -63,7 +63,7 @@ _OPEN = f"""
 _CLOSE = """
     with c as (
         select * from json_to_recordset(%(closings)s) as c(
-            id bigint, outcome text, reason text, queue_id text, note text)
+            id bigint, outcome text, reason text, queue_id text, note text, ban_id bigint)
     ), t as (
         select * from json_to_recordset(%(tallies)s) as t(
             account_id bigint, alias_id bigint, org text, octets bigint, type text, contact text, is_new bool,
@@ -72,6 +72,7 @@ _CLOSE = """
         update ledger set outcome = c.outcome, reason = nullif(c.reason, ''), finished_at = now()
         from c
         where ledger.outbound_id = c.id and (ledger.outcome = 'queued' or ledger.reason = 'expired_in_queue')
+        returning c.ban_id
     ), sent as (
         update outbound
         set outbound_queue_id = nullif(c.queue_id, ''), bounce_text = coalesce(nullif(c.note, ''), bounce_text)
@@ -93,6 +94,17 @@ _CLOSE = """
             order by alias.id for no key update of alias
         ) s
         where alias.id = s.id
+        returning 1
+    ), bans as (
+        update ban set hits = ban.hits + s.n, last_hit_at = now()
+        from (
+            select ban.id, g.n
+            from (select ban_id, count(*) as n from entries where ban_id is not null group by 1) g
+                 join ban on ban.id = g.ban_id
+            where (select count(*) from forwarded) >= 0
+            order by ban.id for no key update of ban
+        ) s
+        where ban.id = s.id
     ), contacts as (
         insert into contact (account_id, alias_id, address, last_sent_at)
         select distinct t.account_id, t.alias_id, t.contact, now()
@@ -252,6 +264,7 @@ class Ledger:
                 "reason": closing.reason.value if closing.reason else "",
                 "queue_id": storable(closing.queue_id),
                 "note": storable(closing.note, 500),
+                "ban_id": closing.ban_id,
             }
             for batch, _ in batches
             for closing in batch

@@ -63,7 +63,7 @@ async def note(
     account: AccountId | None,
     action: str,
     table: str,
-    object_id: int,
+    object_id: int | None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Who changed what, in the transaction that changes it. action: noun.verb; detail: no secrets, no contents."""
@@ -90,11 +90,12 @@ async def account_id(conn: Connection, owner: Named | AccountId) -> AccountId:
     return AccountId(row[0])
 
 
-# A plain forward (spec section 1.1): nobody signed up, so nothing is added to the mail and nothing is kept.
+# A plain forward (spec section 1.1): nobody signed up, so nothing is added to the mail and nothing is kept, and whoever
+# writes to an alias that is switched off hears it (haltman-api.md section 6.3).
 # Who comes second waits for the first at the unique constraint and then finds the row.
 _MAKE_IMPLICIT = """
-    insert into account (implicit_mailbox, forward_mode, banner_location, store_failed_deliveries)
-    values (%(mailbox)s, 'auto', 'off', false)
+    insert into account (implicit_mailbox, forward_mode, banner_location, store_failed_deliveries, block_behaviour)
+    values (%(mailbox)s, 'auto', 'off', false, 'reject')
     on conflict on constraint account_implicit_mailbox_unique do nothing
 """
 _FIND_IMPLICIT = "select id, state, default_recipient_id from account where implicit_mailbox = %(mailbox)s for update"

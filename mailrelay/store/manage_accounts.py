@@ -154,13 +154,7 @@ class Accounts:
         """
         async with self.database.connection() as conn, conn.transaction():
             account = await account_id(conn, owner)
-            await conn.execute(_DELETING, {"id": account, "reason": reason})
-            await conn.execute(_END_TOKENS, {"id": account})
-            await conn.execute(_SIGN_OUT, {"id": account})
-            payload = Jsonb({"account_id": account})
-            values = {"kind": ACCOUNT_DELETION, "payload": payload, "key": f"{ACCOUNT_DELETION}:{account}"}
-            await conn.execute(_POST, values)
-            await note(conn, actor, account, "account.delete_asked", "account", account)
+            await begin_deletion(conn, account, reason, actor)
             return await _one(conn, account)
 
     async def settings(self, owner: Named | AccountId) -> dict[str, Value]:
@@ -193,6 +187,16 @@ class Accounts:
             if suspended:
                 await conn.execute(_SIGN_OUT, {"id": account})
             return await _one(conn, account)
+
+
+async def begin_deletion(conn: Connection, account: AccountId, reason: str | None, actor: str) -> None:
+    """Have an account deleted that is not being deleted yet, whose id `account_id` gave."""
+    await conn.execute(_DELETING, {"id": account, "reason": reason})
+    await conn.execute(_END_TOKENS, {"id": account})
+    await conn.execute(_SIGN_OUT, {"id": account})
+    payload = Jsonb({"account_id": account})
+    await conn.execute(_POST, {"kind": ACCOUNT_DELETION, "payload": payload, "key": f"{ACCOUNT_DELETION}:{account}"})
+    await note(conn, actor, account, "account.delete_asked", "account", account)
 
 
 async def _id(conn: Connection, query: LiteralString, values: dict[str, object]) -> int:

@@ -51,7 +51,7 @@ _ATTACH = """
     from unnest(%(recipients)s::bigint[]) with ordinality as t(r, n)
 """
 _USERNAME = "select id, account_id from username where name = %(label)s"
-_TAKEN = frozenset({"alias_address_unique", "alias_local_part_reserved"})
+TAKEN = frozenset({"alias_address_unique", "alias_local_part_reserved"})
 _HOLDER: LiteralString = f"""
     select 1, case a.state when 'forgotten' then 'a forgotten alias'
                            else format('%%s alias %%s of account %%s', a.state, a.id, {OWNER_NAME}) end
@@ -76,19 +76,7 @@ class Aliases:
         """The new alias. Raises Conflict naming what holds the address, Absent for what it refers to."""
         try:
             async with self.database.connection() as conn, conn.transaction():
-                account = await owning_account(conn, new.owner, new.recipients)
-                chosen = await verified_recipients(conn, account, new.recipients)
-                values = {
-                    "account": account,
-                    "local": new.local,
-                    "domain": new.domain,
-                    "username": await _username(conn, new.username, account) if new.username else None,
-                    "description": new.description,
-                }
-                row = await (await conn.execute(_ADD, values)).fetchone()
-                assert row is not None  # returning gives one row or an exception
-                await conn.execute(_ATTACH, {"alias": row[0], "recipients": list(chosen)})
-                await note(conn, actor, account, "alias.create", "alias", row[0])
+                await make(conn, new, actor)
                 return await _one(conn, Address(new.local, new.domain))
         except IntegrityError as error:
             raise await self._explained(error, Address(new.local, new.domain)) from error
@@ -154,12 +142,32 @@ class Aliases:
     async def _explained(self, error: IntegrityError, address: Address) -> Exception:
         """What to raise for a violated constraint."""
         match constraint(error):
-            case name if name in _TAKEN:
+            case name if name in TAKEN:
                 row = await self.database.row(_HOLDER, {"local": address.local, "domain": address.domain})
                 return Conflict(f"{address} is taken: {row[1]} holds it" if row else f"{address} is taken")
             case "alias_domain_owned":
                 return Conflict(f"{address.domain} belongs to another account")
         return error
+
+
+async def make(conn: Connection, new: NewAlias, actor: str) -> None:
+    """Make an alias within a transaction. Raises Absent for what it refers to, Conflict for an account that is going.
+
+    An address that is taken violates one of the constraints TAKEN, after which the transaction is of no use.
+    """
+    account = await owning_account(conn, new.owner, new.recipients)
+    chosen = await verified_recipients(conn, account, new.recipients)
+    values = {
+        "account": account,
+        "local": new.local,
+        "domain": new.domain,
+        "username": await _username(conn, new.username, account) if new.username else None,
+        "description": new.description,
+    }
+    row = await (await conn.execute(_ADD, values)).fetchone()
+    assert row is not None  # returning gives one row or an exception
+    await conn.execute(_ATTACH, {"alias": row[0], "recipients": list(chosen)})
+    await note(conn, actor, account, "alias.create", "alias", row[0])
 
 
 async def _username(conn: Connection, label: str, account: AccountId) -> int:

@@ -1,5 +1,7 @@
 """Domains, as the management commands and the HTTP APIs change them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -53,16 +55,21 @@ _MAILBOXES = """
 # Usernames give domains below a shared one.
 _MAILBOXES_BELOW: LiteralString = _MAILBOXES.replace("= %(name)s", "like '%%.' || %(name)s")
 _ADD = """
-    insert into domain (name, account_id, catch_all, verified_at, mx_verified_at)
-    values (%(name)s, %(account)s, %(catch_all)s, case when %(verified)s then now() end,
-            case when %(verified)s and %(with_mx)s then now() end)
+    insert into domain (name, account_id, catch_all, active, visible, verified_at, mx_verified_at, ui_verified_at)
+    values (%(name)s, %(account)s, %(catch_all)s, %(active)s, %(visible)s, case when %(verified)s then now() end,
+            case when %(verified)s and %(with_mx)s then now() end, case when %(with_ui)s then now() end)
     returning id
+"""
+# Aliases that were on a shared domain of this name.
+_TAKE_BACK = """
+    update alias set domain_id = %(id)s
+    where domain = %(name)s and domain_id is null and username_id is null and reserved_as is not null
 """
 _MAKE_KEYS = """
     insert into job (kind, payload, dedupe_key) values (%(kind)s, %(payload)s, %(key)s)
     on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
 """
-_NAME = "select name from domain where id = %(id)s"
+_SIGNER = "select name, shared from domain where id = %(id)s"
 _VERIFY = """
     update domain set verified_at = coalesce(verified_at, now()), mx_verified_at = coalesce(mx_verified_at, now()),
                       sending_verified_at = case when %(sending)s then coalesce(sending_verified_at, now())
@@ -91,30 +98,10 @@ class Domains:
 
     async def add(self, new: NewDomain, actor: str) -> DomainRecord:
         """The new domain. Raises DomainClash naming what holds it or stands in its way, Absent without that account."""
-        try:
+        with taken(new.name):
             async with self.database.connection() as conn, conn.transaction():
-                await conn.execute(_LOCK)
-                account = await _checked(conn, new)
-                values = {
-                    "name": new.name,
-                    "account": account,
-                    "catch_all": new.catch_all,
-                    "verified": new.verified or account is None,
-                    "with_mx": new.with_mx,
-                }
-                row = await (await conn.execute(_ADD, values)).fetchone()
-                assert row is not None  # returning gives one row or an exception
-                await note(conn, actor, account, "domain.add", "domain", row[0], {"name": new.name})
-                if account is not None and new.verified:
-                    await rechecks.begin(conn, row[0])
-                if new.keys_later:
-                    job = {"kind": DOMAIN_KEYS, "payload": Jsonb({"domain_id": row[0]})}
-                    await conn.execute(_MAKE_KEYS, {**job, "key": f"{DOMAIN_KEYS}:{row[0]}"})
+                await bring(conn, new, actor)
                 return await _one(conn, new.name)
-        except UniqueViolation as error:
-            if constraint(error) == "domain_name_unique":
-                raise DomainClash("taken", f"domain {new.name} is here already") from error
-            raise
 
     async def check(self, new: NewDomain) -> None:
         """Raises as add does, as far as one can know beforehand."""
@@ -130,20 +117,20 @@ class Domains:
         async with self.database.connection() as conn:
             return await _one(conn, name)
 
-    async def name_of(self, domain: int) -> str | None:
-        """Of the domain with this id, None: it is gone."""
-        row = await self.database.row(_NAME, {"id": domain})
-        return None if row is None else str(row[0])
+    async def signer(self, domain: int) -> tuple[str, bool] | None:
+        """Name of the domain with this id and whether it is shared, None: it is gone."""
+        row = await self.database.row(_SIGNER, {"id": domain})
+        return None if row is None else (str(row[0]), bool(row[1]))
 
     async def verify(self, name: str, sending: bool, actor: str) -> DomainRecord:
         """Ownership and MX, and on request the sending records, count as checked. Raises Absent and DomainClash."""
         async with self.database.connection() as conn, conn.transaction():
             parent = await manage_parents.locked(conn, "domain", name)
-            await _refuse_mailboxes(conn, name, parent.account is None)
+            await refuse_mailboxes(conn, name, parent.account is None)
             await conn.execute(_VERIFY, {"name": name, "sending": sending})
             if parent.account is not None:
                 await rechecks.begin(conn, parent.id)
-            await rechecks.forgive(conn, parent.id, sending)
+            await rechecks.forgive(conn, parent.id, "EMAIL", *(("SENDING",) if sending else ()))
             await note(conn, actor, parent.account, "domain.verify", "domain", parent.id, {"sending": sending})
             return await _one(conn, name)
 
@@ -177,6 +164,64 @@ class Domains:
         return found, count
 
 
+@contextmanager
+def taken(name: str) -> Iterator[None]:
+    """Raises DomainClash for the name of a domain that is here already."""
+    try:
+        yield
+    except UniqueViolation as error:
+        if constraint(error) == "domain_name_unique":
+            raise DomainClash("taken", f"domain {name} is here already") from error
+        raise
+
+
+async def bring(conn: Connection, new: NewDomain, actor: str) -> int:
+    """Id of the new domain; aliases that it had when it was here before are its again. Call it within a transaction.
+
+    Raises as Domains.add.
+    """
+    await lock(conn)
+    account = await _checked(conn, new)
+    values = {
+        "name": new.name,
+        "account": account,
+        "catch_all": new.catch_all,
+        "active": new.active,
+        "visible": new.visible,
+        "verified": new.verified or account is None,
+        "with_mx": new.with_mx,
+        "with_ui": new.with_ui,
+    }
+    row = await (await conn.execute(_ADD, values)).fetchone()
+    assert row is not None  # returning gives one row or an exception
+    domain = int(row[0])
+    await note(conn, actor, account, "domain.add", "domain", domain, {"name": new.name})
+    if account is None:
+        await take_back(conn, domain, new.name)
+    elif new.verified:
+        await rechecks.begin(conn, domain)
+    if new.keys_later:
+        job = {"kind": DOMAIN_KEYS, "payload": Jsonb({"domain_id": domain})}
+        await conn.execute(_MAKE_KEYS, {**job, "key": f"{DOMAIN_KEYS}:{domain}"})
+    return domain
+
+
+async def take_back(conn: Connection, domain: int, name: str) -> None:
+    """A shared domain gets the aliases that it had when it was here before."""
+    await conn.execute(_NO_TIMEOUT)
+    await conn.execute(_TAKE_BACK, {"id": domain, "name": name})
+
+
+async def lock(conn: Connection) -> None:
+    """Nobody else brings a domain here until the transaction ends."""
+    await conn.execute(_LOCK)
+
+
+async def check_ground(conn: Connection, new: NewDomain) -> None:
+    """Nothing stands in the way of a name. Raises DomainClash."""
+    await _checked(conn, new)
+
+
 async def _checked(conn: Connection, new: NewDomain) -> AccountId | None:
     """Whose the new domain will be. Raises DomainClash for what stands in its way, Absent without that account."""
     account = None if new.account is None else await owning_account(conn, new.account)
@@ -184,11 +229,12 @@ async def _checked(conn: Connection, new: NewDomain) -> AccountId | None:
     if row is not None:
         raise DomainClash("local" if row[1] else "taken", f"{new.name} cannot be added: {row[0]}")
     if new.verified or account is None:
-        await _refuse_mailboxes(conn, new.name, account is None)
+        await refuse_mailboxes(conn, new.name, account is None)
     return account
 
 
-async def _refuse_mailboxes(conn: Connection, name: str, shared: bool) -> None:
+async def refuse_mailboxes(conn: Connection, name: str, shared: bool) -> None:
+    """Raises DomainClash while a verified recipient is there; shared: or below it."""
     for query in (_MAILBOXES, _MAILBOXES_BELOW) if shared else (_MAILBOXES,):
         row = await (await conn.execute(query, {"name": name})).fetchone()
         if row is not None:

@@ -11,9 +11,12 @@ from mailrelay.core import dkim
 from mailrelay.core.errors import Conflict, Malformed, Unavailable
 from mailrelay.core.servicekeys import generations
 
-# What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest, signed links, and
-# proofs that domains are their accounts'.
-SECRET_NAMES = ("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key", "ownership.key")
+# What each is for: return paths, loop marks, SRS, ingress headers, mail and addresses kept at rest, signed links,
+# proofs that domains are their accounts', sessions of the web interface, and codes in mails.
+SECRET_NAMES = (
+    *("verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key", "ownership.key"),
+    *("session.key", "code.key"),
+)
 SECRET_OCTETS = 32
 SELECTORS = ("mr1", "mr1e")  # RSA 2048, Ed25519
 
@@ -115,6 +118,14 @@ class DkimFolder:
         """Selector and DNS text of each key of a domain; missing keys are made. Raises Unavailable."""
         return [(selector, self._text(domain, selector)) for selector in SELECTORS]
 
+    def share(self, domain: str, owner: str) -> Sequence[tuple[str, str]]:
+        """The same for a domain that signs with the keys of another, as long as it has none of its own."""
+        if not self.present(domain):
+            self.ensure(owner)
+            for selector in SELECTORS:
+                link(self.root / domain / f"{selector}.pem", Path("..") / owner / f"{selector}.pem")
+        return self.texts(domain)
+
     def texts(self, domain: str) -> Sequence[tuple[str, str]]:
         """Selector and DNS text of those keys that are there."""
         return [(selector, self._text(domain, selector)) for selector in self.present(domain)]
@@ -189,6 +200,19 @@ def create(path: Path, content: bytes) -> bool:
     except OSError as error:
         raise Unavailable(f"{path}: cannot be written: {error.strerror}") from error
     return True
+
+
+def link(path: Path, target: Path) -> None:
+    """Make a symbolic link, unless something is there. Raises Unavailable."""
+    try:
+        owner = _make_folder(path.parent)
+        path.symlink_to(target)
+        if owner is not None:
+            os.lchown(path, *owner)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be made: {error.strerror}") from error
 
 
 def _make_folder(folder: Path) -> tuple[int, int] | None:

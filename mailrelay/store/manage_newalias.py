@@ -1,22 +1,30 @@
 """Aliases that their owners make through the HTTP APIs: one statement for the facts, one for all that is stored."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import IntegrityError
 from psycopg.errors import NotNullViolation
 
+from mailrelay.core.address import parents
 from mailrelay.core.errors import NoAccount
 from mailrelay.core.facts import AliasId
 from mailrelay.core.newaliases import AliasRequest, Ground, NewOwnAlias, Prospect, Refusal, format_of
 from mailrelay.core.own_aliases import Belongs, OwnAlias
 from mailrelay.core.records import UsernameId
 from mailrelay.store.database import Database, compact, constraint
+from mailrelay.store.offered import usable
 from mailrelay.store.own_aliases import OwnAliases
+
+_DOMAIN_BANNED: LiteralString = """
+    exists (
+        select from ban b where b.type = 'domain' and b.value = any(%(parents)s) and b.revoked_at is null
+          and b.scope <> 'sender' and (b.expires_at is null or b.expires_at > now()))
+"""
 
 # A shared domain, a verified one of the account's own, or one below a username of theirs. Whoever has a handle has its
 # name on all shared domains.
-_SURVEY = compact("""
+_SURVEY = compact(f"""
     select acc.uuid, acc.is_admin, acc.default_alias_format, acc.alias_separator, acc.new_aliases_per_hour,
            d.uuid, d.shared, u.id, u.uuid,
            array(
@@ -34,15 +42,15 @@ _SURVEY = compact("""
               and w.window_start > now() - interval '1 hour')::bigint
     from account acc
     left join domain d on d.name = %(domain)s and d.active
-        and (d.shared or d.account_id = acc.id and d.verified_at is not null)
+        and ({usable("d")} or d.account_id = acc.id and d.verified_at is not null) and not {_DOMAIN_BANNED}
     left join username u on u.name = %(label)s and u.account_id = acc.id and u.active
-        and exists (select from domain s where s.name = %(above)s and s.shared and s.active)
+        and exists (select from domain s where s.name = %(above)s and {usable("s")}) and not {_DOMAIN_BANNED}
     where acc.id = %(account)s
 """)
 
 # First the alias, then the count, in the order in which mail makes aliases, or the two would wait for each other.
 # Beyond the limit the count is null, which its column refuses; so all of it is taken back.
-_MAKE = compact("""
+_MAKE = compact(f"""
     with made as (
         insert into alias (uuid, account_id, local_part, domain, username_id, extension, description)
         select %(uuid)s::uuid, %(account)s::bigint, %(local)s::text, %(domain)s::text, %(username)s::bigint,
@@ -50,6 +58,7 @@ _MAKE = compact("""
         where not exists (
             select from ban b where b.type = 'name' and b.value = %(local)s and b.revoked_at is null
               and (b.expires_at is null or b.expires_at > now()))
+          and not {_DOMAIN_BANNED}
         returning id, created_at, updated_at
     ), attached as (
         insert into alias_recipient (alias_id, recipient_id, account_id, created_at)
@@ -103,6 +112,7 @@ class NewAliases:
             "domain": asked.domain,
             "label": label,
             "above": above,
+            "parents": list(parents(asked.domain)),
             "local": asked.local,
             "recipients": list(asked.recipients),
         }
@@ -126,6 +136,7 @@ class NewAliases:
             "account": new.account,
             "local": new.local,
             "domain": new.ground.domain,
+            "parents": list(parents(new.ground.domain)),
             "username": new.ground.username,
             "extension": new.extension,
             "description": new.description,

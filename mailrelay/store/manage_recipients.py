@@ -6,7 +6,6 @@ from uuid import UUID
 
 from psycopg import IntegrityError
 from psycopg.errors import UniqueViolation
-from psycopg.types.json import Jsonb
 
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Absent, Conflict
@@ -14,6 +13,7 @@ from mailrelay.core.facts import AccountId, RecipientId
 from mailrelay.core.notices import KINDS, Code, Notice
 from mailrelay.core.recipients import AskedEnough, IsDefault, IsVerified, RecipientChange, Taken, TooManyRecipients
 from mailrelay.core.records import KEEP, Named, RecipientRecord
+from mailrelay.store.announcements import announce
 from mailrelay.store.database import Database, constraint
 from mailrelay.store.failing import WORKS
 from mailrelay.store.manage import OWNER_NAME, Connection, account_id, folded, note, record, records
@@ -91,10 +91,6 @@ _ASKED = """
     where account_id = %(account)s and kind = %(code)s and subject = %(subject)s
       and window_start > now() - %(window)s and sent >= %(amount)s
     order by window_start desc limit 1
-"""
-_NOTICE = """
-    insert into job (kind, payload, dedupe_key) values ('notice', %(payload)s, %(key)s)
-    on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
 """
 _CHANGE = """
     update recipient
@@ -319,7 +315,7 @@ async def _ask(conn: Connection, recipient: RecipientId) -> AccountId:
         text = f"{mailbox} was asked {limit.amount} times within an hour: once more from {spent[0]} UTC"
         raise AskedEnough(text, spent[1])
     notice = Notice(Code.VR, AccountId(account), recipient, about=mailbox)
-    await conn.execute(_NOTICE, {"payload": Jsonb(notice.to_json()), "key": notice.dedupe_key})
+    await announce(conn, notice)
     return AccountId(account)
 
 

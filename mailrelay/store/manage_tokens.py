@@ -53,9 +53,10 @@ _ADD = """
             %(ip)s::inet, %(user_agent)s)
     returning id
 """
+# Of an account that has the mailbox beside others somebody else may be the owner, who would own what the key makes.
 _HOLDERS = """
     select acc.id, acc.implicit_mailbox is not distinct from %(mailbox)s as implicit
-    from recipient r join account acc on acc.id = r.account_id
+    from recipient r join account acc on acc.id = r.account_id and acc.default_recipient_id = r.id
     where r.address_folded = %(mailbox)s and r.verified_at is not null and not r.pending and acc.state <> 'deleting'
     order by implicit desc, acc.id limit 3
 """
@@ -107,13 +108,10 @@ class Tokens:
                 account = await account_id(conn, owner)
                 await verified_recipients(conn, account, (mailbox,))
                 return await add_token(conn, account, new, actor)
-            rows = await (await conn.execute(_HOLDERS, {"mailbox": folded(mailbox)})).fetchall()
-            if not rows:
-                account = await owning_account(conn, ImplicitFor(mailbox))
-            elif rows[0][1] or len(rows) == 1:
-                account = AccountId(rows[0][0])
-            else:
+            found = await holders(conn, mailbox)
+            if len(found) > 1:
                 raise Conflict(f"{mailbox} is a recipient of several accounts; name one of them")
+            account = found[0] if found else await owning_account(conn, ImplicitFor(mailbox))
             return await add_token(conn, account, new, actor)
 
     async def add_app_password(
@@ -173,6 +171,13 @@ class Tokens:
                 raise Absent(f"there is no token {called} in force")
             await note(conn, actor, AccountId(row[1]), "token.revoke", "token", row[0], {"kind": kind})
             return await _one(conn, row[0])
+
+
+async def holders(conn: Connection, mailbox: Address) -> tuple[AccountId, ...]:
+    """Accounts that an API key of a mailbox may act for: its implicit one alone, else all whose default it is."""
+    rows = await (await conn.execute(_HOLDERS, {"mailbox": folded(mailbox)})).fetchall()
+    chosen = rows[:1] if rows and rows[0][1] else rows
+    return tuple(AccountId(number) for number, _ in chosen)
 
 
 async def _account_of(conn: Connection, owner: Named | Address, account: Named | None) -> AccountId:

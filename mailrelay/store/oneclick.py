@@ -16,6 +16,7 @@ from mailrelay.core.links import Action
 from mailrelay.core.notices import Code, Notice
 from mailrelay.core.oneclick import NOTICES, AliasSight, Change, HeldSight, RecipientSight, Sight, Visitor, Wish
 from mailrelay.core.verp import EmailType
+from mailrelay.store.announcements import announce
 from mailrelay.store.database import Database
 from mailrelay.store.failing import WORKS
 from mailrelay.store.manage import Connection, conflicts
@@ -99,10 +100,6 @@ _VERIFY: LiteralString = f"""
 _AUDIT = """
     insert into audit (actor, account_id, action, object_table, object_id, detail, request_ip)
     values (%(actor)s, %(account)s, %(action)s, %(table)s, %(object)s, %(detail)s, %(ip)s::inet)
-"""
-_NOTICE = """
-    insert into job (kind, payload, dedupe_key) values ('notice', %(payload)s, %(key)s)
-    on conflict (dedupe_key) where finished_at is null and failed_at is null do nothing
 """
 
 _STATEMENTS: MappingProxyType[Action, tuple[LiteralString, str, str]] = MappingProxyType(
@@ -229,4 +226,4 @@ async def _tell(conn: Connection, wish: Wish, visitor: Visitor, row: TupleRow) -
         notice = Notice(NOTICES[wish.action], account, data=data)
     else:
         return
-    await conn.execute(_NOTICE, {"payload": Jsonb(notice.to_json()), "key": notice.dedupe_key})
+    await announce(conn, notice)

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from typing import LiteralString
 
 from mailrelay.core.facts import AccountId
 from mailrelay.core.own_account import AccountDetails, Announcement, Holding, OwnToken
 from mailrelay.store.database import Database
 from mailrelay.store.manage import records
+from mailrelay.store.offered import usable
 
 # Sums over this many aliases are remembered for a while: reading a hundred thousand rows takes 70 ms, but counting them
 # in the index 10 ms. The others are added up each time.
 MANY_ALIASES = 5000
 SUMS_HOLD_FOR = timedelta(minutes=5)
 
-_DETAILS = """
+_DETAILS: LiteralString = f"""
     with numbers as (
         select count(*) as aliases, count(*) filter (where state = 'active') as active,
                count(*) filter (where state = 'inactive') as inactive,
@@ -37,7 +39,7 @@ _DETAILS = """
             set forwarded = excluded.forwarded, blocked = excluded.blocked, replied = excluded.replied,
                 sent = excluded.sent, summed_at = excluded.summed_at
     ), home as (
-        select coalesce((select name from domain where shared and active order by position, id limit 1), %(domain)s)
+        select coalesce((select name from domain where {usable("domain")} order by position, id limit 1), %(domain)s)
                as name
     )
     select acc.uuid, coalesce(u.name, acc.name, acc.implicit_mailbox, ''), u.uuid, r.uuid, acc.from_name,
@@ -80,8 +82,8 @@ _TOKENS = """
 class OwnAccounts:
     """Raises Unavailable when the database is in trouble.
 
-    bandwidth_octets: of a month, of accounts without a limit of their own. domain: what is called the default where
-    there is no shared domain. direct: everybody may have aliases on shared domains themselves; admins always may.
+    bandwidth_octets: of a month, of accounts without a limit of their own. domain: what is called the default where no
+    shared domain can be used. direct: everybody may have aliases on shared domains themselves; admins always may.
     """
 
     database: Database

@@ -11,6 +11,7 @@ from mailrelay.core.facts import AccountId
 from mailrelay.core.own_parents import AliasDomains, OwnDomain, OwnParent, OwnUsername
 from mailrelay.core.records import Owned
 from mailrelay.store.database import Database, compact
+from mailrelay.store.offered import usable
 from mailrelay.store.own_recipients import EMBEDDED, embedded
 
 Kind = TypeVar("Kind", bound=OwnParent)
@@ -35,11 +36,11 @@ _USERNAMES: LiteralString = compact(f"""
            (select count(*) from alias a where a.username_id = p.id and a.deleted_at is null) as aliases
     from username p {_WHICH}
 """)
-_ALIAS_DOMAINS: LiteralString = compact("""
+_ALIAS_DOMAINS: LiteralString = compact(f"""
     select acc.is_admin, acc.default_alias_domain, coalesce(acc.default_alias_format, 'random_characters'), u.name,
            array(select name from username where account_id = acc.id and active order by id),
            array(select name from domain where account_id = acc.id and active and verified_at is not null order by id),
-           array(select name from domain where shared and active order by position, id)
+           array(select name from domain where {usable("domain")} order by position, id)
     from account acc left join username u on u.id = acc.default_username_id
     where acc.id = %(account)s
 """)

@@ -90,6 +90,8 @@ _SWEEPS: Mapping[Kind, LiteralString] = {
     Kind.NOTIFICATION_LIMIT: _by_age("notification_limit", "window_start"),
     Kind.API_LOG: _by_id("api_log"),
     Kind.AUDIT: _by_age("audit", "at"),
+    # Without an index: there are as many as domains were proposed lately.
+    Kind.DNS_REQUEST: _by_age("dns_request", "expires_at", "status in ('EXPIRED', 'FAILED')"),
     Kind.QUEUED: _QUEUED,
     Kind.LEDGER: _by_id("ledger"),
 }

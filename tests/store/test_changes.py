@@ -3,7 +3,7 @@
 import pytest
 from psycopg import AsyncConnection
 
-from tests.store.world import JOHN, SECOND_EXAMPLE, Connection, alias, attach, handle, insert, value
+from tests.store.world import JOHN, Connection, alias, attach, handle, insert, value
 
 _COUNTERS = """
     update alias set emails_forwarded = emails_forwarded + 1, last_forwarded = now(), emails_blocked = 1,
@@ -98,7 +98,7 @@ async def test_a_handles_switch_and_the_end_of_an_alias_are_told(conn: Connectio
     jd = await handle(conn, "jd")
     below = await alias(conn, "jd@alias.example", handle_id=jd)
     await attach(conn, below, JOHN)
-    off = f"insert into handle_domain_off (handle_id, domain_id) values ({jd}, {SECOND_EXAMPLE})"
+    off = f"insert into handle_domain_off (handle_id, domain) values ({jd}, 'second.example')"
     assert await told(conn, dsn, off) == {f"handle:{jd}"}
     assert await told(conn, dsn, f"delete from alias where id = {below}") == {"alias:jd@alias.example"}
 

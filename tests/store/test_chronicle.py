@@ -220,6 +220,28 @@ async def test_a_copy_that_waits_for_postfix_is_looked_at_again(
     assert await column(conn, "select ledger_id from ledger_open") == []
 
 
+async def test_forwarded_mail_is_counted_for_everybody_to_see(
+    conn: Connection, ledger: Ledger, store: ChronicleStore, a1: int
+) -> None:
+    async def total() -> int:
+        found = await column(conn, "select total from counter where name = 'forwarded'")
+        return int(found[0]) if found else 0
+
+    before = await total()
+    kinds = (EmailType.FORWARD, EmailType.REPLY, EmailType.SEND, *[EmailType.FORWARD] * 4)
+    copies = [await opened(ledger, a1, n, kind) for n, kind in enumerate(kinds, 1)]
+    await ledger.close([([Closing(one, "delivered", queue_id="Q1")], None) for one in copies[:5]])
+    await ledger.close([([Closing(copies[5], "failed", Reason.REFUSED_BY_POSTFIX, note="550 5.1.1 no")], None)])
+    await dropped(ledger, a1, Reason.BLOCKED_SENDER)
+    await read(store)
+    assert await total() - before == 3  # three forwards; the last one still waits for Postfix
+    await read(store)
+    await ledger.close([([Closing(copies[6], "delivered", queue_id="Q2")], None)])
+    await again(store)
+    await again(store)
+    assert await total() - before == 4
+
+
 async def test_who_deleted_the_record_of_a_late_failure_sees_it_no_more(
     conn: Connection, ledger: Ledger, store: ChronicleStore, a1: int
 ) -> None:
@@ -461,7 +483,7 @@ async def test_the_whole_story(conn: Connection, dsn: str, ledger: Ledger, a1: i
     await ledger.end([Ending(envelope(1, a1), "discarded", Reason.LOOP)])
     await told(6)
     await conn.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name like %s", ("%chr%",)
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name like %s", ("%chr%",)
     )
     await ledger.end([Ending(envelope(2, a1), "discarded", Reason.LOOP)])
     await told(7)

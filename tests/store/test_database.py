@@ -33,7 +33,7 @@ async def end_sessions(dsn: str) -> int:
     """What a restart of the server does to the pool. How many there were, all of which are over."""
     ours = "from pg_stat_activity where application_name = 'mailrelay test' and datname = current_database()"
     async with await AsyncConnection.connect(dsn, autocommit=True) as conn, asyncio.timeout(20):
-        row = await (await conn.execute(f"select count(pg_terminate_backend(pid)) {ours}".encode())).fetchone()
+        row = await (await conn.execute(f"select count(pg_terminate_backend(pid, 10000)) {ours}".encode())).fetchone()
         while await (await conn.execute(f"select count(*) {ours}".encode())).fetchone() != (0,):
             pass
         assert row is not None

@@ -6,6 +6,7 @@ import pytest
 
 from mailrelay.core.bans import Ban, BanId
 from mailrelay.core.errors import Unavailable
+from mailrelay.store import directory
 from mailrelay.store.database import Database
 from mailrelay.store.directory import read_ban, read_bans, read_domains
 from tests.store.world import JOHN, Connection, insert, value
@@ -25,6 +26,12 @@ async def test_domains_are_shared_or_verified(conn: Connection, database: Databa
     shared, custom = await read_domains(database)
     assert shared == {"alias.example", "second.example"}
     assert custom == {"own.example", "asleep.example"}  # switched off, but still ours
+
+
+async def test_d_15_a_shared_domain_that_is_switched_off_is_not_served(conn: Connection, database: Database) -> None:
+    await conn.execute("update domain set active = false where name = 'second.example'")
+    shared, _ = await read_domains(database)
+    assert shared == {"alias.example"}
 
 
 async def test_without_domains_there_are_none(dsn: str, database: Database) -> None:
@@ -58,3 +65,15 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
         with pytest.raises(Unavailable):
             await reading
     await database.close()
+
+
+async def test_many_bans_are_read_piece_by_piece(
+    conn: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "_PIECE", 3)
+    for count in (2, 3, 7):
+        await conn.execute("delete from ban")
+        await conn.execute(
+            "insert into ban (type, value) select 'name', 'n' || n from generate_series(1, %s) n", (count,)
+        )
+        assert {ban.value for ban in await read_bans(database)} == {f"n{n}" for n in range(1, count + 1)}

@@ -69,7 +69,7 @@ async def start(dsn: str) -> AsyncIterator[Start]:
 async def hang_up(conn: Connection) -> None:
     """As a server does that goes away."""
     await conn.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'mailrelay changes'"
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = 'mailrelay changes'"
     )
 
 

@@ -317,7 +317,7 @@ async def test_a_server_that_dies_in_the_middle_keeps_all_or_nothing(
             if (pid := await value(conn, waiting)) is not None:
                 break
             await asyncio.sleep(0.01)
-        await conn.execute("select pg_terminate_backend(%s)", (pid,))
+        await conn.execute("select pg_terminate_backend(%s, 10000)", (pid,))
         with pytest.raises(Unavailable):
             await holding
     assert await value(conn, "select count(*) from ledger") == 0

@@ -174,6 +174,17 @@ async def test_a_lease_can_be_prolonged(mine: JobStore, other: JobStore, conn: C
     assert await take(other) == []
 
 
+async def test_each_attempt_has_a_longer_lease(mine: JobStore, conn: Connection) -> None:
+    """Workers that end again and again, for whatever reason, do not use up all attempts in some minutes."""
+    await mine.put("count", {})
+    for attempt in (1, 2, 3):
+        [job_id] = await take(mine)
+        await mine.extend([job_id], LEASE)  # which shortens nothing
+        seconds = await value(conn, "select extract(epoch from leased_until - now()) from job")
+        assert round(float(str(seconds)), -1) == attempt * LEASE.total_seconds()
+        await killed(conn)
+
+
 async def test_a_job_that_kills_its_workers_is_given_up(mine: JobStore, conn: Connection) -> None:
     await conn.execute("insert into job (kind, max_attempts) values ('count', 2)")
     for _ in range(2):
@@ -247,7 +258,7 @@ async def test_workers_are_woken(dsn: str, mine: JobStore, conn: Connection, mon
         await mine.put("count", {})
         await asyncio.wait_for(woken.get(), PATIENCE_SECONDS)
         await conn.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'mailrelay jobs'"
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = 'mailrelay jobs'"
         )
         await asyncio.wait_for(woken.get(), PATIENCE_SECONDS)
         assert woken.empty()

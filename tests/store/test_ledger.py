@@ -172,6 +172,19 @@ async def test_many_closings_add_up(conn: Connection, ledger: Ledger) -> None:
     assert await value(conn, "select count(*) from alias where last_forwarded is not null") == 2
 
 
+async def test_a_ban_that_stops_copies_is_counted_for_each_once(conn: Connection, ledger: Ledger) -> None:
+    ban = await insert(conn, "ban", type="domain", value="inbox.example")
+    await ledger.open([opening(n, envelope=mail(n)) for n in range(1, 4)])
+
+    def closing(n: int) -> Closing:
+        return Closing(OutboundId(n), "failed", Reason.DESTINATION_BANNED, ban_id=BanId(ban))
+
+    await ledger.close([([closing(1), closing(2)], None), ([closing(3)], None)])
+    await ledger.close([([closing(1)], None)])  # a try that did not hear of its success
+    assert await value(conn, "select hits from ban") == 3
+    assert await value(conn, "select last_hit_at is not null from ban")
+
+
 async def test_an_account_may_not_want_last_used_times_but_those_of_blocked_mail(
     conn: Connection, ledger: Ledger
 ) -> None:

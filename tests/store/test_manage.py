@@ -9,6 +9,7 @@ import pytest
 from psycopg.rows import TupleRow
 
 from mailrelay.core.address import Address, parse_address
+from mailrelay.core.banrecords import NewBan
 from mailrelay.core.errors import Absent, Conflict, Malformed
 from mailrelay.core.facts import AccountId
 from mailrelay.core.naming import ServiceNames
@@ -19,7 +20,6 @@ from mailrelay.core.records import (
     Named,
     NewAccount,
     NewAlias,
-    NewBan,
     NewDomain,
     NewHandle,
     UsernameChange,
@@ -99,7 +99,7 @@ async def test_of_many_who_want_an_address_exactly_one_gets_it(database: Databas
 async def test_an_alias_and_a_handle_of_one_name_race_and_one_wins(database: Database, conn: Connection) -> None:
     async def attempt(number: int) -> object:
         if number % 2:
-            return await Handles(database).add(NewHandle("shop", AccountId(JOHN), None))
+            return await Handles(database).add(NewHandle("shop", AccountId(JOHN), None), ACTOR)
         return await Aliases(database).add(_new(SHOP, AccountId(OTHER)), ACTOR)
 
     for error in await race(8, attempt):
@@ -192,8 +192,8 @@ async def test_an_alias_has_at_most_ten_recipients(bureau: Bureau, database: Dat
 
 
 async def test_bans_stop_names_and_destinations(bureau: Bureau, database: Database) -> None:
-    await bans.ban(Bans(database), lambda: NOW, "name", "shop")
-    await bans.ban(Bans(database), lambda: NOW, "domain", "elsewhere.example", "destination")
+    await bans.ban(Bans(database), lambda: NOW, "name", "shop", actor=ACTOR)
+    await bans.ban(Bans(database), lambda: NOW, "domain", "elsewhere.example", "destination", actor=ACTOR)
     with pytest.raises(Conflict, match="the name shop is banned"):
         await aliases.add(bureau, Aliases(database), AliasWish(SHOP, (JOHNS,)), ACTOR)
     with pytest.raises(Conflict, match=r"me@elsewhere\.example is banned"):
@@ -465,7 +465,7 @@ async def test_an_alias_without_a_domain_does_not_take_a_name_that_a_handle_has_
     database: Database, conn: Connection
 ) -> None:
     await world.alias(conn, "shop@old.example", state="deleted", deleted_at=NOW)
-    await Handles(database).add(NewHandle("shop", Named("other"), None))
+    await Handles(database).add(NewHandle("shop", Named("other"), None), ACTOR)
     await Domains(database).add(NewDomain("old.example", None, True, False), ACTOR)
     with pytest.raises(Conflict, match="shop is a handle"):
         await Aliases(database).restore(parse_address("shop@old.example"), ACTOR)
@@ -488,44 +488,74 @@ async def test_an_alias_below_a_username_that_is_gone_does_not_come_back(databas
 
 async def test_a_released_handle_routes_nothing_and_is_never_free(database: Database, conn: Connection) -> None:
     store = Handles(database)
-    made = await store.add(NewHandle("jd", ImplicitFor(ME), ME))
+    made = await store.add(NewHandle("jd", ImplicitFor(ME), ME), ACTOR)
     assert (made.account, made.recipient) == (str(ME), str(ME))
     account = await world.value(conn, "select account_id from handle")
     await world.alias(conn, "jd@alias.example", account, handle_id=made.id)
-    released = await store.release("jd")
+    released = await store.release("jd", ACTOR)
     assert (released.state, released.account, released.recipient) == ("released", None, None)
     address = parse_address("jd@alias.example")
     assert (await Aliases(database).show(address)).state == "deleted"
     with pytest.raises(Conflict, match="released for good"):
         await Aliases(database).restore(address, ACTOR)
     with pytest.raises(Conflict, match="a released handle holds it"):
-        await store.add(NewHandle("jd", Named("johndoe"), None))
+        await store.add(NewHandle("jd", Named("johndoe"), None), ACTOR)
     with pytest.raises(Absent):
-        await store.release("jd")
+        await store.release("jd", ACTOR)
 
 
 async def test_an_alias_in_any_state_keeps_its_name_from_handles(database: Database) -> None:
     await Aliases(database).add(_new(SHOP, Named("johndoe")), ACTOR)
     await Aliases(database).forget(SHOP, ACTOR)
     with pytest.raises(Conflict, match=r"alias shop@alias\.example holds it"):
-        await Handles(database).add(NewHandle("shop", Named("johndoe"), None))
+        await Handles(database).add(NewHandle("shop", Named("johndoe"), None), ACTOR)
 
 
 async def test_a_handle_is_switched_per_shared_domain(database: Database) -> None:
     store = Handles(database)
-    await store.add(NewHandle("jd", Named("johndoe"), JOHNS))
+    await store.add(NewHandle("jd", Named("johndoe"), JOHNS), ACTOR)
     for _ in range(2):
-        assert (await store.switch("jd", "second.example", on=False)).off == ("second.example",)
-    assert (await store.switch("jd", "second.example", on=True)).off == ()
+        assert (await store.switch("jd", "second.example", on=False, actor=ACTOR)).off == ("second.example",)
+    assert (await store.switch("jd", "second.example", on=True, actor=ACTOR)).off == ()
     with pytest.raises(Absent, match="no shared domain"):
-        await store.switch("jd", "own.example", on=False)
+        await store.switch("jd", "own.example", on=False, actor=ACTOR)
+
+
+async def test_a_rule_of_a_handle_outlives_its_domain_and_holds_again(database: Database, conn: Connection) -> None:
+    store, domains = Handles(database), Domains(database)
+    await domains.add(NewDomain("third.example", None, True, False), ACTOR)
+    await store.add(NewHandle("jd", Named("johndoe"), JOHNS), ACTOR)
+    await store.switch("jd", "third.example", on=False, actor=ACTOR)
+    await domains.remove("third.example", with_aliases=False, actor=ACTOR)
+    await domains.add(NewDomain("third.example", None, True, False), ACTOR)
+    (listed,) = await store.page()
+    assert listed.off == ("third.example",)
+    await domains.remove("third.example", with_aliases=False, actor=ACTOR)
+    assert (await store.switch("jd", "third.example", on=True, actor=ACTOR)).off == ()
+
+
+async def test_who_changed_a_handle_is_known_and_changing_nothing_is_no_change(
+    database: Database, conn: Connection
+) -> None:
+    store = Handles(database)
+    await store.add(NewHandle("jd", Named("johndoe"), JOHNS), ACTOR)
+    for on in (True, False, False, True, True):
+        await store.switch("jd", "second.example", on=on, actor=ACTOR)
+    await store.release("jd", ACTOR)
+    query = "select actor, action from audit where object_table = 'handle' order by id"
+    assert await (await conn.execute(query)).fetchall() == [
+        (ACTOR, "handle.create"),
+        (ACTOR, "handle.domain_off"),
+        (ACTOR, "handle.domain_on"),
+        (ACTOR, "handle.release"),
+    ]
 
 
 # --- bans, block lists, tokens ---------------------------------------------------------------------------------------
 
 
 async def test_of_many_equal_bans_one_is_made(database: Database) -> None:
-    for error in await race(8, lambda _: bans.ban(Bans(database), lambda: NOW, "ip", "::ffff:192.0.2.5")):
+    for error in await race(8, lambda _: bans.ban(Bans(database), lambda: NOW, "ip", "::ffff:192.0.2.5", actor=ACTOR)):
         assert isinstance(error, Conflict)
         assert "banned already as ban" in str(error)
     (only,) = await Bans(database).page()
@@ -534,9 +564,9 @@ async def test_of_many_equal_bans_one_is_made(database: Database) -> None:
 
 async def test_an_expired_ban_makes_room_for_a_new_one(database: Database, conn: Connection) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)
-    await Bans(database).add(NewBan("name", "shop", "both", None, past))
+    await Bans(database).add(NewBan("name", "shop", "both", None, past), ACTOR)
     assert await Bans(database).page() == []
-    made = await Bans(database).add(NewBan("name", "shop", "both", None, None))
+    made = await Bans(database).add(NewBan("name", "shop", "both", None, None), ACTOR)
     assert [(ban.id, ban.active, ban.revoked_reason) for ban in await Bans(database).page(every=True)] == [
         (made.id - 1, False, "expired"),
         (made.id, True, None),
@@ -545,17 +575,17 @@ async def test_an_expired_ban_makes_room_for_a_new_one(database: Database, conn:
 
 async def test_a_ban_is_revoked_by_id_or_by_any_spelling_of_its_value(database: Database) -> None:
     store = Bans(database)
-    first = await bans.ban(store, lambda: NOW, "ip", "192.0.2.0/24")
-    await bans.ban(store, lambda: NOW, "domain", "bad.example")
-    await bans.ban(store, lambda: NOW, "name", "bad.example")
-    assert (await bans.revoke(store, "::ffff:192.0.2.9/120", "x")).id == first.id
+    first = await bans.ban(store, lambda: NOW, "ip", "192.0.2.0/24", actor=ACTOR)
+    await bans.ban(store, lambda: NOW, "domain", "bad.example", actor=ACTOR)
+    await bans.ban(store, lambda: NOW, "name", "bad.example", actor=ACTOR)
+    assert (await bans.revoke(store, "::ffff:192.0.2.9/120", "x", ACTOR)).id == first.id
     with pytest.raises(Conflict, match="several times"):
-        await bans.revoke(store, "Bad.Example", None)
-    revoked = await bans.revoke(store, str(first.id + 1), "done")
+        await bans.revoke(store, "Bad.Example", None, ACTOR)
+    revoked = await bans.revoke(store, str(first.id + 1), "done", ACTOR)
     assert (revoked.type, revoked.revoked_reason, revoked.active) == ("domain", "done", False)
-    assert (await bans.revoke(store, "bad.example", None)).type == "name"
+    assert (await bans.revoke(store, "bad.example", None, ACTOR)).type == "name"
     with pytest.raises(Absent):
-        await bans.revoke(store, "bad.example", None)
+        await bans.revoke(store, "bad.example", None, ACTOR)
 
 
 async def test_a_block_list_has_each_entry_once(database: Database) -> None:
@@ -592,18 +622,27 @@ async def test_a_token_is_stored_as_its_hash_only(database: Database, conn: Conn
         await tokens.add(Tokens(database), lambda: NOW, ACTOR, Named("johndoe"), "x" * 51, None)
 
 
-async def test_an_api_key_finds_the_account_of_its_mailbox(bureau: Bureau, database: Database) -> None:
+async def test_an_api_key_finds_the_account_of_its_mailbox(
+    bureau: Bureau, database: Database, conn: Connection
+) -> None:
     store = Tokens(database)
 
     async def holder(mailbox: Address, owner: Named | None = None) -> str:
         return (await tokens.add_api_key(bureau, store, ACTOR, mailbox, owner, "", 30, False)).record.account
 
-    assert await holder(JOHNS) == "johndoe"  # the only account that has it
+    assert await holder(JOHNS) == "johndoe"  # the only account whose default it is
     assert await holder(ME) == str(ME)  # nobody has it
     await Recipients(database).add(Named("johndoe"), ME, verified=True, actor=ACTOR)
     assert await holder(ME) == str(ME)  # its own account goes first
     for name in ("johndoe", "other"):
         await Recipients(database).add(Named(name), YOU, verified=True, actor=ACTOR)
+    assert await holder(YOU) == str(YOU)  # one of several mailboxes of somebody's: who owns the account is not known
+    await conn.execute("delete from account where implicit_mailbox = %s", (str(YOU),))
+    await conn.execute(
+        """update account acc set default_recipient_id = r.id from recipient r
+           where r.account_id = acc.id and r.address_folded = %s""",
+        (str(YOU),),
+    )
     with pytest.raises(Conflict, match="several accounts"):
         await holder(YOU)
     assert await holder(YOU, Named("other")) == "other"

@@ -307,3 +307,21 @@ def test_an_owner_s_choices_can_be_seen_and_changed(
     assert "use_reply_to is yes or no" in words
     code, out, _ = said("account", "set", "johndoe", "from_name=", "notify_co_recipients=yes")
     assert code == 0 and "notify_co_recipients=yes\n" in out and "from_name=\n" in out
+
+
+def test_a_ban_deactivates_what_it_hits_if_that_is_asked_for(
+    peopled: Command, said: Callable[..., tuple[int, str, str]], dsn: str
+) -> None:
+    peopled("alias", "add", "shop@alias.example", "--to", "bad@inbox.example")
+    peopled("alias", "add", "other@alias.example", "--to", "me@inbox.example")
+    peopled("handle", "add", "club", "--to", "bad@inbox.example")
+    ban = peopled("ban", "add", "email", "bad@inbox.example", "--disable-matching", "--reason", "spam")
+    assert (ban["disabled_aliases"], ban["disabled_handles"], ban["scope"]) == (1, 1, "both")
+    assert said("ban", "add", "ip", "192.0.2.1", "--disable-matching")[0] == 65
+    peopled("ban", "revoke", str(ban["id"]))
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("select local_part, state from alias union select local_part, state from handle")
+        assert sorted(rows) == [("club", "inactive"), ("other", "active"), ("shop", "inactive")]
+        audit = connection.execute("select actor, action from audit where action ~ 'ban|deactivate' order by id")
+        actions = ["handle.deactivate", "alias.deactivate", "ban.add", "ban.revoke"]
+        assert [(actor.partition(":")[0], action) for actor, action in audit] == [("cli", one) for one in actions]

@@ -43,7 +43,7 @@ class Worker:
         books = NoticeStore(database, VAULT, name)
         desk = Office()
         sealing = desk.locksmith.sealing
-        notices = Notices(desk.rules, books, self.queue.finish, office, rsa, dispatcher, sealing, lambda: NOW)
+        notices = Notices(desk.rules, books, self.queue.finish, office, rsa, dispatcher, sealing, VAULT, lambda: NOW)
         self.runner = JobRunner(self.queue, {}, {"notice": notices.sift}, lambda: 0.5, lambda: NOW)
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.runner.run(self.stop))

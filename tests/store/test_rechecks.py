@@ -12,11 +12,13 @@ from mailrelay.core.errors import Absent
 from mailrelay.core.lookup import ABSENT, Answer, Mx
 from mailrelay.core.naming import ServiceNames
 from mailrelay.core.notices import Code, from_json
+from mailrelay.core.recheck import Incident
 from mailrelay.core.records import Named, NewDomain
+from mailrelay.core.webcheck import Hosting, Trail, finding
 from mailrelay.store.database import Database
 from mailrelay.store.manage_domains import Domains
 from mailrelay.store.rechecks import Change, DueDomain, Rechecks
-from tests.store.world import ALIAS_EXAMPLE, JOHN, OWN_EXAMPLE, Connection, value
+from tests.store.world import ALIAS_EXAMPLE, JOHN, OWN_EXAMPLE, Connection, until_waiting, value
 
 SERVICE = ServiceNames("relay.example", "bounces.relay.example", "srs.relay.example", "mx.relay.example")
 KEY = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
@@ -195,12 +197,100 @@ async def test_a_domain_that_went_is_nothing(store: Rechecks, conn: Connection) 
 
 async def test_a_shared_domain_is_looked_at_from_when_it_was_right_once(store: Rechecks, conn: Connection) -> None:
     await conn.execute("update domain set mx_verified_at = %s where id = %s", (NOW - DAY, ALIAS_EXAMPLE))
-    assert await failed(store, 0, 30, 60, 90, domain=ALIAS_EXAMPLE) == []
+    wrong = report("alias.example", mx="mx.elsewhere.example", sending=False)
+    assert await failed(store, 0, 30, 60, 90, said=wrong, domain=ALIAS_EXAMPLE) == []
     assert (await stamps(conn, ALIAS_EXAMPLE), await stand(conn, ALIAS_EXAMPLE)) == ((NOW - DAY, None), {})
-    changes = await store.record(ALIAS_EXAMPLE, report(sending=False), NOW, 0.5, BY)
+    changes = await store.record(ALIAS_EXAMPLE, report("alias.example", sending=False), NOW, 0.5, BY)
     assert (changes, list(await stand(conn, ALIAS_EXAMPLE))) == ([], ["EMAIL"])
-    assert await failed(store, 0, 30, 60, domain=ALIAS_EXAMPLE) == [Change("EMAIL", False, False)]
+    assert await failed(store, 0, 30, 60, said=wrong, domain=ALIAS_EXAMPLE) == [Change("EMAIL", False, False)]
     assert await told(conn) == []
+
+
+OPERATOR = "admin@inbox.example"
+
+
+async def test_operators_hear_of_each_grade_of_a_shared_domain(database: Database, conn: Connection) -> None:
+    store = Rechecks(database, (OPERATOR,))
+    await store.record(ALIAS_EXAMPLE, report("alias.example"), NOW - DAY, 0.5, BY)
+    assert await told(conn) == []
+    bad = report("alias.example", mx="mx.elsewhere.example")
+    await failed(store, 0, 30, 60, 90, said=bad, domain=ALIAS_EXAMPLE)
+    await store.record(ALIAS_EXAMPLE, report("alias.example"), NOW + DAY, 0.5, BY)
+    words = [(code, data["address"], data["text"].partition(":")[0]) for code, _, data in await told(conn)]
+    grades = ("WARNING", "DEGRADED", "DISABLED", "RECOVERED")
+    assert words == [(Code.OPS, OPERATOR, grade) for grade in grades]
+    (_, _, warning), *_ = await told(conn)
+    for part in ("alias.example still gets mail here", "after 2 more", "mx.elsewhere.example", "10 mx.relay.example"):
+        assert part in warning["text"]
+    assert await stand(conn, ALIAS_EXAMPLE) == {"EMAIL": ("OK", 0, "NONE", 3), "SENDING": ("OK", 0, "NONE", 0)}
+
+
+async def test_operators_hear_nothing_of_domains_that_are_not_switched_on(database: Database, conn: Connection) -> None:
+    """Anybody can propose any number of them, and have them fail."""
+    store = Rechecks(database, (OPERATOR,))
+    await conn.execute("update domain set active = false where id = %s", (ALIAS_EXAMPLE,))
+    await store.record(ALIAS_EXAMPLE, report("alias.example"), NOW - DAY, 0.5, BY)
+    bad = report("alias.example", mx="mx.elsewhere.example")
+    assert await failed(store, 0, 30, 60, said=bad, domain=ALIAS_EXAMPLE) == [Change("EMAIL", False, False)]
+    await store.record(ALIAS_EXAMPLE, report("alias.example"), NOW + DAY, 0.5, BY)
+    assert (await told(conn), await store.incidents()) == ([], [])
+
+
+async def test_what_was_asked_under_the_old_name_says_nothing_of_the_new_one(store: Rechecks, conn: Connection) -> None:
+    await conn.execute(
+        "update domain set name = 'fresh.example', mx_verified_at = null where id = %s", (ALIAS_EXAMPLE,)
+    )
+    assert await store.record(ALIAS_EXAMPLE, report("alias.example"), NOW, 0.5, BY) == []
+    assert await stamps(conn, ALIAS_EXAMPLE) == (None, None)
+
+
+async def test_checks_take_the_table_before_its_rows(store: Rechecks, conn: Connection) -> None:
+    """As those who rename and approve domains do, so that none waits for another in a ring."""
+    async with conn.transaction():
+        await conn.execute("lock table domain in share row exclusive mode")
+        waiting = asyncio.create_task(store.record(ALIAS_EXAMPLE, report("alias.example"), NOW, 0.5, BY))
+        await until_waiting(conn)
+        await conn.execute("select from domain where id = %s for update nowait", (ALIAS_EXAMPLE,))
+    assert await waiting != []
+
+
+async def test_incidents_are_what_operators_were_told_of(database: Database, conn: Connection) -> None:
+    store = Rechecks(database, (OPERATOR,))
+    for domain, name in ((ALIAS_EXAMPLE, "alias.example"), (OWN_EXAMPLE, "own.example")):
+        await store.record(domain, report(name), NOW - DAY, 0.5, BY)
+        await failed(store, 0, 30, said=report(name, mx="mx.elsewhere.example"), domain=domain)
+    sentence = "Mail to alias.example goes to mx.elsewhere.example, not to mx.relay.example."
+    assert await store.incidents() == [Incident("alias.example", "EMAIL", "DEGRADED", NOW, sentence)]
+    await store.record(ALIAS_EXAMPLE, report("alias.example"), NOW + DAY, 0.5, BY)
+    assert await store.incidents() == []
+
+
+def web(led: bool) -> Report:
+    """What DNS said of the web interface at alias.example."""
+    trail = Trail(("www.relay.example",), state="right") if led else Trail(("www.elsewhere.example",), state="wrong")
+    return Report("alias.example", (finding("alias.example", Hosting("www.relay.example"), trail),))
+
+
+async def test_the_web_interface_is_graded_by_itself(store: Rechecks, conn: Connection) -> None:
+    shown = "select ui_verified_at is not null from domain where id = 1"
+    await conn.execute("update domain set mx_verified_at = %s where id = %s", (NOW, ALIAS_EXAMPLE))
+    assert await store.record(ALIAS_EXAMPLE, web(True), NOW - DAY, 0.5, BY) == [Change("UI", True, False)]
+    assert await value(conn, shown) is True
+    assert await failed(store, 0, 30, said=web(False), domain=ALIAS_EXAMPLE) == []
+    assert await value(conn, shown) is True
+    assert await failed(store, 60, said=web(False), domain=ALIAS_EXAMPLE) == [Change("UI", False, False)]
+    assert await value(conn, shown) is False
+    assert await stamps(conn, ALIAS_EXAMPLE) == (NOW, None)
+    assert await stand(conn, ALIAS_EXAMPLE) == {"UI": ("INVALID", 3, "DISABLED", 3)}
+    assert await store.record(ALIAS_EXAMPLE, web(True), NOW + DAY, 0.5, BY) == [Change("UI", True, False)]
+
+
+async def test_shared_domains_that_are_switched_off_are_looked_at_daily(store: Rechecks, conn: Connection) -> None:
+    rests = "select next_check_at - %s from dns_recheck where domain_id = 1 and type = 'EMAIL'"
+    for active, hours in ((True, 4), (False, 24)):
+        await conn.execute("update domain set active = %s where id = 1", (active,))
+        await store.record(ALIAS_EXAMPLE, report("alias.example"), NOW, 0.5, BY)
+        assert await value(conn, rests, NOW) == timedelta(hours=hours)
 
 
 # --- when ----------------------------------------------------------------------------------------------------------
@@ -233,11 +323,11 @@ async def test_what_is_due_is_given_once_until_the_lease_ends(store: Rechecks, c
     assert await store.due(NOW + 2 * DAY, 10) != []
 
 
-async def test_one_purpose_that_is_due_is_enough_and_the_web_interface_is_none(
+async def test_one_purpose_of_mail_that_is_due_is_enough_and_the_web_interface_is_by_itself(
     store: Rechecks, conn: Connection
 ) -> None:
     await schedule(conn, 0, kinds="UI")
-    assert await store.due(NOW, 10) == []
+    assert await store.due(NOW, 10) == [DueDomain(OWN_EXAMPLE, "own.example", mail=False, web=True)]
     await schedule(conn, 0, kinds="SENDING")
     await schedule(conn, 60, kinds="EMAIL")
     assert await store.due(NOW, 10) == [DueDomain(OWN_EXAMPLE, "own.example")]

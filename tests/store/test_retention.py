@@ -36,6 +36,9 @@ ROWS = {
     Kind.REQUEST_WINDOW: """
         insert into request_window (name, subject, seconds, opened_at, hits)
         values ('api', gen_random_uuid()::text, 60, %(at)s, 1)""",
+    Kind.DNS_REQUEST: """
+        insert into dns_request (target, type, status, expires_at)
+        values ('d' || %(n)s || '.example', 'UI', 'EXPIRED', %(at)s)""",
     Kind.MESSAGE_ID: """
         insert into message_id (account_id, alias_id, our_id, original_id, created_at)
         select account_id, id, %(n)s, 'x@inbox.example', %(at)s from alias""",
@@ -289,7 +292,7 @@ async def test_one_leads_and_the_next_takes_over(dsn: str, store: RetentionStore
 
 async def test_a_broken_connection_is_unavailable_and_then_made_anew(conn: Connection, store: RetentionStore) -> None:
     await conn.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name like %s", ("mailrelay%",)
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name like %s", ("mailrelay%",)
     )
     with pytest.raises(Unavailable, match=r"^database: "):
         await store.sweep(Kind.OUTBOUND, NOW, "")

@@ -4,13 +4,14 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from mailrelay import metrics
+from mailrelay import log, metrics
 from mailrelay.core.address import Address
-from mailrelay.core.bans import BanBook
+from mailrelay.core.bans import Ban, BanBook, BanId
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Reason
 from mailrelay.core.ledger import Closing, Envelope, Mode, Opening, OutboundId, Sent, Tally
@@ -26,6 +27,9 @@ from mailrelay.flows.ports import LedgerPort
 _PERMANENT = re.compile(r"5\.(1\.(?!7\b|8\b)|2\.|3\.4\b)")
 _REMEMBERED = 10_000
 _CHUNK = 500
+_PAUSE_SECONDS = 0.5
+
+_V = TypeVar("_V")
 
 
 class Submit(Protocol):
@@ -44,6 +48,16 @@ async def unspooled(outbound_id: OutboundId, letter: Letter, /) -> None:
     """Where nobody would learn that a copy has arrived."""
 
 
+class BannedHosts(Protocol):
+    """The ban that hits a host which takes a domain's mail, None if none does, or DNS does not tell. Never raises."""
+
+    async def __call__(self, domain: str, /) -> Ban | None: ...
+
+
+async def no_hosts(domain: str, /) -> None:
+    """Where bans do not apply to MX hosts."""
+
+
 class Draft(Protocol):
     """What the copies of one recipient have in common. Both raise nothing but bugs, copy also Unavailable."""
 
@@ -53,12 +67,16 @@ class Draft(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Who gets a copy. recipient_id: negative for the operator's mailboxes; refused: why there is none after all."""
+    """Who gets a copy. recipient_id: negative for the operator's mailboxes; refused: why there is none after all.
+
+    ban_id: by which ban.
+    """
 
     recipient_id: int
     address: Address
     refused: Reason | None = None
     encrypted: bool = False
+    ban_id: BanId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +96,16 @@ class Dispatcher:
     submit: Submit
     random_id: Callable[[], int]
     spool: Spool = unspooled
+    banned_hosts: BannedHosts = no_hosts
     # Copies that Postfix has and the ledger does not know of yet, because the database went away in between.
     _unrecorded: dict[OutboundId, Closing] = field(default_factory=dict)
     # Hand-overs go on when nobody waits for them any more; a further try joins the one that is under way.
     _under_way: dict[OutboundId, asyncio.Task[Closing]] = field(default_factory=dict)
     # Copies that are being recorded: tries that joined record them as well, but one of them counts.
     _recording: set[OutboundId] = field(default_factory=set)
+    # Copies that were recorded of late, the newest last: a try may still hold what the ledger said of them before.
+    _recorded: dict[OutboundId, None] = field(default_factory=dict)
+    _ending: bool = False
 
     async def dispatch(
         self,
@@ -128,6 +150,7 @@ class Dispatcher:
             self._recording -= first
         for closing in closings:
             self._unrecorded.pop(closing.outbound_id, None)
+            _remember(self._recorded, closing.outbound_id, None)
 
     async def catch_up(self) -> None:
         """Record what could not be recorded before. Raises Unavailable.
@@ -137,6 +160,27 @@ class Dispatcher:
         late = list(self._unrecorded.values())
         for at in range(0, len(late), _CHUNK):
             await self._record(late[at : at + _CHUNK], None)
+
+    async def finish(self, seconds: float) -> int:
+        """At the end of the process, which alone knows of these copies: wait for those under way, and record them.
+
+        No others are begun from here on. Gives how many it left after so many seconds. They will be made again.
+        """
+        self._ending = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._under_way or self._unrecorded:
+                    if self._under_way:
+                        some = asyncio.FIRST_COMPLETED
+                        await asyncio.wait(self._under_way.values(), timeout=_PAUSE_SECONDS, return_when=some)
+                    try:
+                        await self.catch_up()
+                    except Unavailable:
+                        await asyncio.sleep(_PAUSE_SECONDS)
+                    except Exception:
+                        log.logger().exception("copies.unrecorded")  # our bug, which waiting does not mend
+                        break
+        return len(self._under_way) + len(self._unrecorded)
 
     async def _copy(
         self,
@@ -159,19 +203,29 @@ class Dispatcher:
             destination.encrypted,
         )
         opened = await self.ledger.open(opening)
-        if opened.settled:
-            self._unrecorded.pop(opened.outbound_id, None)
+        outbound_id = opened.outbound_id
+        # The operator's own mail goes wherever the operator wants it, and codes to the banned so that they can leave.
+        spared = notice is Code.CNF or (kind is EmailType.FORWARD and destination.recipient_id < 0)
+        asked = not (spared or opened.settled or destination.refused)
+        ban = await self.banned_hosts(destination.address.domain) if asked else None
+        # From here to the task nothing may wait: other tries of the same copy look at the same memory.
+        if opened.settled or outbound_id in self._recorded:
+            self._unrecorded.pop(outbound_id, None)
             return None
-        if destination.refused is not None:
-            return Closing(opened.outbound_id, "failed", destination.refused)
-        known = self._unrecorded.get(opened.outbound_id)
+        known = self._unrecorded.get(outbound_id)
         if known is not None:
             return known
-        task = self._under_way.get(opened.outbound_id)
+        task = self._under_way.get(outbound_id)
+        if task is None and destination.refused is not None:
+            return Closing(outbound_id, "failed", destination.refused, ban_id=destination.ban_id)
+        if task is None and ban is not None:
+            return Closing(outbound_id, "failed", Reason.DESTINATION_BANNED, ban_id=ban.id)
+        if task is None and self._ending:
+            raise Unavailable("this process ends")
         if task is None:
-            task = asyncio.create_task(self._hand_over(draft, destination.address, opened.outbound_id, letter))
-            self._under_way[opened.outbound_id] = task
-            task.add_done_callback(lambda done: self._handed_over(opened.outbound_id, done))
+            task = asyncio.create_task(self._hand_over(draft, destination.address, outbound_id, letter))
+            self._under_way[outbound_id] = task
+            task.add_done_callback(lambda done: self._handed_over(outbound_id, done))
         # Whoever gave up in the middle could not know whether Postfix has the copy.
         return await asyncio.shield(task)
 
@@ -179,9 +233,7 @@ class Dispatcher:
         del self._under_way[outbound_id]
         if task.cancelled() or task.exception() is not None:
             return
-        if len(self._unrecorded) >= _REMEMBERED:
-            del self._unrecorded[next(iter(self._unrecorded))]
-        self._unrecorded[outbound_id] = task.result()
+        _remember(self._unrecorded, outbound_id, task.result())
 
     async def _hand_over(self, draft: Draft, to: Address, outbound_id: OutboundId, letter: Letter) -> Closing:
         copy = await draft.copy(to, outbound_id)
@@ -205,7 +257,17 @@ def destination(
 ) -> Destination:
     """Who gets a copy, unless the operator has banned the mailbox."""
     ban = bans.mailbox(address.folded, "destination", now)
-    return Destination(recipient_id, address, Reason.DESTINATION_BANNED if ban is not None else None, encrypted)
+    if ban is None:
+        return Destination(recipient_id, address, encrypted=encrypted)
+    return Destination(recipient_id, address, Reason.DESTINATION_BANNED, encrypted, ban.id)
+
+
+def _remember(memory: dict[OutboundId, _V], outbound_id: OutboundId, value: _V) -> None:
+    """Note it, and forget the oldest for it if there are too many."""
+    memory.pop(outbound_id, None)
+    if len(memory) >= _REMEMBERED:
+        del memory[next(iter(memory))]
+    memory[outbound_id] = value
 
 
 def _is_out(result: object) -> bool:

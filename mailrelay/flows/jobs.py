@@ -12,12 +12,12 @@ from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.jobs import Depth, Job, JobId, backoff
 from mailrelay.flows.ports import Clock
 
-_LEASE = timedelta(minutes=5)
-_PROLONG_SECONDS = 60.0
+_LEASE = timedelta(seconds=90)
+_PROLONG_SECONDS = 20.0
 _POLL_SECONDS = 5.0  # jobs that become due announce nothing
 _RETRY_SECONDS = 2.0
 _MEASURE_SECONDS = 15.0
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 15.0
 # A Postfix or database that is away, over a weekend perhaps, is no reason to give up what somebody is to hear of.
 _OUTAGE = timedelta(days=4)
 
@@ -114,6 +114,9 @@ class JobRunner:
             self.health = "failing, see the log"
             return False
         self.health = "ok"
+        # After an outage leases have ended under the work that goes on, and come back to us. One that says something
+        # else by now takes the place of the one before, whose work may end but counts for nothing.
+        jobs = [job for job in jobs if job.id not in self._jobs or self._jobs[job.id].payload != job.payload]
         if jobs:
             self._jobs |= {job.id: job for job in jobs}
             task = asyncio.create_task(self._round(jobs, gate))
@@ -159,12 +162,13 @@ class JobRunner:
     async def _run(self, task: Task, gate: asyncio.Semaphore) -> None:
         job = task.job
         async with gate:
-            if self._stopping or job.id not in self._jobs:
+            if self._stopping or not self._holds(job):
                 return
             self._begun.add(job.id)
             try:
                 await task.work()
-                await self.queue.finish([job.id])
+                if self._holds(job):
+                    await self.queue.finish([job.id])
             except Exception as error:
                 await self._failed(job, error)
             else:
@@ -182,15 +186,21 @@ class JobRunner:
         rest = None if isinstance(error, Malformed) else backoff(job.attempts, self.dice())
         words = str(error) if isinstance(error, Unavailable | Malformed) else f"a bug: {type(error).__name__}"
         try:
-            await self.queue.fail(job.id, words, rest, patience)
+            if self._holds(job):
+                await self.queue.fail(job.id, words, rest, patience)
         except Unavailable as trouble:
             self._database_away(trouble)
         self._ended(job, "failed" if final else "retried")
 
     def _ended(self, job: Job, outcome: str) -> None:
         metrics.JOBS.labels(job.kind, outcome).inc()
-        self._jobs.pop(job.id, None)
-        self._begun.discard(job.id)
+        if self._holds(job):
+            del self._jobs[job.id]
+            self._begun.discard(job.id)
+
+    def _holds(self, job: Job) -> bool:
+        """Whether it is still in hand, as it was taken: it may have been lost, and taken anew, meanwhile."""
+        return self._jobs.get(job.id) is job
 
     def _database_away(self, error: Unavailable) -> None:
         metrics.DATABASE_ERRORS.inc()

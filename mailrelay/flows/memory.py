@@ -1,6 +1,7 @@
 """Keeps what is in memory in step with the database: domains, bans and cached facts."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mailrelay import log
@@ -11,6 +12,9 @@ from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.flows.rules import Rules
 
 Domains = tuple[frozenset[str], frozenset[str]]  # shared, custom
+
+
+_AT_ONCE = 1000  # bans, a few milliseconds: a hundred thousand would keep Postfix waiting
 
 
 @dataclass(slots=True)
@@ -27,7 +31,7 @@ class Memory:
     async def reload(self) -> None:
         """Read everything; afterwards the caches are empty and trusted. Raises Unavailable."""
         await self._reload_domains()
-        bans = BanBook.of(await self.read_bans())
+        bans = await _book(await self.read_bans())
         self.rules.around = replace(self.rules.around, bans=bans)
         if self.cache is not None:
             self.cache.clear()
@@ -82,3 +86,13 @@ class Memory:
             self.cache.trusted = False
         if self.rulebooks is not None:
             self.rulebooks.trusted = False
+
+
+async def _book(bans: Sequence[Ban]) -> BanBook:
+    """All of them, while others get their turns."""
+    book = BanBook()
+    for number, ban in enumerate(bans, 1):
+        book.put(ban)
+        if not number % _AT_ONCE:
+            await asyncio.sleep(0)
+    return book

@@ -245,7 +245,7 @@ class LmtpServer:
             self._under_way.discard(owed)
             owed.set_result(None)
 
-    async def stop(self, grace_seconds: float = 20.0) -> None:
+    async def stop(self, grace_seconds: float = 15.0) -> None:
         """Take no new sessions and messages, finish what is under way, hang up."""
         self.stopping = True
         if self._server is not None:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from mailrelay import log
 from mailrelay.batch import Batcher
 from mailrelay.config import Config
 from mailrelay.core import srs
 from mailrelay.core.bans import BanBook
+from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Facts
 from mailrelay.core.inquiry import Inquiry
 from mailrelay.core.judge import DefaultLimits
@@ -24,7 +26,9 @@ from mailrelay.core.sending.facts import SendingFacts, SendingInquiry
 from mailrelay.core.spam import Thresholds
 from mailrelay.flows.cache import FactsCache
 from mailrelay.flows.clearance import AskReach, Clearance
+from mailrelay.flows.handover import BannedHosts, no_hosts
 from mailrelay.flows.memory import Memory
+from mailrelay.flows.mxbans import HostBans, MxHosts
 from mailrelay.flows.rulebook import Rulebooks
 from mailrelay.flows.rules import Checks, Identity, Rules
 from mailrelay.flows.ruling import Ruling
@@ -42,6 +46,7 @@ from mailrelay.wiring.suffixes import organisational_domains
 
 if TYPE_CHECKING:
     from mailrelay.clients.openpgp import OpenPgp
+    from mailrelay.clients.resolver import Resolver
 
 # Compiled rules: of some 5,000 accounts with three each, or of 150,000 without any.
 _RULEBOOK_OCTETS = 32_000_000
@@ -84,6 +89,7 @@ class Runtime:
             config.database.dsn, config.database.connections, config.database.timeout_seconds, name
         )
         self.rules = _rules(config)
+        self._resolver: Resolver | None = None
         self.ledger = BatchedLedger(Ledger(self.database))
         reader = FactsReader(self.database, config.service.catch_all)
         self._facts: Batcher[Inquiry, Facts] = Batcher(reader.read, lanes=max(1, config.database.connections - 2))
@@ -112,6 +118,27 @@ class Runtime:
 
         return OpenPgp(read_service_keys(self.config.secrets))
 
+    @cached_property
+    def hosts(self) -> MxHosts | None:
+        """Who takes mail for others, where bans count for them; None where they do not."""
+        if not self.config.haltman.ban_mx_hosts:
+            return None
+        from mailrelay.clients.resolver import Resolver
+
+        self._resolver = Resolver(self.config.dns.nameservers)
+        return MxHosts(self._resolver.lookup, self._resolver.known)
+
+    @property
+    def banned_hosts(self) -> BannedHosts:
+        """What those who make copies ask."""
+        return no_hosts if self.hosts is None else HostBans(self.rules, self.hosts, utc_now)
+
+    async def close(self) -> None:
+        """After the roles have stopped."""
+        if self._resolver is not None:
+            await self._resolver.close()
+        await self.database.close()
+
     async def read_facts(self, inquiry: Inquiry) -> Facts:
         """Facts from the database, several inquiries a round trip."""
         return await self._facts.ask(inquiry)
@@ -131,7 +158,13 @@ class Runtime:
     async def _restored(self) -> None:
         await self.database.refresh()
         for catch_up in self.on_restored:
-            await catch_up()
+            try:
+                await catch_up()
+            except Unavailable:
+                raise
+            except Exception:
+                # Our bug: what cannot be recorded is no reason to go on with old domains and bans.
+                log.logger().exception("runtime.behind")
         await self.memory.reload()  # last: from here on the cache is trusted
 
     def reload(self, config: Config) -> None:

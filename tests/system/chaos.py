@@ -290,7 +290,9 @@ class Books:
         lines = [(blow.began - zero, f"to {blow.ended - zero:7.2f} {blow.target}") for blow in blows]
         entries = {entry.outbound_id: entry for entry in self.entries}
         for outbound_id, count in self.duplicates().items():
-            entry = entries[outbound_id]
+            entry = entries.get(outbound_id)
+            if entry is None:
+                continue  # a stranger's
             what = f"{entry.queue_id} to {entry.rcpt}: {count} too many"
             lines.append((entry.began - zero, f"to {entry.ended - zero:7.2f} {what}"))
         return (f"{began:7.2f} {what}" for began, what in sorted(lines))
@@ -306,12 +308,20 @@ class Books:
                 over[outbound_id] = count - hits
         return over
 
-    def accounted(self) -> Counter[tuple[str, str]]:
-        """Queue id and recipient of the ledger's rows, one for each mailbox."""
+    def unaccounted(self) -> Counter[tuple[str, str]]:
+        """Queue id and recipient of mailboxes that the ledger has no row for."""
+        return self._accepted() - self._accounted()
+
+    def unaccountable(self) -> Counter[tuple[str, str]]:
+        """Rows beyond those; a transaction that broke off may have been accepted all the same."""
+        surplus = self._accounted() - self._accepted()
+        return Counter({entry: n for entry, n in surplus.items() if entry[1] not in self._stream.unsure})
+
+    def _accounted(self) -> Counter[tuple[str, str]]:
         return Counter((entry.queue_id, entry.rcpt) for entry in self.entries)
 
-    def accepted(self) -> Counter[tuple[str, str]]:
-        """The same as the senders were told, once for each mailbox. Postfix gives a queue id several times."""
+    def _accepted(self) -> Counter[tuple[str, str]]:
+        """What the senders were told, once for each mailbox. Postfix gives a queue id several times."""
         told: Counter[tuple[str, str]] = Counter()
         for queue_id, rcpt in self._stream.accepted:
             told[queue_id, rcpt] += len(self._stream.mailboxes(rcpt))

@@ -4,8 +4,9 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.system.scenario import (
 from tools.sandbox import ports
 
 A1 = "a1@alias.example"
+_AWAY_SECONDS = 9.0
 
 
 def deferred(scenario: Scenario, sent: Sent, recipients: int = 1) -> None:
@@ -114,6 +116,25 @@ def test_a_copy_that_went_out_but_could_not_be_recorded_is_not_repeated(scenario
     scenario.copies(sent, R1, R2)
     scenario.becomes(sent.queue_id, [(address, "delivered", "")] * 2)
     assert scenario.of_alias(address, "emails_forwarded") == (1,)
+
+
+def test_a_restart_while_the_database_is_away_repeats_no_copy_that_went_out(scenario: Scenario) -> None:
+    """Only the process that ends knows of them; `_AWAY_SECONDS` is less than it may take for its end."""
+    address = scenario.alias(scenario.u, R1, R2)
+    world = scenario.world
+    with suppress(psycopg.OperationalError), psycopg.connect(world.sandbox.dsn) as connection:
+        local = address.partition("@")[0]
+        connection.execute("select from alias where local_part = %s for no key update", (local,))
+        sent = scenario.send(address)
+        world.arrived(2, containing=sent.message_id)
+        deferred(scenario, sent)
+        with world.without_database():
+            ended = world.sandbox.supervised.signal("lmtp", signal.SIGTERM)
+            threading.Event().wait(_AWAY_SECONDS)
+            assert world.sandbox.supervised.pid("lmtp") == ended
+    scenario.copies(sent, R1, R2)
+    scenario.becomes(sent.queue_id, [(address, "delivered", "")] * 2)
+    assert world.sandbox.supervised.pid("lmtp") != ended
 
 
 def test_12_1_36_mail_that_was_accepted_waits_at_the_limit(scenario: Scenario) -> None:

@@ -30,6 +30,7 @@ class FakeQueue:
     extended: list[JobId] = field(default_factory=list)
     trouble: dict[str, list[Exception]] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    lost: set[JobId] = field(default_factory=set)  # somebody else's by now
 
     def add(self, number: int, kind: str = "count", attempts: int = 0) -> None:
         self.waiting.append(Job(JobId(number), kind, {"n": number}, attempts, 10, NOW))
@@ -57,7 +58,7 @@ class FakeQueue:
 
     async def extend(self, ids: Sequence[JobId], lease: timedelta) -> set[JobId]:
         self.extended += ids
-        return set(ids)
+        return set(ids) - self.lost
 
     async def give_back(self, ids: Sequence[JobId]) -> None:
         self.waiting += [self.leased[job_id] for job_id in ids]
@@ -280,6 +281,60 @@ async def test_leases_of_long_jobs_are_prolonged(monkeypatch: pytest.MonkeyPatch
         await until(lambda: 1 in queue.extended)
         hands.open.set()
         await until(lambda: queue.finished == [1])
+
+
+async def test_jobs_that_come_back_while_they_are_under_way_are_not_done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their leases ended while the database was away, and it is their own worker that takes them again."""
+    monkeypatch.setattr(jobs_module, "_POLL_SECONDS", 0.01)
+    queue, hands = office()
+    queue.add(1)
+    async with running(queue, hands):
+        await until(lambda: hands.begun == [1])
+        queue.add(1, attempts=1)
+        await until(lambda: not queue.waiting)
+        queue.add(2)
+        await until(lambda: 2 in hands.begun)
+        hands.open.set()
+        await until(lambda: sorted(queue.finished) == [1, 2])
+    assert hands.begun == [1, 2]
+
+
+@pytest.mark.parametrize("error", [None, Unavailable("Postfix is away")])
+async def test_a_job_that_says_something_else_by_now_is_done_as_well(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """The mail with a newer code takes the place of the one before (store/confirmations.py), which may be under way."""
+    monkeypatch.setattr(jobs_module, "_POLL_SECONDS", 0.01)
+    queue, hands = office()
+    queue.add(1)
+    async with running(queue, hands, width=2) as runner:
+        await until(lambda: hands.begun == [1])
+        hands.errors = {1: error} if error is not None else {}
+        queue.waiting.append(Job(JobId(1), "count", {"n": 5}, 0, 10, NOW))
+        queue.leased.clear()
+        await until(lambda: hands.begun == [1, 5])
+        hands.open.set()
+        await until(lambda: not runner._jobs)
+    assert (queue.finished, queue.failed) == ([1], [])
+
+
+async def test_a_job_that_was_lost_and_comes_back_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for a hand when its lease ended, another worker took it, and gave it back."""
+    monkeypatch.setattr(jobs_module, "_PROLONG_SECONDS", 0.01)
+    monkeypatch.setattr(jobs_module, "_POLL_SECONDS", 0.01)
+    queue, hands = office()
+    queue.add(1)
+    queue.add(2)
+    async with running(queue, hands, width=1) as runner:
+        await until(lambda: hands.begun == [1])
+        queue.lost = {JobId(2)}
+        await until(lambda: JobId(2) not in runner._jobs)
+        queue.lost = set()
+        queue.add(2, attempts=1)
+        await until(lambda: JobId(2) in runner._jobs)
+        hands.open.set()
+        await until(lambda: sorted(queue.finished) == [1, 2])
+    assert hands.begun == [1, 2]
 
 
 async def test_many_jobs_are_looked_at_together() -> None:

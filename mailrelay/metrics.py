@@ -5,7 +5,8 @@ from prometheus_client import Counter, Gauge, Histogram
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 _SLOW = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
 
-# What does Postfix hear at RCPT, and why? verdict: accept, refuse, defer; reason: the ledger's list or none.
+# What does Postfix hear at RCPT, and why? verdict: accept, refuse, defer; reason: the ledger's list, none, database,
+# failed (a bug).
 POLICY_ANSWERS = Counter("mailrelay_policy_answers", "Policy answers by verdict.", ["verdict", "reason"])
 # How long does Postfix wait for a policy answer?
 POLICY_SECONDS = Histogram("mailrelay_policy_seconds", "Time to answer one policy request.", buckets=_FAST)
@@ -86,9 +87,11 @@ CHRONICLE_BEHIND = Gauge("mailrelay_chronicle_behind_seconds", "Age of the ledge
 COMPLAINTS = Counter("mailrelay_complaints", "Complaints about spam.", ["type", "effect"])
 # Who uses the HTTP APIs for what, and what do they hear? path: as documented, none for others; status: of HTTP.
 API_REQUESTS = Counter("mailrelay_api_requests", "Requests to the HTTP APIs.", ["api", "method", "path", "status"])
+# Whom do bans keep from them? type: email, domain, ip, name. What bans do to mail shows among answers and recipients.
+BAN_HITS = Counter("mailrelay_ban_hits", "Requests to the HTTP APIs that a ban refused.", ["type"])
 # Are they quick?
 API_SECONDS = Histogram("mailrelay_api_seconds", "Time for one request to an HTTP API.", ["api"], buckets=_FAST)
-# What does DNS say of our domains? purpose: email, sending; result: right, wrong, no_answer.
+# What does DNS say of domains, ours and proposed ones? purpose: email, sending, ui; result: right, wrong, no_answer.
 DOMAIN_CHECKS = Counter("mailrelay_domain_checks", "Checks of the DNS of domains.", ["purpose", "result"])
 # Which domains come and go by it? change: granted, withdrawn (a notice tells the owner).
 DOMAIN_APPROVALS = Counter("mailrelay_domain_approvals", "Changes of what domains may do.", ["purpose", "change"])

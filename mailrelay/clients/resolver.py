@@ -14,6 +14,7 @@ import dns.nameserver
 import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
+from dns.rdtypes.ANY.CNAME import CNAME
 from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.PTR import PTR
 from dns.rdtypes.ANY.TXT import TXT
@@ -85,6 +86,11 @@ class Resolver:
             metrics.DNS_LOOKUPS.labels("shared").inc()
         return _given(await asyncio.shield(task))
 
+    def known(self, name: str, kind: Kind) -> Answer | None:
+        """What is remembered of a folded name, None if it has to be asked for. Never waits."""
+        found = self._known.get((name, kind))
+        return found[1] if found is not None and found[0] > self._clock() else None
+
     async def close(self) -> None:
         """Give up what is under way; nothing may be asked afterwards."""
         tasks = [*self._asking.values()]
@@ -150,7 +156,7 @@ def _record(rdata: object) -> str | bytes | Mx:
             return str(address)
         case MX(preference=preference, exchange=exchange):
             return Mx(preference, _text(exchange))
-        case PTR(target=target):
+        case PTR(target=target) | CNAME(target=target):
             return _text(target)
         case TXT(strings=strings):
             return b"".join(strings)

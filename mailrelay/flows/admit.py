@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from mailrelay import log, metrics
+from mailrelay.core.destinations import Exchangers, deliverable, unknown
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import AccountId, AliasId, Facts, Reason
 from mailrelay.core.inquiry import Inquiry
@@ -37,6 +38,7 @@ class Admission:
     read_sending: ReadSending
     ledger: LedgerPort
     clock: Clock
+    exchangers: Exchangers = unknown
     _null_senders: "_Instances" = field(default_factory=lambda: _Instances())
     _notes: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -96,8 +98,12 @@ class Admission:
                 return self.at_once(request) or DUNNO
 
     def _judge(self, question: Question, facts: Facts) -> Verdict:
-        verdict = judge(question, facts, self.rules.limits, self.clock())
-        return within_reach(verdict, self.rules.around.realm)
+        """By the facts and by what is banned now: bans are never cached with facts."""
+        around, now = self.rules.around, self.clock()
+        verdict = judge(question, facts, self.rules.limits, now)
+        if question.reverse:
+            return within_reach(verdict, around.realm)  # who writes, and to whom, shows at the end of the message
+        return deliverable(verdict, around.realm, around.bans, now, self.exchangers)
 
     def _remember(self, inquiry: Inquiry, facts: Facts, verdict: Deliver | Drop, epoch: int) -> None:
         """Keep facts about existing aliases only: what would be created has limits of its own."""
@@ -156,7 +162,9 @@ class Admission:
             account_id=AccountId(account.id) if account is not None else None,
             alias_id=AliasId(alias.id) if alias is not None else None,
         )
-        ban = screened.ban if screened is not None else None
+        ban_id = screened.ban.id if screened is not None and screened.ban is not None else None
+        if denied is not None:
+            ban_id = denied.ban_id
         blocked_by = denied.blocked_by if denied is not None else None
         log.logger().info(
             "rcpt.refused",
@@ -165,7 +173,7 @@ class Admission:
             account=envelope.account_id,
             alias=envelope.alias_id,
         )
-        self._note(Ending(envelope, "refused", reason, ban.id if ban is not None else None, blocked_by))
+        self._note(Ending(envelope, "refused", reason, ban_id, blocked_by))
         return str(reply)
 
     def _note(self, ending: Ending) -> None:

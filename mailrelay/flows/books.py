@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mailrelay.core.bans import BanId
 from mailrelay.core.facts import AccountId, AliasId, Reason
 from mailrelay.core.judge import Deny
 from mailrelay.core.ledger import Ending, Envelope
@@ -30,10 +31,12 @@ class Books:
     rules: Rules
     ledger: LedgerPort
 
-    async def end(self, envelope: Envelope, reason: Reason, denied: Deny | None = None) -> Done:
+    async def end(
+        self, envelope: Envelope, reason: Reason, denied: Deny | None = None, ban_id: BanId | None = None
+    ) -> Done:
         """Take the mail and send nothing; the row says why (spec section 2.4)."""
         blocked_by = denied.blocked_by if denied is not None else None
-        await self.ledger.end(Ending(envelope, "discarded", reason, blocked_by=blocked_by))
+        await self.ledger.end(Ending(envelope, "discarded", reason, ban_id, blocked_by))
         return Done(ACCEPTED, "discarded", reason, envelope.account_id, envelope.alias_id)
 
     async def reject(self, envelope: Envelope, reply: Reply, reason: Reason) -> Done:

@@ -17,7 +17,7 @@ from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
 from mailrelay.core.receive import structural_refusal
 from mailrelay.core.reply import Reply
-from mailrelay.core.screen import day_number, question
+from mailrelay.core.screen import RcptRequest, Refusal, banned, banned_domain, day_number, question
 from mailrelay.core.waiting import must_end
 from mailrelay.flows.books import Books, Done
 from mailrelay.flows.clearance import is_reverse
@@ -132,6 +132,10 @@ class Delivery:
         if isinstance(letter.ingress, ingress.Invalid) and self.rules.checks.required:
             log.logger().warning("recipient.unchecked", problem=letter.ingress.reason)
             return Done(self.rules.replies["UNCHECKED"], "deferred")
+        refusal = self._banned(letter, rcpt)
+        if refusal is not None and refusal.ban is not None:
+            facts = await self.read_facts(self._inquiry(letter, rcpt, place))
+            return await self.books.end(self._envelope(letter, named, facts), refusal.reason, ban_id=refusal.ban.id)
         if not is_reverse(rcpt):
             return await self._alias(letter, named, place, Detour(rcpt))
         sent = await self.sending(letter, rcpt, place)
@@ -143,8 +147,8 @@ class Delivery:
 
     async def _alias(self, letter: Letter, named: Address, place: Place, meant: Detour) -> Done:
         """named: as in the envelope; meant: the alias, with an extension if there is one."""
-        rcpt, author = meant.rcpt, str(letter.author) if letter.author is not None else ""
-        inquiry = inquire(rcpt, place, letter.mail.sender, author, letter.mail.client, self.rules.around.organisation)
+        rcpt = meant.rcpt
+        inquiry = self._inquiry(letter, rcpt, place)
         facts, verdict = await self._look_up(letter, rcpt, place, inquiry)
         created = isinstance(verdict, Deliver) and verdict.alias is None
         if isinstance(verdict, Deliver) and verdict.alias is None:
@@ -167,6 +171,20 @@ class Delivery:
         org = inquiry.sender_org
         case = Case(letter, rcpt, place, envelope, facts, verdict.alias, org, created=created, tagged=meant.tagged)
         return await self.forwarding(case, verdict)
+
+    def _banned(self, letter: Letter, rcpt: Address) -> Refusal | None:
+        """A ban that was made since RCPT. Its sender was told that we take the mail, so nobody hears of it."""
+        around, mail = self.rules.around, letter.mail
+        request = RcptRequest(mail.sender, str(rcpt), mail.client, "", authenticated=False)
+        found = banned(request, rcpt, around, letter.now) or banned_domain(rcpt, around, letter.now)
+        if found is not None or letter.author is None:
+            return found
+        hit = around.bans.mailbox(str(letter.author), "sender", letter.now)
+        return Refusal("BANNED", Reason.BANNED, hit) if hit is not None else None
+
+    def _inquiry(self, letter: Letter, rcpt: Address, place: Place) -> Inquiry:
+        author = str(letter.author) if letter.author is not None else ""
+        return inquire(rcpt, place, letter.mail.sender, author, letter.mail.client, self.rules.around.organisation)
 
     async def _look_up(self, letter: Letter, rcpt: Address, place: Place, inquiry: Inquiry) -> tuple[Facts, Verdict]:
         facts = await self.read_facts(inquiry)

@@ -8,6 +8,7 @@ from typing import assert_never
 from mailrelay.core import ingress, loopguard
 from mailrelay.core.address import Address, BadAddress, parse_address
 from mailrelay.core.automatic import is_automatic, is_report
+from mailrelay.core.destinations import deliverable
 from mailrelay.core.eom import Refuse
 from mailrelay.core.explained import (
     Explained,
@@ -128,12 +129,16 @@ class Explanation:
         verdict = self._judged(asked.question, facts)
         if isinstance(verdict, Deny):
             reply = f"{self.rules.replies[verdict.reply]}: {REASON_TEXTS[verdict.reason]}"
-            return False, [*steps, ("at RCPT", reply)]
+            by = "" if verdict.ban_id is None else f" (ban {verdict.ban_id})"
+            return False, [*steps, ("at RCPT", f"{reply}{by}")]
         return True, [*steps, ("at RCPT", "accepted"), setting_step(facts, self.rules.identity.forward_mode)]
 
     def _judged(self, asked: Question, facts: Facts) -> Verdict:
-        verdict = judge(asked, facts, self.rules.limits, self.clock())
-        return loopguard.within_reach(verdict, self.rules.around.realm)
+        around, now = self.rules.around, self.clock()
+        verdict = judge(asked, facts, self.rules.limits, now)
+        if asked.reverse:
+            return loopguard.within_reach(verdict, around.realm)
+        return deliverable(verdict, around.realm, around.bans, now)
 
     async def _expected(self, request: RcptRequest, rcpt: Address, place: Place, facts: Facts) -> list[Step]:
         """What is known of delivery without a message."""

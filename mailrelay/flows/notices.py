@@ -28,8 +28,10 @@ from mailrelay.core.notices import KINDS, Code, Notice, from_json
 from mailrelay.core.noticewords import LISTED, Material, Signs, since, tell
 from mailrelay.core.plan import Copy, Mail
 from mailrelay.core.screen import day_number
+from mailrelay.core.sealed import Vault
 from mailrelay.core.signer import signing_domain, usable_keys
 from mailrelay.core.verp import EmailType
+from mailrelay.flows.codes import revealed
 from mailrelay.flows.drafts import SigningKeys
 from mailrelay.flows.handover import Destination, Dispatcher, Handover
 from mailrelay.flows.jobs import Task
@@ -64,13 +66,14 @@ class Office:
     """How the installation appears in notices. product: the name that people know it by.
 
     links: for a time in seconds since 1970; None if it has no address that people reach. list_url: where people see
-    their failed deliveries, '' if nowhere.
+    their failed deliveries, '' if nowhere; sites: others on which people use it.
     """
 
     product: str
     printer: Printer
     links: Callable[[int], Links] | None = None
     list_url: str = ""
+    sites: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class NewNotice:
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """Handles jobs of kind `notice`."""
+    """Handles jobs of kind `notice`. vault: opens what they may not show in the database."""
 
     rules: Rules
     books: Books
@@ -119,6 +122,7 @@ class Notices:
     signing_keys: SigningKeys
     dispatcher: Dispatcher
     sealing: Sealing
+    vault: Vault
     clock: Clock
 
     async def sift(self, jobs: Sequence[Job], /) -> Sequence[Task]:
@@ -166,11 +170,14 @@ class Notices:
 
     async def _send(self, job: Job, notice: Notice, going: Going) -> None:
         """Raises Unavailable when it has to be tried again; what has gone out is not sent a second time."""
+        notice = revealed(notice, self.vault)
         now, key, identity, office = self.clock(), _key(job.id, notice), self.rules.identity, self.office
         # The same whenever it is tried, so that receivers can tell a second copy if there ever is one.
         number = hmac.digest(self.rules.around.keys.loop[0], b"notice-v1\0" + key, hashlib.sha256).hex()[:32]
         paper = Paper(office.product, identity.domain, identity.header_prefix, number, now)
-        signs = Signs(office.links(int(now.timestamp())) if office.links is not None else None, office.list_url)
+        signs = Signs(
+            office.links(int(now.timestamp())) if office.links is not None else None, office.list_url, office.sites
+        )
         lock = await self._lock(notice, going)
         if lock is not None:
             going = replace(going, stub=False)

@@ -8,6 +8,7 @@ from typing import Protocol
 from mailrelay import log, metrics
 from mailrelay.core.address import Address, BadAddress, is_opaque_reverse, parse_address
 from mailrelay.core.author import speaker
+from mailrelay.core.destinations import deliverable
 from mailrelay.core.eom import Kind, Rcpt, Refuse
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.facts import Facts, Reason
@@ -15,7 +16,6 @@ from mailrelay.core.findings import Findings
 from mailrelay.core.header import Message
 from mailrelay.core.inquiry import inquire
 from mailrelay.core.judge import Deliver, Verdict, block_behaviour, judge
-from mailrelay.core.loopguard import within_reach
 from mailrelay.core.notices import Notice
 from mailrelay.core.plan import Mail
 from mailrelay.core.realm import Place
@@ -226,8 +226,9 @@ class Recipients:
         """Mail to an alias. text: as in the envelope; meant: the alias."""
         around = self.rules.around
         place = _place(meant, around)
-        judged = judge(question(meant, place, honour_reverse=False), facts, self.rules.limits, self.clock())
-        verdict = within_reach(judged, around.realm)
+        now = self.clock()
+        judged = judge(question(meant, place, honour_reverse=False), facts, self.rules.limits, now)
+        verdict = deliverable(judged, around.realm, around.bans, now)
         effects = await self._effects(arrival, message, meant, facts, verdict)
         blocks = effects.block is not None
         return Known(text, Rcpt("person", verdict=verdict, alias=facts.alias, rule_blocks=blocks), facts, effects)

@@ -113,12 +113,16 @@ class Sending:
                 return self.books.wait(envelope, reply, refusal.reason)
             case Drop(refusal):
                 await self._tell(evidence, cleared, refusal, letter)
-                return await self.books.end(envelope, refusal.reason)
+                return await self.books.end(envelope, refusal.reason, ban_id=refusal.ban_id)
             case Keep(refusal):
                 assert isinstance(cleared.who, Owner)  # what strangers write is not kept
                 kept = await self._hold(letter, envelope, cleared.who.kind, "unauthorised", refusal.reason)
                 await self._tell(evidence, cleared, refusal, letter, kept.uuid if kept is not None else None)
-                return kept.done if kept is not None else await self.books.end(envelope, refusal.reason)
+                return (
+                    kept.done
+                    if kept is not None
+                    else await self.books.end(envelope, refusal.reason, ban_id=refusal.ban_id)
+                )
             case Allowed():
                 return await self._allowed(letter, rcpt, place, envelope, cleared, fate)
 

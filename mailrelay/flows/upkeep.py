@@ -10,7 +10,8 @@ from mailrelay.core.errors import Unavailable
 from mailrelay.flows.ports import Clock
 
 _EVERY_SECONDS = 3600.0
-_RETRY_SECONDS = 60.0
+_RETRY_SECONDS = 5.0  # the database is away
+_FAILURE_SECONDS = 60.0
 
 # Does its duty at a time; repeated, or done by several workers at once, it does nothing more. Gives how many things
 # it touched. Raises Unavailable.
@@ -29,21 +30,23 @@ class Upkeep:
     async def run(self, stop: asyncio.Event) -> None:
         """Until stop is set; a step under way ends first."""
         while not stop.is_set():
-            failing = [name for name in self._steps if not stop.is_set() and not await self._do(name)]
+            retries = [(name, await self._do(name)) for name in self._steps if not stop.is_set()]
+            failing = {name: seconds for name, seconds in retries if seconds is not None}
             self.health = f"failing: {', '.join(failing)}" if failing else "ok"
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _RETRY_SECONDS if failing else self._every)
+                await asyncio.wait_for(stop.wait(), min(failing.values(), default=self._every))
 
-    async def _do(self, name: str) -> bool:
+    async def _do(self, name: str) -> float | None:
+        """None: it was done; else the seconds until it is worth another try."""
         try:
             touched = await self._steps[name](self._clock())
         except Unavailable as error:
             metrics.DATABASE_ERRORS.inc()
             log.logger().warning("upkeep.postponed", step=name, problem=str(error))
-            return False
+            return _RETRY_SECONDS
         except Exception:
             log.logger().exception("upkeep.failed", step=name)
-            return False
+            return _FAILURE_SECONDS
         if touched:
             log.logger().info("upkeep.done", step=name, touched=touched)
-        return True
+        return None

@@ -170,8 +170,7 @@ class FakeStore:
 
     def _parent(self, inquiry: Inquiry) -> tuple[Parent | None, Row | None]:
         if inquiry.shared and (row := self.row("handle", local_part=inquiry.base)):
-            domain = self.row("domain", name=inquiry.domain)
-            off = domain is not None and self.rows("handle_domain_off", handle_id=row["id"], domain_id=domain["id"])
+            off = self.rows("handle_domain_off", handle_id=row["id"], domain=inquiry.domain, active=True)
             return _parent(ParentKind.HANDLE, row, off=row["state"] == "released" or bool(off)), row
         if inquiry.label and (row := self.row("username", name=inquiry.label)):
             return _parent(ParentKind.USERNAME, row), row
@@ -377,6 +376,8 @@ class FakeStore:
             for row in self.rows("ledger", outbound_id=closing.outbound_id):
                 if row["outcome"] == "queued" or row["reason"] == Reason.EXPIRED_IN_QUEUE:
                     row.update(outcome=closing.outcome, reason=closing.reason)
+                    for ban in self.rows("ban", id=closing.ban_id):
+                        ban["hits"] += 1
             for row in self.rows("outbound", id=closing.outbound_id):
                 row["outbound_queue_id"] = closing.queue_id or None
                 row["bounce_text"] = closing.note or row["bounce_text"]

@@ -58,7 +58,7 @@ def handle(office: Office) -> None:
 
 def handle_off(office: Office) -> None:
     handle(office)
-    office.store.insert("handle_domain_off", handle_id=1, domain_id=1)
+    office.store.insert("handle_domain_off", handle_id=1, domain="alias.example", active=True)
 
 
 def handle_released(office: Office) -> None:
@@ -191,7 +191,7 @@ ROWS: dict[str, tuple[Prepare, str, str, str]] = {
     "12.1-44b": (handle_released, "shop@alias.example", SENDER, UNKNOWN),
     "12.1-44c-from": (
         lambda office: office.ban("domain", "inbox.example", "destination"),
-        "a1@alias.example",
+        "both@alias.example",
         "x@inbox.example",
         YES,
     ),

@@ -187,3 +187,32 @@ def test_no_text_from_outside_breaks_the_book(text: str) -> None:
 def test_one_network_has_one_key() -> None:
     assert network_key("192.0.2.77/24") == network_key("::ffff:192.0.2.0/120") == (4, 24, 0xC00002)
     assert network_key("::ffff:0:0/95")[0] == 6
+
+
+@pytest.mark.parametrize("kind", ["ip", "email", "domain"])
+def test_what_met_none_meets_a_new_one(kind: BanType) -> None:
+    value = {"ip": "192.0.2.1", "email": "x@bad.example", "domain": "bad.example"}[kind]
+    book = BanBook.of([ban(kind, value, expires_at=NOW)])
+
+    def hits() -> int:
+        found = (
+            book.client("192.0.2.1", NOW),
+            book.mailbox("x@bad.example", "sender", NOW),
+            book.mailbox("x@bad.example", "destination", NOW),
+            book.domain("bad.example", "destination", NOW),
+        )
+        return sum(hit is not None for hit in found)
+
+    assert [hits(), hits()] == [0, 0]
+    book.put(ban(kind, value, "sender" if kind == "email" else "both", number=2))
+    assert [hits(), hits()] == [{"ip": 1, "email": 1, "domain": 3}[kind]] * 2
+    book.drop(BanId(2))
+    assert hits() == 0
+
+
+def test_the_memory_of_the_harmless_is_bounded() -> None:
+    book = BanBook.of([ban("ip", "192.0.2.0/24")])
+    for number in range(10_000):
+        book.client(f"198.51.100.{number}", NOW)
+        book.mailbox(f"{number}@good.example", "sender", NOW)
+    assert len(book._harmless) <= 8192

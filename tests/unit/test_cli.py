@@ -171,6 +171,7 @@ def test_a_reader_that_leaves_hears_no_complaint(config: Path) -> None:
 def test_json_goes_to_standard_output_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--json", "secrets", "init"]) == 0
     captured = capsys.readouterr()
-    made = ["verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key", "ownership.key", "service.pgp"]
+    made = ["verp.key", "loop.key", "srs.key", "ingress.key", "storage.key", "url.key", "ownership.key", "session.key"]
+    made += ["code.key", "service.pgp"]
     assert json.loads(captured.out) == {"folder": str(config.parent / "secrets"), "created": made}
     assert captured.err == ""

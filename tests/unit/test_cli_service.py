@@ -206,3 +206,15 @@ def test_the_text_is_a_zone_file_whose_strings_fit(config: Path, capsys: pytest.
     strings = rsa.split('"')[1::2]
     assert [len(text) <= 255 for text in strings] == [True, True]
     assert "".join(strings) == DkimFolder(config.parent / "etc" / "dkim").texts("relay.example")[0][1]
+
+
+def test_domains_may_sign_with_the_keys_of_another(tmp_path: Path) -> None:
+    folder = DkimFolder(tmp_path)
+    shared = folder.share("part.example", "relay.example")
+    assert shared == folder.texts("relay.example") != []
+    assert folder.share("part.example", "relay.example") == shared
+    assert folder.problems("part.example") == []
+    assert [key.domain for key in DkimKeys(tmp_path)("part.example")] == ["part.example"] * 2
+    own = folder.ensure("own.example")
+    assert folder.share("own.example", "relay.example") == own  # which it had before
+    assert folder.share("relay.example", "relay.example") == folder.texts("relay.example")

@@ -39,7 +39,7 @@ def options(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def keys(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in data.items():
-        if isinstance(value, dict) and name != "replies":
+        if isinstance(value, dict) and name not in ("replies", "rates"):
             yield from keys(value, f"{prefix}{name}.")
         else:
             yield prefix + name

@@ -10,18 +10,21 @@ from mailrelay.core.domaincheck import Report
 from mailrelay.core.errors import Unavailable
 from mailrelay.core.lookup import Answer, Mx
 from mailrelay.core.naming import ServiceNames
+from mailrelay.core.onboarding import Wanted
+from mailrelay.core.webcheck import Hosting
 from mailrelay.flows.domaincheck import DomainChecker, DomainChecks, check_now
 from mailrelay.store.rechecks import Change, DueDomain
 from tests.api.addy.fakedns import FakeDns
 from tests.unit.fakes import NOW
 
 SERVICE = ServiceNames("relay.example", "bounces.relay.example", "srs.relay.example", "mx.relay.example")
+WANTED = Wanted(SERVICE, Hosting("www.relay.example"))
 KEY = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
-OWN, SECOND, SHARED = DueDomain(1, "own.example"), DueDomain(2, "second.example"), DueDomain(3, "shared.example")
+OWN, SECOND = DueDomain(1, "own.example"), DueDomain(2, "second.example")
 
 
-def keys(domain: str) -> Sequence[tuple[str, str]]:
-    if domain == "locked.example":
+def keys(name: str, *, shared: bool) -> Sequence[tuple[str, str]]:
+    if name == "locked.example":
         raise Unavailable("the folder cannot be read")
     return (("mr1", KEY),)
 
@@ -65,17 +68,13 @@ class Store:
 
 @dataclass
 class Desk:
-    """Checks, and what the operator is told."""
+    """Checks, and whom they ask."""
 
     store: Store
     dns: Sequence[FakeDns]
-    alerts: list[str] = field(default_factory=list)
 
     async def work(self) -> int:
-        async def alert(text: str) -> None:
-            self.alerts.append(text)
-
-        return await DomainChecks(DomainChecker(SERVICE, self.dns, keys), self.store, lambda: 0.5, alert)(NOW)
+        return await DomainChecks(DomainChecker(WANTED, self.dns, keys), self.store, lambda: 0.5)(NOW)
 
     def verdicts(self) -> dict[int, tuple[bool | None, bool | None]]:
         return {number: (one.verdict("EMAIL"), one.verdict("SENDING")) for number, one in self.store.recorded.items()}
@@ -110,18 +109,29 @@ async def test_trouble_with_one_domain_is_none_of_the_others() -> None:
     assert desk.verdicts() == {1: (True, True)}
 
 
-async def test_the_operator_hears_of_shared_domains_and_their_owners_of_others() -> None:
-    withdrawn = {1: [Change("EMAIL", False, True)], 3: [Change("EMAIL", False, False), Change("SENDING", True, False)]}
-    desk = Desk(Store([OWN, SHARED], withdrawn=withdrawn), [FakeDns()])
-    assert await desk.work() == 3
-    (alert,) = desk.alerts
-    assert "shared.example gets no mail here any more" in alert
-    assert "has no MX record" in alert
+async def test_changes_are_counted() -> None:
+    withdrawn = {1: [Change("EMAIL", False, True)], 2: [Change("EMAIL", False, False), Change("SENDING", True, False)]}
+    assert await Desk(Store([OWN, SECOND], withdrawn=withdrawn), [FakeDns()]).work() == 3
+
+
+async def test_who_has_no_business_with_keys_says_nothing_of_sending() -> None:
+    report = await DomainChecker(WANTED, [published("own.example")]).examine(OWN)
+    assert (report.purposes, report.verdict("EMAIL"), report.verdict("SENDING")) == (("EMAIL",), True, None)
+
+
+async def test_the_web_interface_is_looked_at_where_it_is_due() -> None:
+    dns = published("own.example")
+    dns.answers["own.example", "CNAME"] = Answer(("www.relay.example",))
+    report = await DomainChecker(WANTED, [silent("own.example"), dns], keys).examine(
+        DueDomain(1, "own.example", mail=False, web=True)
+    )
+    assert (report.purposes, report.verdict("UI")) == (("UI",), True)
+    assert dns.asked == [("own.example", "CNAME")]
 
 
 async def test_who_asks_gets_the_report() -> None:
     store = Store([])
     report, changes = await check_now(
-        DomainChecker(SERVICE, [published("own.example")], keys), store, OWN, NOW, 0.5, "cli:root"
+        DomainChecker(WANTED, [published("own.example")], keys), store, OWN, NOW, 0.5, "cli:root"
     )
     assert (store.recorded, changes) == ({1: report}, [])

@@ -6,7 +6,7 @@ import email
 import email.policy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import REGISTRY
 
-from mailrelay.core import verp
+from mailrelay.core import codes, verp
 from mailrelay.core.dkim import SigningKey
 from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.facts import AccountId, RecipientId
@@ -35,6 +35,7 @@ from mailrelay.core.notices import (
 )
 from mailrelay.core.plan import Copy, Handed, Refused
 from mailrelay.core.screen import day_number
+from mailrelay.core.sealed import NONCE_OCTETS, seal, vault
 from mailrelay.core.verp import EmailType, VerpId
 from mailrelay.flows.handover import Dispatcher
 from mailrelay.flows.jobs import Task
@@ -48,6 +49,7 @@ from tests.unit.office import KEY, Office
 PRIVATE = generate_private_key(65537, 2048)
 OTHER = replace(MAILBOX, id=RecipientId(2), address="you@inbox.example")
 GROUND = Ground("active", recipient=MAILBOX, default=MAILBOX, other=OTHER, quarantined=False)
+VAULT = vault([b"a secret of the installation"])
 REALM_DOMAINS = ["relay.example", "alias.example", "u1.alias.example", "bounces.relay.example"]
 
 
@@ -103,7 +105,8 @@ class Desk:
         links = lambda now: Links(BASE, KEY, now)  # noqa: E731
         office = NoticeOffice("mailrelay", printer(load()), links, f"{BASE}/failed-deliveries")
         sealing, clock = self.office.locksmith.sealing, self.office.clock
-        return Notices(self.office.rules, self.books, self.books.finish, office, rsa, dispatcher, sealing, clock)
+        finish = self.books.finish
+        return Notices(self.office.rules, self.books, finish, office, rsa, dispatcher, sealing, VAULT, clock)
 
     async def work(self, *notices: Notice, payload: dict[str, object] | None = None, attempt: int = 1) -> list[Task]:
         """Do jobs, numbered from 1, to their end. Gives what the sift left to do."""
@@ -354,14 +357,25 @@ LIMITS = {
 }
 
 
+# They are nobody's recipients.
+OPERATORS = frozenset({Code.OPS, Code.DNR, Code.DNE, Code.DND})
+# They name a mailbox.
+NAMED = OPERATORS | {Code.AKD, Code.ADW, Code.ADC, Code.MFY}
+
+
+def test_strangers_fill_no_operators_mailbox() -> None:
+    """Anybody can propose any number of domains, and all of them end somehow."""
+    assert all(KINDS[code].limit == KINDS[Code.DNR].limit is not None for code in (Code.DNR, Code.DNE))
+
+
 def test_limits_are_those_of_the_specification() -> None:
     """Spec 8.4; `once` and the daily digest have windows of their own."""
     found = {code: kind.limit for code, kind in KINDS.items() if kind.limit is not None}
     told = {code: (limit.amount, limit.window.total_seconds()) for code, limit in found.items()}
     assert {code: told[code] for code in LIMITS} == LIMITS
-    assert told.keys() - LIMITS.keys() == {Code.TES, Code.IR_DIGEST, Code.NOT_ENCRYPTED}
+    assert told.keys() - LIMITS.keys() == {Code.TES, Code.IR_DIGEST, Code.NOT_ENCRYPTED, *OPERATORS} - {Code.OPS}
     plain = {code for code, kind in KINDS.items() if not kind.encrypted}
-    assert plain == {Code.VU, Code.VR, Code.GKE, Code.NOT_ENCRYPTED, Code.CNF, Code.OPS}
+    assert plain == {Code.VU, Code.VR, Code.GKE, Code.NOT_ENCRYPTED, Code.CNF, Code.PWC, *NAMED}
 
 
 async def test_a_digest_tells_of_those_that_were_too_many(desk: Desk) -> None:
@@ -428,7 +442,7 @@ def test_the_default_is_told_what_concerns_the_account() -> None:
     assert to(notice(Code.ADUN), replace(GROUND, default=DEFAULT)) == "default@inbox.example"
 
 
-@pytest.mark.parametrize("code", sorted(set(Code) - UNVERIFIED - {Code.OPS}))  # the operator is nobody's recipient
+@pytest.mark.parametrize("code", sorted(set(Code) - UNVERIFIED - NAMED))
 def test_nobody_unverified_is_told_anything(code: Code) -> None:
     ground = replace(GROUND, recipient=UNSURE, default=UNSURE, other=None)
     assert where(notice(code), ground) == Spared("undeliverable", "no recipient is verified")
@@ -506,6 +520,35 @@ def test_a_banned_destination_is_told_nothing() -> None:
     assert where(notice(Code.FDN), replace(GROUND, recipient=banned)) == Spared(
         "undeliverable", "the address is banned"
     )
+
+
+def test_d_41_a_code_goes_to_a_banned_mailbox_as_the_banned_may_leave() -> None:
+    assert to(notice(Code.CNF, address="x@mail.banned.example"), GROUND) == "x@mail.banned.example"
+
+
+def test_a_code_that_has_expired_is_not_mailed() -> None:
+    second = timedelta(seconds=1)
+    assert isinstance(where(notice(Code.CNF, expires=(NOW + second).isoformat()), GROUND), Going)
+    found = where(notice(Code.CNF, expires=NOW.isoformat()), GROUND)
+    assert found == Spared("unwanted", "the code has expired")
+
+
+async def test_a_code_is_opened_when_it_is_mailed(desk: Desk) -> None:
+    place = codes.place("new@inbox.example")
+    sealed = base64.b64encode(seal(VAULT, b"n" * NONCE_OCTETS, place, b"012345")).decode()
+    data = {name: value for name, value in DATA[Code.CNF].items() if name != "code"}
+    desk.books.ground = Ground()
+    await desk.work(Notice(Code.CNF, None, data={**data, "sealed": sealed, "link": f"{BASE}/confirm?token="}))
+    [copy] = desk.sent
+    text = parsed(copy).get_body(("plain",))
+    assert text is not None
+    assert f"{BASE}/confirm?token=012345" in text.get_content()
+    subject = " ".join(parsed(copy)["Subject"].split())
+    assert subject == "012345 is your confirmation token for app.relay.example (handle:create)"
+    assert "create a handle" in text.get_content()
+    assert sealed not in b"".join(copy.content).decode()
+    with pytest.raises(Malformed):
+        await desk.work(Notice(Code.CNF, None, data={**data, "sealed": "x"}))
 
 
 @pytest.mark.parametrize("address", ["", "nobody", "a b@inbox.example", "x@\r\ny", "x" * 300 + "@inbox.example"])

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mailrelay import notices as leaf
+from mailrelay.core.codes import Intent
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.links import Links
 from mailrelay.core.noticefailure import authentication, item
@@ -101,7 +102,7 @@ def test_nothing_is_loaded_and_nobody_is_tracked(code: Code) -> None:
         (Code.ABC, f"/u/block-email/{ALIAS_UUID}?email=news%40shop.example&"),
         (Code.VU, "/verify/1"),
         (Code.RP, "/reset/1"),
-        (Code.CNF, "/confirm/1"),
+        (Code.CNF, "/confirm?token=123456"),
     ],
 )
 def test_buttons_lead_where_something_can_be_done(code: Code, action: str) -> None:
@@ -120,6 +121,44 @@ def test_a_blocked_sender_can_be_unblocked() -> None:
 def test_links_of_others_lead_nowhere_but_to_us() -> None:
     for link in ("https://evil.example/", "https://app.relay.example.evil.example/", "javascript:alert(1)"):
         assert "reset" not in told(Code.RP, link=link).links
+
+
+def test_links_of_codes_lead_to_the_site_that_somebody_uses() -> None:
+    sites = replace(SIGNS, sites=("https://mail.own.example",))
+    link = "https://mail.own.example/console?token=123456"
+    own = told(Code.CNF, link=link, signs=sites)
+    assert own.links["confirm"] == link
+    assert own.values["host"] == "mail.own.example"
+    for other in ("https://mail.own.example.evil.example/", "https://evil.example/"):
+        foreign = told(Code.CNF, link=other, signs=sites)
+        assert "confirm" not in foreign.links
+        assert foreign.values["host"] == "relay.example"
+
+
+@pytest.mark.parametrize(
+    ("language", "subject"),
+    [
+        ("en", "123456 is your confirmation token for app.relay.example (handle:create)"),
+        ("de", "123456 ist Ihr Bestätigungscode für app.relay.example (handle:create)"),
+    ],
+)
+def test_the_code_is_the_first_thing_that_people_read(language: str, subject: str) -> None:
+    made = printed(Code.CNF, language)
+    assert made.subject == subject
+    assert "handle_subscribe" not in made.plain
+
+
+def test_how_long_a_key_will_live_is_told_with_its_code() -> None:
+    made = printed(Code.CNF, action="api_key_create", about="new@inbox.example", days=30, renews=True)
+    assert "Days that the key will be good for: 30." in made.plain
+    assert "The key will renew itself" in made.plain
+    assert "renew itself" not in printed(Code.CNF, days=30, renews=False).plain
+    assert "the key" not in printed(Code.CNF).plain
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_intent_has_its_words(language: str) -> None:
+    assert {intent.value for intent in Intent} <= load(language).reasons.keys()
 
 
 @pytest.mark.parametrize("code", sorted(set(Code) - {Code.VU, Code.VR, Code.RP}))
@@ -167,7 +206,6 @@ def test_subjects_tell_nothing_that_may_have_to_stay_hidden(code: Code) -> None:
         "real@inbox.example",
         "help@shop.example",
         "192.0.2.77",
-        "123456",
         "me@inbox.example",
         "you@inbox.example",
         "Mozilla",

@@ -12,6 +12,7 @@ from mailrelay.core.naming import ServiceNames
 from mailrelay.core.ownership import custom_name, proof, proves
 from mailrelay.core.parents import DomainClash
 from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
+from mailrelay.core.suspects import BanHit, Suspect
 from mailrelay.flows.manage import domains
 from mailrelay.flows.manage.domains import Claims, Unproven
 
@@ -80,10 +81,10 @@ class Desk:
         return DomainRecord.__new__(DomainRecord)
 
     async def change(self, which: str | Owned, change: DomainChange, actor: str) -> DomainRecord:
-        raise NotImplementedError
+        raise AssertionError("to add a domain changes no other")
 
     async def remove(self, which: str | Owned, with_aliases: bool, actor: str) -> tuple[DomainRecord, int]:
-        raise NotImplementedError
+        raise AssertionError("to add a domain removes none")
 
     def ensure(self, domain: str) -> Sequence[tuple[str, str]]:
         self.story.append(f"keys of {domain}")
@@ -96,6 +97,13 @@ class Desk:
         return self.answer
 
 
+class NoBans:
+    """Nothing is banned."""
+
+    async def first(self, *groups: Sequence[Suspect]) -> BanHit | None:
+        return None
+
+
 class Silent(Desk):
     """DNS never answers, nor gives up."""
 
@@ -105,7 +113,7 @@ class Silent(Desk):
 
 
 def claims(desk: Desk) -> Claims:
-    return Claims(SERVICE, desk, desk, KEYS, seconds=0.01)
+    return Claims(SERVICE, desk, desk, KEYS, NoBans(), seconds=0.01)
 
 
 async def test_what_an_operator_adds_has_its_keys_before_mail_can_find_it() -> None:

@@ -46,7 +46,7 @@ BOMBS: dict[str, tuple[bytes, Unusable]] = {
     "empty packets": (b"\xcd\x00" * 100_000, Unusable.TOO_COMPLEX),
     "subkeys": (written(*PARTS, *[SUBKEY, BINDING] * 500), Unusable.TOO_COMPLEX),
     "certifications that fail late": (
-        written(PRIMARY, USER_ID, *[Packet(2, CERTIFICATION.body[:-1] + b"\0")] * 900),
+        written(PRIMARY, USER_ID, *[Packet(2, CERTIFICATION.body[:-1] + bytes([CERTIFICATION.body[-1] ^ 1]))] * 900),
         Unusable.TOO_COMPLEX,
     ),
     "huge RSA": (rsa(65_528), Unusable.WEAK_ALGORITHM),

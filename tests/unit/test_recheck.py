@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from mailrelay.core.recheck import Standing, Step, advance
+from mailrelay.core.recheck import OFTEN, Alert, Incident, Standing, Step, advance, alert, summary
 from tests.unit.fakes import NOW
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -84,3 +84,54 @@ def test_a_new_domain_is_looked_at_within_minutes_and_not_for_ever() -> None:
         step = advance(before, False, now, 0.5)
         before, now, looks = step.standing, step.next_check, looks + 1
     assert 15 < looks < 40
+
+
+def told(*seen: tuple[float, bool | None], before: Standing = FINE) -> list[tuple[float, str]]:
+    """When operators hear what."""
+    known = Alert()
+    news: list[tuple[float, str]] = []
+    for minutes, verdict in seen:
+        now = NOW + minutes * MINUTE
+        step = advance(before, verdict, now, 0.5)
+        known, what = alert(known, before, step, now)
+        before = step.standing
+        if what is not None:
+            news.append((minutes, what))
+    return news
+
+
+def test_operators_hear_of_each_grade_and_of_its_end() -> None:
+    seen = ((0, False), (30, False), (60, False), (90, False), (120, None), (150, True), (180, True))
+    assert told(*seen) == [(0, "WARNING"), (30, "DEGRADED"), (60, "DISABLED"), (150, "RECOVERED")]
+
+
+def test_trouble_that_comes_and_goes_is_told_every_twelve_hours() -> None:
+    comes_and_goes = [(minutes, minutes % 60 == 30) for minutes in range(0, 24 * 60, 30)]
+    assert told(*comes_and_goes) == [(0, "WARNING"), (30, "RECOVERED"), (720, "WARNING"), (750, "RECOVERED")]
+
+
+def test_silence_and_what_never_was_right_are_no_news() -> None:
+    assert told((0, None), (30, None)) == []
+    assert told((0, False), (30, False), (60, False), (90, True), before=NEW) == []
+
+
+def test_what_is_withdrawn_is_told_however_recently_operators_heard() -> None:
+    seen = ((0, False), (30, True), (60, False), (90, False), (120, False))
+    assert told(*seen) == [(0, "WARNING"), (30, "RECOVERED"), (120, "DISABLED")]
+
+
+def test_shared_domains_in_use_are_looked_at_more_often() -> None:
+    assert advance(FINE, True, NOW, 0.5, OFTEN).next_check - NOW == timedelta(hours=4)
+    assert advance(FINE, False, NOW, 0.5, OFTEN).next_check - NOW == 30 * MINUTE
+
+
+def test_a_reminder_names_what_is_wrong() -> None:
+    found = [
+        Incident("a.example", "EMAIL", "INVALID", NOW, "a.example has no MX record."),
+        Incident("b.example", "UI", "WARNING", None, None),
+    ]
+    assert summary(found) == (
+        "Checks of domains that fail: 2. "
+        "a.example (EMAIL) is INVALID since 2026-01-06 12:30 UTC: a.example has no MX record. "
+        "b.example (UI) is WARNING since an unknown time: "
+    )

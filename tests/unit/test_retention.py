@@ -36,9 +36,10 @@ def test_every_kind_has_its_time() -> None:
         Kind.COMPLAINT: 60,
         Kind.NOTIFICATION_LIMIT: 35,
         Kind.API_LOG: 90,
-        Kind.REQUEST_WINDOW: 2 / 24,
+        Kind.REQUEST_WINDOW: 26 / 24,
         Kind.TOKEN: 7,
         Kind.AUDIT: 365,
+        Kind.DNS_REQUEST: 90,
         Kind.QUEUED: 6.5,
         Kind.LEDGER: 90,
     }

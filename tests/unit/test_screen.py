@@ -195,7 +195,7 @@ def test_a_ban_says_nothing_about_other_domains() -> None:
 
 
 def test_the_null_sender_is_on_no_list() -> None:
-    assert isinstance(result("a1@alias.example", "", OUTSIDE, ("domain", "alias.example")), AskAlias)
+    assert isinstance(result("a1@alias.example", "", OUTSIDE, ("email", "a1@alias.example")), AskAlias)
 
 
 def test_a_client_ban_comes_before_a_name_ban() -> None:

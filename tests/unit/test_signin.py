@@ -10,7 +10,7 @@ from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.facts import AccountId
 from mailrelay.core.signin import Ticket, Unit, expiry, password_mark, read_ticket
 from mailrelay.flows import passwords
-from mailrelay.flows.passwords import Passwords
+from mailrelay.flows.passwords import Passwords, is_dated
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -83,6 +83,24 @@ async def test_a_password_is_that_of_its_hash() -> None:
     assert not await checker.match(cheap.hash("ünïcode"), "unicode")
     assert not await checker.match("no hash", "no hash")
     assert not await checker.match(None, "anything")
+
+
+async def test_new_hashes_are_those_of_the_specification_and_wait_their_turn() -> None:
+    """Section 2.8 of the Haltman API."""
+    full = Passwords(at_once=1, max_waiting=-1)
+    with pytest.raises(Unavailable):
+        await full.hash("long enough")
+    made = await Passwords().hash("long enough")
+    assert made.startswith("$argon2id$v=19$m=131072,t=4,p=1$")
+    assert not is_dated(made)
+    assert is_dated("$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$c29tZWhhc2g")
+    assert is_dated("no hash")
+
+
+@pytest.mark.parametrize("password", ["", "1234567", "x" * 257, "12345678\ud800"])
+async def test_what_is_no_password_gets_no_hash(password: str) -> None:
+    with pytest.raises(Malformed):
+        await Passwords().hash(password)
 
 
 def test_days_are_whole() -> None:

@@ -13,6 +13,8 @@ from mailrelay.core.own_parents import AliasDomains, OwnDomain
 from mailrelay.core.ownership import proof, proves
 from mailrelay.core.parents import DomainClash
 from mailrelay.core.records import DomainChange, DomainRecord, NewDomain, Owned
+from mailrelay.core.suspects import of_domain
+from mailrelay.flows.obstacles import Bans
 
 
 class KeyFolder(Protocol):
@@ -88,6 +90,7 @@ class Claims:
     store: DomainStore
     dns: Dns
     proof_keys: Sequence[bytes]
+    bans: Bans
     seconds: float = 5.0
 
     async def add(self, account: AccountId, name: str, actor: str) -> DomainRecord:
@@ -98,6 +101,9 @@ class Claims:
         own = {*self.service.domains, self.service.hostname}
         if any(name == one or name.endswith(f".{one}") for one in own):
             raise DomainClash("local", f"{name} is a domain of the service itself, or below one")
+        hit = await self.bans.first(of_domain(name))
+        if hit is not None:
+            raise DomainClash("banned", f"{name} is banned (ban {hit.id})")
         new = NewDomain(name, account, verified=True, catch_all=True, with_mx=False, keys_later=True)
         await self.store.check(new)
         if not await self._proven(account, name):

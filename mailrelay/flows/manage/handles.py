@@ -10,11 +10,11 @@ from mailrelay.flows.manage.ports import Bureau
 
 
 class HandleStore(Protocol):
-    async def add(self, new: NewHandle) -> HandleRecord: ...
+    async def add(self, new: NewHandle, actor: str) -> HandleRecord: ...
 
 
 async def add(
-    bureau: Bureau, store: HandleStore, name: str, mailbox: Address | None, owner: Owner | None
+    bureau: Bureau, store: HandleStore, name: str, mailbox: Address | None, owner: Owner | None, actor: str
 ) -> HandleRecord:
     """The new handle. owner: None for whoever controls the mailbox, which then counts as verified.
 
@@ -31,4 +31,4 @@ async def add(
         if mailbox is None:
             raise Malformed("a handle needs a mailbox or an account that its mail goes to")
         owner = ImplicitFor(mailbox)
-    return await store.add(NewHandle(local, owner, mailbox))
+    return await store.add(NewHandle(local, owner, mailbox), actor)

@@ -11,9 +11,11 @@ from mailrelay.core import naming
 from mailrelay.core.address import Address
 from mailrelay.core.errors import Conflict
 from mailrelay.core.facts import AccountId
-from mailrelay.core.recipients import NoMailDomain, RecipientChange, Taken, Unsuitable
+from mailrelay.core.recipients import Hindrance, NoMailDomain, RecipientChange, Taken, Unsuitable
 from mailrelay.core.records import Named, RecipientRecord
+from mailrelay.core.suspects import of_mailbox
 from mailrelay.flows.manage.ports import Bureau
+from mailrelay.flows.obstacles import Bans
 
 Owner = Named | AccountId | None
 
@@ -70,6 +72,7 @@ async def join(
     bureau: Bureau,
     store: RecipientStore,
     domains: MailDomains | None,
+    bans: Bans,
     owner: AccountId,
     mailbox: Address,
     *,
@@ -85,9 +88,12 @@ async def join(
     """
     if domains is not None and not await domains.takes_mail(mailbox.domain):
         raise NoMailDomain(f"{mailbox.domain} takes no mail")
+    hit = await bans.first(of_mailbox(mailbox))
     ground = await bureau.grounds.read([mailbox])
     try:
         naming.check_mailbox(mailbox, ground, bureau.service, bureau.clock())
+        if hit is not None:
+            raise Unsuitable(f"mail to {mailbox} goes to a host that is banned (ban {hit.id})", Hindrance.BANNED)
     except Unsuitable:
         if await store.is_taken(owner, mailbox):
             raise Taken(f"there is {mailbox} already") from None

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 import uvicorn
 from starlette.types import ASGIApp
 
+from mailrelay.api.heads import BoundedProtocol
 from mailrelay.core.errors import BadConfig
 from mailrelay.endpoint import Endpoint
 
@@ -31,7 +32,7 @@ class HttpServer:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=BoundedProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

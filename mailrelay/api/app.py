@@ -1,12 +1,16 @@
 """The web application of the `api` role."""
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mailrelay.api.pages import Pages
+from mailrelay.api.addy.app import Addy
+from mailrelay.api.addy.endpoint import V1
+from mailrelay.api.haltman.codelinks import PAGE
 from mailrelay.api.problem import translate
 from mailrelay.health import Health, exposition, report
 
@@ -26,11 +30,21 @@ class _Below(BaseRoute):
         await self._app(scope, receive, send)
 
 
-def build(health: Health, pages: Pages | None = None, addy: ASGIApp | None = None) -> Starlette:
-    """The application.
+class Both:
+    """The two APIs: what the addy.io API knows goes there, and all that begins as only its paths do."""
 
-    health: also called in other threads; pages: of signed links, None if there are no links; addy: the addy.io API.
-    """
+    def __init__(self, addy: Addy, haltman: ASGIApp) -> None:
+        self._addy = addy
+        self._haltman = haltman
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        its = path == V1 or path.startswith((f"{V1}/", "/settings/")) or self._addy.knows(path)
+        await (self._addy if its else self._haltman)(scope, receive, send)
+
+
+def build(health: Health, pages: Sequence[BaseRoute] = (), apis: ASGIApp | None = None) -> Starlette:
+    """The application. health: also called in other threads; pages: of links in mails; apis: below their roots."""
 
     # Not coroutines, so that they run in threads: a scrape takes milliseconds, which other requests need not wait for.
     def healthz(_: Request) -> Response:
@@ -41,9 +55,10 @@ def build(health: Health, pages: Pages | None = None, addy: ASGIApp | None = Non
         content_type, body = exposition(request.headers.get("Accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
-    signed = pages.routes() if pages is not None else []
-    both = [_Below(f"/{root}/", addy) for root in ("api", "settings")] if addy is not None else []
-    app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics), *signed, *both])
+    if apis is not None:
+        pages = [*pages, Route(f"/{PAGE}", apis)]
+    below = [_Below(f"/{root}/", apis) for root in ("api", "settings")] if apis is not None else []
+    app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics), *pages, *below])
     app.router.redirect_slashes = False  # an unknown path is 404, not a guess
     translate(app)
     return app

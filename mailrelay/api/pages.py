@@ -4,27 +4,20 @@ Nothing here needs scripts, cookies or a login. Whoever has a link may use it; t
 """
 
 import asyncio
-import base64
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 from urllib.parse import parse_qsl
 
-import jinja2
-from markupsafe import Markup
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-import mailrelay
 from mailrelay import metrics
 from mailrelay.api import wording
 from mailrelay.api.client import client
-from mailrelay.api.wording import Text
+from mailrelay.api.sheet import SAFE, Form, Text, page
 from mailrelay.core.errors import Malformed, Unavailable
 from mailrelay.core.links import FORM_SECONDS, Invalid, Links, Purpose, verify
 from mailrelay.core.oneclick import Visitor, Wish, action_of, wish
@@ -37,22 +30,6 @@ _RETRY_SECONDS = 10
 _METHODS = ("GET", "HEAD", "POST")
 _MAX_USER_AGENT = 300
 
-_FOLDER = Path(mailrelay.__file__).parent / "pages"
-_STYLE = (_FOLDER / "page.css").read_text()
-_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_TEMPLATE = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-).get_template("page.html")
-_SAFE: Final[Mapping[str, str]] = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",  # the address of the page is what acts
-    "X-Robots-Tag": "noindex, nofollow",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 _BOUNDARY = re.compile(r"boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))", re.IGNORECASE)
 _PART = re.compile(rb"[\r\n][ \t]*content-disposition:[^\r\n]*;[ \t]*name=\"?list-unsubscribe\"?[ \t]*(?:[;\r\n])")
 
@@ -142,7 +119,7 @@ class Pages:
         if isinstance(acted, Declined):
             return self._declined(acted)
         if is_one_click(request.headers.get("Content-Type", ""), body):
-            return Response(b"", 200, _SAFE)
+            return Response(b"", 200, SAFE)
         text = wording.done(wanted, acted.sight, changed=acted.changed, undo=acted.undo)
         return self._page(200, text, form="" if acted.undo is None else self._form(acted.undo))
 
@@ -163,14 +140,14 @@ class Pages:
         return links.one_click(wanted.action, wanted.about, wanted.params, FORM_SECONDS)
 
     def _page(self, status: int, text: Text, headers: Mapping[str, str] | None = None, form: str = "") -> Response:
-        body = _TEMPLATE.render(text=text, form=form, product=self.product, style=Markup(_STYLE))  # noqa: S704
-        return Response(body, status, {**_SAFE, **(headers or {})}, media_type="text/html")
+        posted = Form(form, {"confirm": "yes"}) if form else None
+        return page(self.product, text, posted, status=status, headers=headers)
 
     def _problem(self, request: Request, stop: _Stop) -> Response:
         """A page for people, a line for programs."""
         if "text/html" in request.headers.get("Accept", ""):
             return self._page(stop.status, stop.text, stop.headers)
-        return Response(f"{stop.text.title}\n", stop.status, {**_SAFE, **stop.headers}, media_type="text/plain")
+        return Response(f"{stop.text.title}\n", stop.status, {**SAFE, **stop.headers}, media_type="text/plain")
 
     def _now(self) -> int:
         return int(self.clock().timestamp())

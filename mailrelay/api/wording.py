@@ -4,22 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from mailrelay.api.sheet import Text
 from mailrelay.core.links import Action
 from mailrelay.core.oneclick import AliasSight, HeldSight, Sight, Wish
 from mailrelay.core.verp import EmailType
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One page. subject: the address that it is about, '' if none; button: '' for a page without; undoes: the button
-    takes back what was just done.
-    """
-
-    title: str
-    paragraphs: tuple[str, ...]
-    subject: str = ""
-    button: str = ""
-    undoes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

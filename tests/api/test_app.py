@@ -110,7 +110,7 @@ async def test_unknown_paths_are_a_problem(site: Site, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/aliases", "/api/", "/api/v1/a%0A", "/settings/%0Ab/c", "/api/v1/%00%FF"])
 async def test_whatever_is_below_its_folders_is_the_api_s(path: str) -> None:
-    server = serve(build(dict, None, PlainTextResponse("mine")), LOOPBACK)
+    server = serve(build(dict, (), PlainTextResponse("mine")), LOOPBACK)
     await server.start()
     assert [(await ask(server.port, path, method))[1] for method in ("GET", "PATCH")] == [b"mine"] * 2
     assert (await ask(server.port, "/apis"))[0].status == 404

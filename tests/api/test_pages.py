@@ -64,7 +64,7 @@ class Site:
             lambda domain: domain == "co.example",
             lambda: NOW + timedelta(seconds=self.seconds),
         )
-        self.server = serve(build(dict, pages), self.endpoint)
+        self.server = serve(build(dict, pages.routes()), self.endpoint)
 
     async def ask(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -87,7 +87,7 @@ async def site(conn: Connection, dsn: str) -> AsyncIterator[Site]:
         lambda domain: domain == "example",
         utc_now,
     )
-    server = serve(build(dict, pages), Endpoint(host="127.0.0.1", port=0))
+    server = serve(build(dict, pages.routes()), Endpoint(host="127.0.0.1", port=0))
     await server.start()
     yield Site(server, conn, database)
     await server.stop()

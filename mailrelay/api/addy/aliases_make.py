@@ -30,7 +30,9 @@ from mailrelay.core.address import domain_name, is_creatable
 from mailrelay.core.coining import AliasFormat
 from mailrelay.core.errors import Malformed
 from mailrelay.core.newaliases import AliasRequest, Prospect, Refusal, is_reserved, is_storable_name
+from mailrelay.core.suspects import of_domain, of_name
 from mailrelay.flows.manage.newalias import AliasMaker, Order
+from mailrelay.flows.obstacles import Bans
 
 _LIMIT: Final = (429, "You have reached your hourly limit for creating new aliases")
 _LOCAL: Final = "local_part_without_extension"
@@ -69,6 +71,7 @@ class AliasMakeEndpoint:
     """custom_anywhere: names of one's own on shared domains, too (ruling D7)."""
 
     maker: AliasMaker
+    bans: Bans
     custom_anywhere: bool
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -82,6 +85,9 @@ class AliasMakeEndpoint:
         domain = _domain(given.get("domain"))
         asked = AliasRequest(call.account, domain, recipients, local.folded if local is not None else "")
         prospect = await self.maker.survey(asked)
+        if prospect.is_banned or prospect.ground is None:
+            # Only to be counted like every other hit.
+            await self.bans.first((*of_name(asked.local), *of_domain(domain)))
         values = self._validated(given, prospect, local, domain)
         order = Order(
             account=call.account,

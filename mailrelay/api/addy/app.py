@@ -72,6 +72,10 @@ class Addy:
         metrics.API_SECONDS.labels("addy").observe(time.perf_counter() - begun)
         await response(scope, receive, send)
 
+    def knows(self, path: str) -> bool:
+        """Whether there is an endpoint, of whatever method."""
+        return bool(self._find(path)[0])
+
     async def _answer(
         self, request: Request, methods: Mapping[str, Endpoint], endpoint: Endpoint | None, sent_id: str
     ) -> Response:
@@ -160,12 +164,12 @@ def _trouble(error: Exception) -> Problem:
             return Plain(*UNAVAILABLE, headers={"Retry-After": str(_RETRY_SECONDS)})
         case NoAccount():
             return Plain(*UNAUTHENTICATED)  # its tokens went with it
-        # Their texts are written for operators: they may name other people's things, and accounts by number.
+        # Their texts are written for operators: they may name other people's things, and mailboxes.
         case Absent():
-            log.logger().info("http.absent", problem=str(error))
+            log.logger().info("http.absent", problem=type(error).__name__)
             return Plain(404, "Not found.")  # such as what was made, and taken away before it could be shown
         case Conflict():
-            log.logger().info("http.conflict", problem=str(error))
+            log.logger().info("http.conflict", problem=type(error).__name__)
             return Plain(409, "This clashes with how things are by now. Look again, then repeat it.")
         case Malformed():
             return Plain(400, str(error))

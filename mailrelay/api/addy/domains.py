@@ -27,6 +27,7 @@ _UNPROVEN: Final = "Verification record not found, please add the following TXT 
 _CLASHES: Final = {
     "taken": "The domain has already been taken.",
     "local": "The domain cannot be a local one.",
+    "banned": "The domain cannot be used here.",  # the original has no bans
     "mailbox": "The domain must not already be used by a verified recipient.",
 }
 

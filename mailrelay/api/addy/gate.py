@@ -1,4 +1,4 @@
-"""Whether a request may be carried out: token, limits, verified address, in this order (addy-api.md section 1.5)."""
+"""Whether a request may be carried out: bans, token, limits, verified address, in this order (addy-api.md 1.5)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ from math import ceil
 from typing import Protocol
 
 from mailrelay.api.addy.endpoint import Endpoint
-from mailrelay.api.addy.problems import UNAUTHENTICATED, UNVERIFIED, Plain
+from mailrelay.api.addy.problems import BANNED, UNAUTHENTICATED, UNVERIFIED, Plain
 from mailrelay.core.inquiry import client_network
-from mailrelay.core.requests import NOBODY, Admission, Bearer, Caller, Limit, Window, bearer
+from mailrelay.core.requests import NOBODY, Admission, Bearer, Caller, Limit, Shut, Window, bearer
+from mailrelay.core.suspects import of_ip
+from mailrelay.flows.obstacles import Bans
 
 EVERYTHING = Limit("api", 60)
 # Not the original's: whoever guesses tokens is told to wait. Tokens that are right still work.
@@ -19,7 +21,7 @@ FAILURES = Limit("failed-token", 60)
 class Counter(Protocol):
     """As store/gate.py. Raises Unavailable."""
 
-    async def admit(self, bearer: Bearer, limits: Sequence[Limit]) -> Admission | None: ...
+    async def admit(self, bearer: Bearer, limits: Sequence[Limit], ip: str) -> Admission | Shut | None: ...
     async def count(self, client: str, limits: Sequence[Limit]) -> tuple[Window, ...]: ...
 
 
@@ -33,9 +35,10 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """limit: for all requests of an account, or of a client without one."""
+    """bans: asked about clients without a token. limit: for all requests of an account, or of a client without one."""
 
     counter: Counter
+    bans: Bans
     limit: Limit = EVERYTHING
 
     async def __call__(self, endpoint: Endpoint, authorization: str, client: str, now: datetime) -> Passed:
@@ -43,6 +46,7 @@ class Gate:
         general = (self.limit,) if endpoint.is_limited else ()
         limits = (*general, *((endpoint.limit,) if endpoint.limit is not None else ()))
         if endpoint.is_open:
+            await self._open_to(client)
             windows = await self.counter.count(_line(client), limits) if limits else ()
             return Passed(NOBODY, _checked(windows, now))
         admission = await self._admit(authorization, client, limits, now)
@@ -55,12 +59,21 @@ class Gate:
 
     async def _admit(self, authorization: str, client: str, limits: Sequence[Limit], now: datetime) -> Admission:
         presented = bearer(authorization)
-        admission = None if presented is None else await self.counter.admit(presented, limits)
+        if presented is None:
+            await self._open_to(client)
+            raise Plain(*UNAUTHENTICATED)
+        admission = await self.counter.admit(presented, limits, client)
+        if isinstance(admission, Shut):
+            raise Plain(*BANNED)
         if admission is None:
-            if presented is not None:
-                _checked(await self.counter.count(_line(client), (FAILURES,)), now)
+            _checked(await self.counter.count(_line(client), (FAILURES,)), now)
             raise Plain(*UNAUTHENTICATED)
         return admission
+
+    async def _open_to(self, client: str) -> None:
+        """Raises Plain for a client that is banned (haltman-api.md section 5.3)."""
+        if await self.bans.first(of_ip(client)) is not None:
+            raise Plain(*BANNED)
 
 
 def _line(client: str) -> str:

@@ -62,6 +62,7 @@ class Invalid(Problem):
 
 UNAUTHENTICATED = (401, "Unauthenticated.")
 UNVERIFIED = (403, "Your email address is not verified.")
+BANNED = (403, "Requests from your network are not accepted.")  # the original has no bans
 UNAVAILABLE = (503, "Service Unavailable")
 
 

@@ -44,6 +44,7 @@ from mailrelay.core.requests import Limit
 from mailrelay.flows.manage import recipients
 from mailrelay.flows.manage.ports import Bureau
 from mailrelay.flows.manage.recipients import MailDomains, RecipientStore
+from mailrelay.flows.obstacles import Bans
 
 MODEL: Final = "Recipient"
 MAX_DESCRIPTION: Final = 200
@@ -89,6 +90,7 @@ class RecipientEndpoints:
     store: RecipientStore
     reader: Reader
     domains: MailDomains | None
+    bans: Bans
     linked: bool
     trusting: bool
     limit: int
@@ -177,6 +179,7 @@ class RecipientEndpoints:
             self.bureau,
             self.store,
             self.domains,
+            self.bans,
             call.account,
             mailbox,
             verified=self.trusting,

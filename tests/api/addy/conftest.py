@@ -25,7 +25,8 @@ HOST = "https://relay.example"
 
 # One account with everything that a sign-up gives, two installation domains, and somebody else.
 WORLD = """
-    insert into domain (name, position) values ('alias.example', 0), ('alias2.example', 1);
+    insert into domain (name, position, mx_verified_at)
+        values ('alias.example', 0, now()), ('alias2.example', 1, now());
     insert into account (name) values ('johndoe'), ('stranger');
     insert into recipient (account_id, address, verified_at)
         values (1, 'me@inbox.example', now()), (2, 'stranger@inbox.example', now());

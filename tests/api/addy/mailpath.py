@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
 from mailrelay.config import Config
 from mailrelay.core.judge import Deliver, Verdict, judge
@@ -10,7 +11,12 @@ from mailrelay.core.screen import AskAlias, RcptRequest, screen
 from mailrelay.flows.admit import Admission
 from mailrelay.store.changes import Follower
 from mailrelay.wiring.runtime import Runtime, new_cache, utc_now
-from tests.api.addy.conftest import Desk
+
+
+class Desk(Protocol):
+    """That of either API."""
+
+    async def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]: ...
 
 
 class MailPath:

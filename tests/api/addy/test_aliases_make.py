@@ -380,3 +380,18 @@ async def test_inactive_domains_and_usernames_are_no_options(desk: Desk) -> None
     assert await errors(desk, domain=OWN) == {"domain": ["The selected domain is invalid."]}
     await desk.sql("update domain set active = false where name = %s", SECOND)
     assert await errors(desk, domain=SECOND) == {"domain": ["The selected domain is invalid."]}
+
+
+async def test_shared_domains_without_their_records_are_no_options(desk: Desk) -> None:
+    """As for strangers (haltman-api.md 1.5): nobody gets an address whose mail goes elsewhere."""
+    await desk.sql("update domain set mx_verified_at = null where name = %s", SECOND)
+    for name in (SECOND, f"johndoe.{SECOND}"):
+        assert await errors(desk, domain=name) == {"domain": ["The selected domain is invalid."]}
+    assert (await desk.get("domain-options")).json()["data"] == [SHARED, OWN]
+
+
+async def test_domains_that_strangers_are_not_shown_are_options(desk: Desk) -> None:
+    before = (await desk.get("domain-options")).json()
+    await desk.sql("update domain set visible = false where name = %s", SECOND)
+    assert (await desk.get("domain-options")).json() == before
+    assert (await made(desk, domain=SECOND))["domain"] == SECOND

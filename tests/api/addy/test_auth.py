@@ -173,7 +173,7 @@ async def test_each_try_computes_one_hash_whoever_it_is(
     assert len(computed) == 1
     if username != "johndoe":
         cost = computed[0].split("$")[3]
-        assert cost == PasswordHasher().hash("x").split("$")[3], "as costly as that of an account"
+        assert cost == passwords.hasher().hash("x").split("$")[3], "as costly as that of an account"
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,20 @@ import pytest
 from tests.api.addy import household
 from tests.api.addy.clients import CLIENTS, Invalid, Message, reads
 from tests.api.addy.conftest import HOST, Desk
-from tests.api.addy.replay import Exchange, Memory, Session, sessions
 from tests.api.addy.test_resend import postfix, worker
+from tests.api.replay import DATA, Exchange, Memory, Session, sessions
 
 __all__ = ["postfix", "worker"]
 
-SESSIONS = sessions()
+FOLDER = DATA / "addy-clients"
+SESSIONS = sessions(FOLDER)
+THINGS: Mapping[str, Any] = json.loads((FOLDER / "things.json").read_text())
+KINDS = {
+    "time": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
+    "proof": r"[0-9a-f]{40}",
+    "token": r"[A-Za-z0-9]{40}[0-9a-f]{8}",
+    "day": r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day",
+}
 
 
 @pytest.fixture
@@ -29,9 +37,11 @@ def chosen() -> Mapping[str, Any]:
 @pytest.mark.parametrize("session", SESSIONS, ids=[one.name for one in SESSIONS])
 async def test_a_session_goes_as_it_did(desk: Desk, dsn: str, tmp_path: Path, session: Session) -> None:
     household.furnish(dsn, tmp_path / "secrets", "second-factor" in session.name)
-    memory = Memory({"code": household.code()})
+    memory = Memory({**household.NAMES, "code": household.code()}, KINDS, THINGS)
     for exchange in session.exchanges:
-        for name, record in exchange.records:
+        for order, rest in exchange.orders:
+            name, _, record = rest.partition(" ")
+            assert order == "dns"
             desk.dns.txt(name, memory.written(record))
         response = await desk.client.send(_request(session, exchange, memory))
         where = f"{session.name}, {exchange.title}: {exchange.method} {response.request.url.raw_path.decode()}"
@@ -88,7 +98,6 @@ def test_there_is_a_session_of_every_client() -> None:
 
 
 def test_all_files_are_read() -> None:
-    folder = Path(__file__).resolve().parents[2] / "data" / "addy-clients"
-    assert {path.name for path in folder.iterdir()} == {f"{one.name}.txt" for one in SESSIONS} | {
+    assert {path.name for path in FOLDER.iterdir()} == {f"{one.name}.txt" for one in SESSIONS} | {
         "things.json", "key.asc", "README.md",
     }  # fmt: skip

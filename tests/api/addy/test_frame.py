@@ -318,7 +318,7 @@ async def test_without_a_database_it_is_our_trouble(desk: Desk, cluster: Cluster
     name = database_of(dsn)
     with psycopg.connect(cluster.dsn("postgres"), autocommit=True) as operator:
         operator.execute(f"alter database {name} allow_connections false".encode())
-        operator.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        operator.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s", (name,))
         response = await desk.get("echo")
         operator.execute(f"alter database {name} allow_connections true".encode())
     assert said(response) == (503, {"message": "Service Unavailable"})

@@ -12,7 +12,6 @@ import pytest
 from mailrelay.core.errors import BadConfig
 from mailrelay.core.facts import AccountId
 from mailrelay.core.lookup import Answer, Mx
-from mailrelay.core.notices import Notice
 from mailrelay.core.ownership import proof
 from mailrelay.flows.domainkeys import DomainKeys
 from mailrelay.keyring import read_secret
@@ -20,7 +19,7 @@ from mailrelay.store.database import Database
 from mailrelay.store.manage_domains import Domains
 from mailrelay.store.manage_keys import DkimFolder, init_secrets
 from mailrelay.wiring.addy import application
-from mailrelay.wiring.domaincheck import checks
+from mailrelay.wiring.domaincheck import SigningKeys, checks
 from tests.api.addy.conftest import Desk, settings
 from tests.api.addy.fakedns import FakeDns
 from tests.api.addy.parentdesk import audited, domain, errors
@@ -58,7 +57,7 @@ async def test_its_keys_are_the_workers_to_make(desk: Desk, key: bytes, dsn: str
     assert jobs == [("domain_keys", {"domain_id": await desk.one("select id from domain where name like 'random%%'")})]
     database = Database(dsn, 1, 3.0, "test")
     await database.open()
-    make = DomainKeys(Domains(database), DkimFolder(folder))
+    make = DomainKeys(Domains(database), SigningKeys(DkimFolder(folder), "relay.example"))
     await make(jobs[0][1])
     made = {path.name: path.read_bytes() for path in (folder / "random.example").iterdir()}
     assert sorted(made) == ["mr1.pem", "mr1e.pem"]
@@ -79,11 +78,7 @@ async def test_its_stamps_come_by_themselves_once_its_records_are_published(
     config = settings(dsn, tmp_path)
     database = Database(dsn, 2, 3.0, "test")
     await database.open()
-
-    async def told(notice: Notice) -> None:
-        raise AssertionError(notice)
-
-    check = checks(config, database, [desk.dns], told)
+    check = checks(config, database, [desk.dns])
 
     async def stamps(minutes: float) -> list[bool]:
         """After that time, whether mail comes here and whether it may be sent."""

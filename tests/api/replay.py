@@ -1,12 +1,14 @@
-"""Conversations of real clients, as they are written down in tests/data/addy-clients, and whether they go that way.
+"""Conversations of real clients, as they are written down in tests/data, and whether they go that way.
 
-A file begins with its title, and after `headers:` with those of every request. Each exchange is a line `=== title`, the
-request with headers of its own and its body as sent, a line `--- status`, and the answer: nothing, JSON, or after
-`--- status text` a bare text. `! dns NAME TEXT` before a request publishes a TXT record.
+A file begins with its title, and after `headers:` with those of every request. Each exchange is a line `=== title`,
+orders, the request with headers of its own and its body as sent, a line `--- status`, and the answer: nothing, JSON, or
+after `--- status text` a bare text. An order is a line `! WORD REST` for whoever replays, such as `! dns NAME TEXT`,
+which publishes a TXT record.
 
-In all of that `<alias>` is what household.py has, or a word caught before. In answers `<time>`, `<uuid>`, `<text>`,
-`<proof>`, `<token>` and `<int>` stand for any such value; `<uuid:new>` catches it under a name. In JSON `"<<": "alias"`
-stands for all members of that thing in things.json; `"...": ""` means that there may be more members than those named.
+In all of that `<alias>` is what was known before, or a word caught since. In answers `<time>`, `<uuid>`, `<text>`,
+`<int>` and others that Memory is told of stand for any such value; `<uuid:new>` catches it under a name.
+In JSON `"<<": "alias"` stands for all members of that thing in things.json; `"...": ""` means that there may be more
+members than those named.
 """
 
 import json
@@ -16,25 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.api.addy.household import NAMES
-
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "addy-clients"
-THINGS: Mapping[str, Any] = json.loads((FOLDER / "things.json").read_text())
+DATA = Path(__file__).resolve().parents[1] / "data"
 
 _KINDS = {
-    "time": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
     "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
     "text": r"(?s:.+)",
-    "proof": r"[0-9a-f]{40}",
-    "token": r"[A-Za-z0-9]{40}[0-9a-f]{8}",
-    "day": r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day",
 }
+_INTEGER = re.compile(r"<int(?::([a-z0-9 ]+))?>")
 _PLACE = re.compile(r"<([a-z0-9][a-z0-9 ]*)(?::([a-z0-9 ]+))?>")
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what comes back. records: DNS texts to publish before, by name. answer: None for none."""
+    """One request and what comes back. orders: what is to be done before, word and rest. answer: None for none."""
 
     title: str
     method: str
@@ -44,7 +40,7 @@ class Exchange:
     status: int
     answer: str | None
     is_text: bool
-    records: tuple[tuple[str, str], ...]
+    orders: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,9 @@ class Session:
     exchanges: tuple[Exchange, ...]
 
 
-def sessions() -> tuple[Session, ...]:
-    return tuple(_session(path) for path in sorted(FOLDER.glob("*.txt")))
+def sessions(folder: Path) -> tuple[Session, ...]:
+    """All files of a folder."""
+    return tuple(_session(path) for path in sorted(folder.glob("*.txt")))
 
 
 def _session(path: Path) -> Session:
@@ -76,11 +73,11 @@ def _headers(text: str) -> Iterator[tuple[str, str]]:
 def _exchange(text: str) -> Exchange:
     asked, mark, said = text.partition("\n--- ")
     title, _, asked = asked.partition("\n")
-    records = []
-    while asked.startswith("! dns "):
+    orders = []
+    while asked.startswith("! "):
         line, _, asked = asked.partition("\n")
-        name, _, record = line.removeprefix("! dns ").partition(" ")
-        records.append((name, record))
+        word, _, rest = line.removeprefix("! ").partition(" ")
+        orders.append((word, rest))
     head, _, body = asked.partition("\n\n")
     request, _, headers = head.partition("\n")
     method, _, target = request.strip().partition(" ")
@@ -89,15 +86,24 @@ def _exchange(text: str) -> Exchange:
     assert mark and method and target.startswith("/"), text
     return Exchange(
         *(title.strip(), method, target, tuple(_headers(headers)), body.strip(), int(status)),
-        *(answer.strip() or None, kind == "text", tuple(records)),
+        *(answer.strip() or None, kind == "text", tuple(orders)),
     )
 
 
 class Memory:
-    """What names in angle brackets stand for, in one conversation."""
+    """What names in angle brackets stand for, in one conversation.
 
-    def __init__(self, more: Mapping[str, str]) -> None:
-        self._known = {**NAMES, **more}
+    known: at the beginning. kinds: patterns of values besides those that all have. things: by the names in JSON.
+    """
+
+    def __init__(self, known: Mapping[str, str], kinds: Mapping[str, str], things: Mapping[str, Any]) -> None:
+        self._known = dict(known)
+        self._kinds = {**_KINDS, **kinds}
+        self._things = things
+
+    def learn(self, name: str, text: str) -> None:
+        """From now on a name stands for this."""
+        self._known[name] = text
 
     def written(self, text: str) -> str:
         """A text of the client's."""
@@ -110,16 +116,18 @@ class Memory:
     def compare(self, expected: Any, found: Any, place: str = "$") -> Iterator[str]:
         """What is otherwise than expected; remembers what is to be caught."""
         if isinstance(expected, dict):
-            yield from self._compare_objects(_whole(expected), found, place)
+            yield from self._compare_objects(self._whole(expected), found, place)
         elif isinstance(expected, list):
             if not isinstance(found, list) or len(found) != len(expected):
                 yield f"{place}: {found!r} instead of {len(expected)} members"
                 return
             for number, (one, other) in enumerate(zip(expected, found, strict=True)):
                 yield from self.compare(one, other, f"{place}[{number}]")
-        elif expected == "<int>":
+        elif isinstance(expected, str) and (integer := _INTEGER.fullmatch(expected)):
             if type(found) is not int:
                 yield f"{place}: {found!r} is no integer"
+            elif integer[1]:
+                self._known[integer[1]] = str(found)
         elif isinstance(expected, str):
             if not isinstance(found, str) or not self.fits(expected, found):
                 yield f"{place}: {found!r} instead of {expected!r}"
@@ -145,8 +153,8 @@ class Memory:
         for place in _PLACE.finditer(expected):
             pattern += re.escape(expected[at : place.start()])
             at = place.end()
-            if place[1] in _KINDS:
-                pattern += f"({_KINDS[place[1]]})"
+            if place[1] in self._kinds:
+                pattern += f"({self._kinds[place[1]]})"
                 caught.append(place[2])
             else:
                 pattern += re.escape(self._known[place[1]])
@@ -156,9 +164,8 @@ class Memory:
         self._known.update({name: text for name, text in zip(caught, match.groups(), strict=True) if name})
         return True
 
-
-def _whole(value: Mapping[str, Any]) -> dict[str, Any]:
-    """With all the members of the thing that it names."""
-    if "<<" not in value:
-        return dict(value)
-    return {**_whole(THINGS[value["<<"]]), **{name: one for name, one in value.items() if name != "<<"}}
+    def _whole(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """With all the members of the thing that it names."""
+        if "<<" not in value:
+            return dict(value)
+        return {**self._whole(self._things[value["<<"]]), **{name: one for name, one in value.items() if name != "<<"}}

@@ -17,6 +17,10 @@ from mailrelay.endpoint import Endpoint
 DEFAULT_PATH = Path("/etc/mailrelay/mailrelay.yaml")
 
 
+def _address(value: str) -> str:
+    return str(ip_address(value))
+
+
 def _endpoint(value: object) -> Endpoint:
     if isinstance(value, Endpoint):
         return value
@@ -214,6 +218,35 @@ class Addy(_Section):
     words: Path | None = None  # a folder of lists that go before ours
 
 
+class Onboarding(_Section):
+    """What domains have to publish besides mail records, and what becomes of those that do."""
+
+    ui_host: Domain | None = None  # CNAME of domains that show the web interface; None: the host of api.url
+    ui_addresses: tuple[Annotated[str, AfterValidator(_address)], ...] = ()  # or they lead there
+    auto_approve: bool = False  # new domains are switched on when their records are right
+    poll_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    request_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
+
+
+class Haltman(_Section):
+    """What the Haltman API does in its own way."""
+
+    origins: tuple[Annotated[str, Field(pattern=r"^https?://[a-z0-9.:\[\]-]+$")], ...] = ()  # that may use it
+    credentials: bool = True  # and send cookies along
+    default_domain: Domain | None = None  # of new aliases that name none
+    confirm_page: Annotated[str, Field(pattern=r"^(|/[A-Za-z0-9._/-]*)$")] = ""  # where codes lead; '': our own page
+    tombstone: Mailbox | None = None  # shown as destination of deleted aliases; None: deleted@ the service's domain
+    session_days: Annotated[int, Field(ge=1, le=365)] = 30
+    session_families: Annotated[int, Field(ge=1, le=100)] = 5
+    same_site: Literal["lax", "strict", "none"] = "lax"
+    admin_notices: bool = True  # mail about what administrators change
+    ban_mx_hosts: bool = False  # bans of domains also hit domains whose mail goes to hosts of them
+    bot_secret_file: Path | None = None
+    counter_secret_file: Path | None = None
+    rates: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")], int] = {}  # limits by name; 0 and less: off
+    onboarding: Onboarding = Onboarding()
+
+
 def _mail_log(value: str) -> str:
     if value not in ("", "journal") and not value.startswith("/"):
         raise ValueError("is neither a file's full path nor `journal`")
@@ -277,6 +310,7 @@ class Config(_Section):
     submit: Submit = Submit()
     api: Api = Api()
     addy: Addy = Addy()
+    haltman: Haltman = Haltman()
     worker: Worker = Worker()
     notices: Notices = Notices()
     webhooks: Webhooks = Webhooks()

@@ -27,6 +27,7 @@ def ban() -> None:
 @click.option("--reason", help="For the list of bans; a reply at RCPT only names the ban by its number.")
 @click.option("--expires-days", type=click.IntRange(1, 36500), help="It ends after so many days.")
 @click.option("--expires", type=MOMENT, metavar="RFC3339", help="It ends then.")
+@click.option("--disable-matching", is_flag=True, help="Deactivate active aliases and handles that it hits.")
 @pass_app
 def add(
     app: App,
@@ -36,15 +37,23 @@ def add(
     reason: str | None,
     expires_days: int | None,
     expires: datetime | None,
+    disable_matching: bool,
 ) -> None:
-    """Refuse mail of a sender, of a domain and those below it, of a client or network, or to a name of ours."""
+    """Refuse mail of and to a mailbox, a domain and those below it, of a client or network, or to a name of ours."""
     from mailrelay.flows.manage import bans
     from mailrelay.store.manage_bans import Bans
 
     if expires is not None and expires_days is not None:
         raise click.UsageError("--expires and --expires-days exclude each other")
     end = expires if expires_days is None else now() + timedelta(days=expires_days)
-    app.one(app.run(lambda db: bans.ban(Bans(db), now, kind, value, scope, reason, end)))
+    who = actor()
+    app.one(
+        app.run(
+            lambda db: bans.ban(
+                Bans(db), now, kind, value, scope, reason, end, actor=who, disable_matching=disable_matching
+            )
+        )
+    )
 
 
 @ban.command("list")
@@ -67,7 +76,7 @@ def revoke(app: App, ref: str, reason: str | None) -> None:
     from mailrelay.flows.manage import bans
     from mailrelay.store.manage_bans import Bans
 
-    app.one(app.run(lambda db: bans.revoke(Bans(db), ref, reason)))
+    app.one(app.run(lambda db: bans.revoke(Bans(db), ref, reason, actor())))
 
 
 @click.group()

@@ -3,6 +3,7 @@
 import click
 
 from mailrelay.cli.app import App, account_named, pass_app
+from mailrelay.cli.held import actor
 from mailrelay.cli.types import DOMAIN, MAILBOX
 from mailrelay.core.address import Address
 
@@ -26,7 +27,7 @@ def add(app: App, name: str, to: Address | None, account: str | None) -> None:
 
     if to is None and account is None:
         raise click.UsageError("give --to or --account")
-    app.one(app.run(lambda db: handles.add(app.bureau(db), Handles(db), name, to, account_named(account))))
+    app.one(app.run(lambda db: handles.add(app.bureau(db), Handles(db), name, to, account_named(account), actor())))
 
 
 @handle.command("list")
@@ -46,7 +47,7 @@ def release(app: App, name: str) -> None:
     """Give a handle up: it takes no mail any more, and nobody gets its name again."""
     from mailrelay.store.manage_handles import Handles
 
-    app.one(app.run(lambda db: Handles(db).release(name.lower())))
+    app.one(app.run(lambda db: Handles(db).release(name.lower(), actor())))
 
 
 @handle.command()
@@ -57,7 +58,7 @@ def disable(app: App, name: str, domain: str) -> None:
     """Take no mail for a handle on one shared domain."""
     from mailrelay.store.manage_handles import Handles
 
-    app.one(app.run(lambda db: Handles(db).switch(name.lower(), domain, False)))
+    app.one(app.run(lambda db: Handles(db).switch(name.lower(), domain, False, actor())))
 
 
 @handle.command()
@@ -68,4 +69,4 @@ def enable(app: App, name: str, domain: str) -> None:
     """Take mail for it there again."""
     from mailrelay.store.manage_handles import Handles
 
-    app.one(app.run(lambda db: Handles(db).switch(name.lower(), domain, True)))
+    app.one(app.run(lambda db: Handles(db).switch(name.lower(), domain, True, actor())))

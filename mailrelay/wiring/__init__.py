@@ -100,7 +100,7 @@ class Process:
             self._start_status(stack)
             if self._runtime is not None:
                 await self._runtime.database.open()
-                stack.push_async_callback(self._runtime.database.close)
+                stack.push_async_callback(self._runtime.close)
             following = asyncio.create_task(self._follower.run(), name="changes")
             stack.push_async_callback(_cancel, following)
             await self._until_connected()

@@ -23,8 +23,11 @@ from mailrelay.core.naming import ServiceNames
 from mailrelay.flows.manage.domains import Claims, Dns
 from mailrelay.flows.manage.ports import Bureau, Clock
 from mailrelay.flows.manage.usernames import Choices
+from mailrelay.flows.obstacles import Bans
+from mailrelay.flows.passwords import Passwords
 from mailrelay.keyring import read_line, read_secret
 from mailrelay.reserved import usernames as reserved_usernames
+from mailrelay.store.banned import BanLookup
 from mailrelay.store.blockcheck import BlockCheck
 from mailrelay.store.database import Database
 from mailrelay.store.days import Days
@@ -43,16 +46,19 @@ from mailrelay.store.own_recipients import OwnRecipients
 from mailrelay.store.own_rules import OwnRules
 from mailrelay.wiring import keys
 from mailrelay.wiring.aliases import alias_changes
+from mailrelay.wiring.bans import ban_lookup
 from mailrelay.wiring.failed import by_worker, failed_store
 from mailrelay.wiring.runtime import utc_now
 from mailrelay.wiring.signin import account_endpoints
 
 
-def application(config: Config, database: Database, dns: Dns, clock: Clock = utc_now) -> Addy:
-    """The API over a database. dns: remembers nothing. Raises BadConfig."""
-    parts = _Parts(config, database, dns, clock)
+def application(
+    config: Config, database: Database, dns: Dns, clock: Clock = utc_now, passwords: Passwords | None = None
+) -> Addy:
+    """The API over a database. dns: remembers nothing; passwords: of the process. Raises BadConfig."""
+    parts = _Parts(config, database, dns, clock, passwords or Passwords())
     every = described(parts.endpoints(), config.api.url)
-    return Addy((*every, *parts.blockcheck()), Gate(GateStore(database)), clock, config.api.url)
+    return Addy((*every, *parts.blockcheck()), Gate(GateStore(database), BanLookup(database)), clock, config.api.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +69,14 @@ class _Parts:
     database: Database
     dns: Dns
     clock: Clock
+    passwords: Passwords
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All that the API tells of."""
         return (
-            *account_endpoints(self.config, self.database, self.clock),
+            *account_endpoints(self.config, self.database, self.clock, self.passwords),
             *AliasReadEndpoints(OwnAliases(self.database)).endpoints(),
-            *alias_changes(self.config, self.database),
+            *alias_changes(self.config, self.database, self.bans),
             *self.domains(),
             *self.recipients(),
             *self.usernames(),
@@ -82,7 +89,7 @@ class _Parts:
     def domains(self) -> tuple[Endpoint, ...]:
         config, store = self.config, Domains(self.database)
         proofs = read_secret(config.secrets, "ownership.key")
-        claims = Claims(self.service, store, self.dns, proofs)
+        claims = Claims(self.service, store, self.dns, proofs, self.bans)
         own = OwnDomains(self.database)
         return DomainEndpoints(claims, store, own, self.alias_domains).endpoints()
 
@@ -98,6 +105,7 @@ class _Parts:
             Recipients(self.database),
             reader,
             MailDomains(self.dns.lookup) if self.config.addy.check_mail_domains else None,
+            self.bans,
             linked=bool(self.config.api.url),
             trusting=not self.config.addy.verify_recipients,
             limit=self.config.limits.recipients_per_account,
@@ -115,6 +123,10 @@ class _Parts:
         settings = self.config.addy.blocklist_check
         secret = "" if settings.secret_file is None else read_line(settings.secret_file)
         return BlockCheckEndpoint(BlockCheck(self.database), secret, settings.networks).endpoints()
+
+    @property
+    def bans(self) -> Bans:
+        return ban_lookup(self.config, self.database, self.dns)
 
     @property
     def service(self) -> ServiceNames:

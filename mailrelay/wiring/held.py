@@ -69,7 +69,8 @@ async def bench(config: Config, name: str) -> AsyncIterator[Bench]:
     submitter = Submitter(
         config.submit.address, config.service.hostname, config.submit.connections, config.submit.timeout_seconds
     )
-    dispatcher = Dispatcher(runtime.ledger, submitter.submit, lambda: secrets.randbits(64))
+    hosts = runtime.banned_hosts
+    dispatcher = Dispatcher(runtime.ledger, submitter.submit, lambda: secrets.randbits(64), banned_hosts=hosts)
     parts = furnished(config, runtime, database, dispatcher, DkimKeys(config.dkim))
     await runtime.database.open()
     await database.open()
@@ -79,7 +80,7 @@ async def bench(config: Config, name: str) -> AsyncIterator[Bench]:
     finally:
         submitter.close()
         await database.close()
-        await runtime.database.close()
+        await runtime.close()
 
 
 async def release(config: Config, held_id: HeldId, actor: str) -> Released:

@@ -1,6 +1,5 @@
 """The LMTP role: delivery of forwarded mail."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import Mapping
@@ -8,7 +7,6 @@ from collections.abc import Mapping
 from mailrelay import log
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.errors import Unavailable
 from mailrelay.flows.books import Books
 from mailrelay.flows.deliver import Delivery
 from mailrelay.flows.forward import Forwarding
@@ -25,9 +23,8 @@ from mailrelay.wiring.technical import technical
 
 # Postfix keeps a connection for reuse; it has its own time-outs for commands.
 _IDLE_SECONDS = 300.0
-# With the 20 seconds that the server takes at most, less than TimeoutStopSec of the unit.
-_LAST_RECORD_SECONDS = 5.0
-_PAUSE_SECONDS = 0.5
+# For what is under way and for its records, of which the server takes 15; less than TimeoutStopSec of the unit.
+_LAST_SECONDS = 23.0
 
 
 class LmtpRole:
@@ -44,7 +41,7 @@ class LmtpRole:
             config.submit.timeout_seconds,
         )
         self._dispatcher = Dispatcher(
-            runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64), keep(config)
+            runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64), keep(config), runtime.banned_hosts
         )
         runtime.on_restored.append(self._dispatcher.catch_up)
         runtime.rulebooks.post = runtime.post
@@ -94,23 +91,13 @@ class LmtpRole:
         await self._server.start(self._endpoint)
 
     async def stop(self) -> None:
+        end = time.monotonic() + _LAST_SECONDS
         await self._server.stop()
-        await self._catch_up()
+        left = await self._dispatcher.finish(end - time.monotonic())
+        if left:
+            log.logger().warning("lmtp.unrecorded", copies=left)
         self._submitter.close()
         await self._archive.close()
-
-    async def _catch_up(self) -> None:
-        """What only this process knows would go out again after a restart: worth waiting for the database."""
-        patience = time.monotonic() + _LAST_RECORD_SECONDS
-        while True:
-            try:
-                await self._dispatcher.catch_up()
-                return
-            except Unavailable as error:
-                if time.monotonic() > patience:
-                    log.logger().warning("lmtp.unrecorded", problem=str(error))
-                    return
-            await asyncio.sleep(_PAUSE_SECONDS)
 
     def reload(self, config: Config) -> None:
         """Read the signing keys again."""

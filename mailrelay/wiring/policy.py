@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from mailrelay.config import Config
 from mailrelay.core.address import with_quotes
+from mailrelay.core.destinations import unknown
 from mailrelay.core.realm import Realm
 from mailrelay.core.screen import RcptRequest
 from mailrelay.endpoint import Endpoint
@@ -32,7 +33,13 @@ class PolicyRole:
         self._config = config
         self._runtime = runtime
         self._admission = Admission(
-            runtime.rules, runtime.memory.cache, runtime.read_facts, runtime.read_sending, runtime.ledger, utc_now
+            runtime.rules,
+            runtime.memory.cache,
+            runtime.read_facts,
+            runtime.read_sending,
+            runtime.ledger,
+            utc_now,
+            unknown if runtime.hosts is None else runtime.hosts.known,
         )
         self._credentials = Credentials(runtime.database)
         self._servers: list[asyncio.Server] = []

@@ -27,12 +27,12 @@ def storage_keys(config: Config) -> Vault:
     return vault(read_secret(config.secrets, "storage.key"))
 
 
-def account_endpoints(config: Config, database: Database, clock: Clock) -> tuple[Endpoint, ...]:
+def account_endpoints(config: Config, database: Database, clock: Clock, passwords: Passwords) -> tuple[Endpoint, ...]:
     """Account, sign-in and tokens of the addy.io API. Raises BadConfig without storage.key."""
     octets, direct = config.limits.bandwidth_octets_per_month, config.addy.shared_domains
     own = OwnAccounts(database, octets, config.service.domain, direct)
     manner = Manner(config.addy.version, config.addy.account_details_as_list, config.limits.usernames_per_account)
-    passwords, people, tokens = Passwords(), SignInStore(database), Tokens(database)
+    people, tokens = SignInStore(database), Tokens(database)
     owners = OwnerDesk(people, passwords, Accounts(database), tokens, clock)
     count, post = Gate(database).count, JobStore(database).post
     sign_in = SignIn(people, passwords, count, storage_keys(config), secrets.token_bytes, post, clock)

@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +16,17 @@ from mailrelay.clients.logtail import FileTail, JournalTail, local_zone
 from mailrelay.clients.resolver import Resolver
 from mailrelay.clients.submit import Submitter
 from mailrelay.config import Config
-from mailrelay.core.jobs import ACCOUNT_DELETION, ALIAS_BOUNCES, DOMAIN_KEYS, NOTICE, RELEASE, RESEND
+from mailrelay.core.jobs import (
+    ACCOUNT_DELETION,
+    ALIAS_BOUNCES,
+    DOMAIN_KEYS,
+    DOMAIN_RECHECK,
+    NOTICE,
+    OWNER_REQUEST,
+    RECOVERY,
+    RELEASE,
+    RESEND,
+)
 from mailrelay.core.sealed import Vault, vault
 from mailrelay.flows.bouncing import BouncingAliases
 from mailrelay.flows.chronicle import Chronicle, Manner
@@ -37,13 +48,14 @@ from mailrelay.store.failing import FailingStore
 from mailrelay.store.jobs import JobStore
 from mailrelay.store.keys import RecipientKeys
 from mailrelay.store.manage_domains import Domains
-from mailrelay.store.manage_keys import DkimFolder
 from mailrelay.store.reminders import Reminders
 from mailrelay.store.retention import RetentionStore
 from mailrelay.store.watchlog import WatchStore
 from mailrelay.wire import maillog
 from mailrelay.wiring import domaincheck, keys, resealing, webhooks
 from mailrelay.wiring.failed import resend_jobs
+from mailrelay.wiring.haltman.codes import owner_mailing
+from mailrelay.wiring.haltman.people import code_mailing
 from mailrelay.wiring.held import archive, furnished, held_store
 from mailrelay.wiring.notices import notices
 from mailrelay.wiring.runtime import Runtime, utc_now
@@ -52,6 +64,10 @@ from mailrelay.wiring.spool import spool
 # Entries of the ledger that are still being written must not be passed over.
 _LAG_SECONDS = 15.0
 _CHECK_SECONDS = 60.0  # between looks for domains that are due
+_PROPOSAL_SECONDS = 5.0  # and for those that are proposed, of which each is due once a minute
+_JOBS = "jobs"  # the one duty that makes copies
+# For its end, which takes 15, and for records of copies; less than TimeoutStopSec of the unit.
+_LAST_SECONDS = 23.0
 
 
 class Duty(Protocol):
@@ -74,17 +90,23 @@ class WorkerRole:
         )
         self._checking = domaincheck.resolvers(config)
         self._keys = DkimKeys(config.dkim)
-        self._dispatcher = Dispatcher(runtime.ledger, self._submitter.submit, lambda: secrets.randbits(64))
+        self._dispatcher = Dispatcher(
+            runtime.ledger,
+            self._submitter.submit,
+            lambda: secrets.randbits(64),
+            banned_hosts=runtime.banned_hosts,
+        )
         runtime.on_restored.append(self._dispatcher.catch_up)
         self._failing = FailingStore(runtime.database)
         self._jobs = self._job_runner(config)
         self._duties: dict[str, Duty] = {
             "retention": Retention(RetentionStore(config.database.dsn), config.worker, utc_now),
-            "jobs": self._jobs,
+            _JOBS: self._jobs,
             "chronicle": self._chronicle(config),
             "webhooks": webhooks.runner(config, runtime.database, self._resolver),
             "upkeep": self._upkeep(config),
             "domains": Upkeep({"checks of domains": self._checks(config)}, utc_now, _CHECK_SECONDS),
+            "proposals": Upkeep({"proposed domains": self._proposals(config)}, utc_now, _PROPOSAL_SECONDS),
         }
         if config.worker.mail_log:
             self._duties["mail log"] = self._watch(config)
@@ -100,12 +122,18 @@ class WorkerRole:
             RELEASE: ReleaseJobs(bench.release, held_store(config, self._archive).one, self._runtime.post),
             RESEND: resend_jobs(bench),
             ACCOUNT_DELETION: AccountDeletion(Deletions(self._runtime.database)),
-            DOMAIN_KEYS: DomainKeys(Domains(self._runtime.database), DkimFolder(config.dkim)),
+            DOMAIN_RECHECK: domaincheck.recheck_job(config, self._runtime.database, self._checking),
+            RECOVERY: code_mailing(config, self._runtime.database, utc_now),
+            OWNER_REQUEST: owner_mailing(config, self._runtime.database, utc_now),
+            DOMAIN_KEYS: DomainKeys(Domains(self._runtime.database), domaincheck.signing_keys(config)),
         }
         return JobRunner(store, handlers, {NOTICE: told.sift}, random.random, utc_now)
 
     def _checks(self, config: Config) -> Step:
-        return domaincheck.checks(config, self._runtime.database, self._checking, self._runtime.post)
+        return domaincheck.checks(config, self._runtime.database, self._checking)
+
+    def _proposals(self, config: Config) -> Step:
+        return domaincheck.proposals(config, self._runtime.database, self._checking)
 
     def _chronicle(self, config: Config) -> Chronicle:
         lag = timedelta(seconds=max(_LAG_SECONDS, 2 * config.database.timeout_seconds))
@@ -132,6 +160,7 @@ class WorkerRole:
             "tokens that expire": reminders.tokens,
             "digests of rejections": reminders.rejections,
             "accounts that are being deleted": undeleted,
+            "domains with wrong records": domaincheck.incidents(config, self._runtime.database),
             "keys of recipients": KeyCheck(RecipientKeys(self._runtime.database), keys.gate()),
             "sealing with the newest key": resealing.step(config, self._archive),
         }
@@ -163,8 +192,13 @@ class WorkerRole:
         self._listener = loop.create_task(listening, name="job listener")
 
     async def stop(self) -> None:
+        end = time.monotonic() + _LAST_SECONDS
         self._stop.set()
         self._jobs.wake.set()
+        await asyncio.gather(*(task for task in self._tasks if task.get_name() == _JOBS), return_exceptions=True)
+        left = await self._dispatcher.finish(end - time.monotonic())
+        if left:
+            log.logger().warning("worker.unrecorded", copies=left)
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(result, BaseException):
                 log.logger().error("worker.duty_ended", problem=repr(result))

@@ -18,7 +18,7 @@ from mailrelay.api import app, server
 from mailrelay.api.addy import gate
 from mailrelay.api.addy.app import Addy
 from mailrelay.config import Config
-from mailrelay.core.requests import Admission, Bearer, Limit, Window
+from mailrelay.core.requests import Admission, Bearer, Limit, Shut, Window
 from mailrelay.endpoint import Endpoint
 from mailrelay.flows.resendjob import ResendJobs
 from mailrelay.store.database import Database
@@ -39,8 +39,8 @@ class Unlimited:
 
     counter: gate.Counter
 
-    async def admit(self, bearer: Bearer, limits: Sequence[Limit]) -> Admission | None:
-        return await self.counter.admit(bearer, ())
+    async def admit(self, bearer: Bearer, limits: Sequence[Limit], ip: str) -> Admission | Shut | None:
+        return await self.counter.admit(bearer, (), ip)
 
     async def count(self, client: str, limits: Sequence[Limit]) -> tuple[Window, ...]:
         return ()
@@ -67,18 +67,23 @@ class Site:
     def renew(self) -> None:
         """Everything is as in the beginning."""
         with psycopg.connect(self._dsn, autocommit=True) as connection:
-            found = connection.execute(
-                "select string_agg(quote_ident(tablename), ', ') from pg_tables"
-                " where schemaname = 'public' and tablename not like '%migration%'"
-            ).fetchone()
-            assert found is not None
-            connection.execute(f"truncate {found[0]} restart identity cascade".encode())
+            empty(connection)
             connection.execute(WORLD.encode())
             connection.execute(
                 "insert into token (account_id, kind, name, hash) values (1, 'addy', 'Test', %s)",
                 (hashlib.sha256(TOKEN.encode()).digest(),),
             )
         furnish(self._dsn, self._secrets)
+
+
+def empty(connection: psycopg.Connection[Any]) -> None:
+    """All tables, and their numbers begin anew."""
+    found = connection.execute(
+        "select string_agg(quote_ident(tablename), ', ') from pg_tables"
+        " where schemaname = 'public' and tablename not like '%migration%'"
+    ).fetchone()
+    assert found is not None
+    connection.execute(f"truncate {found[0]} restart identity cascade".encode())
 
 
 @contextmanager
@@ -93,12 +98,12 @@ def running(dsn: str, folder: Path) -> Iterator[Site]:
         stack.push_async_callback(database.close)
         await database.open()
         await stack.enter_async_context(asynccontextmanager(run)(database, ResendJobs(Hand())))
-        web = server.serve(app.build(dict, None, _unlimited(config, database)), Endpoint("127.0.0.1", 0))
+        web = server.serve(app.build(dict, (), _unlimited(config, database)), Endpoint("127.0.0.1", 0))
         stack.push_async_callback(web.stop)
         await web.start()
         return web.port
 
-    with _loop() as carry_out:
+    with event_loop() as carry_out:
         stack = AsyncExitStack()
         try:
             port = carry_out(up(stack))
@@ -108,7 +113,7 @@ def running(dsn: str, folder: Path) -> Iterator[Site]:
 
 
 @contextmanager
-def _loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+def event_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Carries out coroutines in an event loop of another thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="site")

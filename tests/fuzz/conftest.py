@@ -8,5 +8,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--api-calls",
         type=int,
         default=None,
-        help="about so many calls of the addy.io API, other ones each time (default: few, always the same)",
+        help="about so many calls of each API, other ones each time (default: few, always the same)",
     )

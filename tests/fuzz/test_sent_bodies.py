@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from html import unescape
 from urllib.parse import unquote
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailrelay.core import charset, transfer
@@ -178,6 +178,7 @@ def test_no_real_address_is_left_where_all_are_replaced(content: bytes) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(MESSAGES, st.sampled_from(["quoted", "off"]))
+@example(b"Content-Type: text/plain; charset=utf-8\r\n\r\nreal@inbox.example.\xc2\x80", "quoted")
 def test_what_is_left_is_told(content: bytes, mode: ReplyScrub) -> None:
     done = scrubbed(content, mode)
     if any(_REAL.search(text) for _, text in texts(done.message.content)):

@@ -190,7 +190,9 @@ def test_a_domain_that_is_removed_is_no_longer_ours(scenario: Scenario) -> None:
 def test_changes_made_while_nobody_listens_are_noticed(scenario: Scenario) -> None:
     address = scenario.alias(scenario.u)
     scenario.remember(address)
-    listening = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'mailrelay changes'"
+    listening = (
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = 'mailrelay changes'"
+    )
     scenario.sql(
         f"{listening}; update alias set state = 'inactive', block_behaviour = 'reject'"
         f" where local_part || '@' || domain = '{address}'"

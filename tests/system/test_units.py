@@ -20,8 +20,8 @@ SECRETS = {
     "policy": MAIL,
     "milter": MAIL,
     "lmtp": (*MAIL, "url", "storage"),
-    "api": ("url", "storage", "ownership"),
-    "worker": (*MAIL, "url", "storage"),
+    "api": ("url", "storage", "ownership", "session", "code"),
+    "worker": (*MAIL, "url", "storage", "code"),
 }
 COMMAND = "/opt/mailrelay/bin/mailrelay"
 

@@ -40,6 +40,12 @@ def hooked(scenario: Scenario, program: Receiver, *wanted: tuple[str, Person | N
     """Webhooks while the block lasts: path, whose, and the one event that it hears of or '' for all."""
     hooks = []
     cli = scenario.world.cli
+    # The ledger is read some time later: what others did before is none of theirs.
+    read = (
+        "select coalesce((select max(id) from ledger), 0) <= coalesce(max(cursor::bigint), 0) from log_position"
+        " where source = 'ledger'"
+    )
+    scenario.eventually(lambda: scenario.value(read), "the chronicle to be up to date", 60)
     try:
         for path, person, event in wanted:
             options = [*(("--account", person.name) if person else ()), *(("--event", event) if event else ())]

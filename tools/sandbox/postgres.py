@@ -112,13 +112,14 @@ class Cluster:
         return [row.split(_COLUMN) for row in text.split(_ROW)] if text else []
 
     def _try_start(self) -> bool:
+        before = self.log.stat().st_size if self.log.exists() else 0
         try:
             self._run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w", "-t", "60")
         except Trouble as error:
-            said = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+            said = self.log.read_bytes()[before:].decode(errors="replace") if self.log.exists() else ""
             if re.search(r"still in use|lock file|starting up", said):
                 return False
-            raise Trouble(f"{error}\n{said}") from error
+            raise Trouble(f"{error}\n{said[-2000:]}") from error
         return True
 
     def _ready(self) -> bool:

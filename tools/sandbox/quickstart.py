@@ -1,8 +1,8 @@
 """tools/quickstart: a miniature internet with the product in it.
 
 tools/quickstart [start]                 build it or bring it back, then show a conversation through an alias, a message
-                                         that only passes, one that bounces, one that is encrypted, and an alias that
-                                         is made over HTTP
+                                         that only passes, one that bounces, one that is encrypted, an alias that is
+                                         made over HTTP, and one that somebody without an account asks for
 tools/quickstart stop                    end everything; mail, database and credentials stay for the next start
 tools/quickstart remove                  end everything and delete it
 tools/quickstart status                  what runs
@@ -23,6 +23,7 @@ from tools.sandbox.places import CHECKOUT, ELSEWHERE
 from tools.sandbox.process import Trouble
 from tools.sandbox.sandbox import Sandbox
 from tools.sandbox.sender import Reply
+from tools.sandbox.signup import ask_line, confirm_line, signup
 from tools.sandbox.story import CURL, SENDER, Story
 
 ROOT = CHECKOUT / "var" / "quickstart"
@@ -41,7 +42,14 @@ def start() -> int:
         sandbox = world.up(ROOT, say)
     say(f"  {time.monotonic() - began:5.1f} s  everything runs\n")
     story = Story(sandbox, print)
-    told = [story.conversation(), story.untouched(), story.bounce(), story.encrypted(), story.over_http()]
+    told = [
+        story.conversation(),
+        story.untouched(),
+        story.bounce(),
+        story.encrypted(),
+        story.over_http(),
+        signup(story),
+    ]
     print(_directions(sandbox))
     return 0 if all(told) else 1
 
@@ -50,6 +58,7 @@ def _directions(sandbox: Sandbox) -> str:
     variables = world.environment(sandbox)
     width = max(map(len, variables))
     listed = "\n".join(f"  {name:<{width}}  {value}" for name, value in variables.items())
+    asked = ask_line("subscribe", name="tea", domain=world.SHARED_DOMAIN, to=world.PLAIN_MAILBOX)
     return f"""
 It stays up until `tools/quickstart stop`. All of this is in {sandbox.places.env} for scripts:
 {listed}
@@ -59,6 +68,8 @@ Try:
   tools/quickstart send {world.MAILBOX} {_REVERSE}
   . {_short(sandbox.places.env)} && .venv/bin/mailrelay alias show {world.DEMO_ALIAS}
   . {_short(sandbox.places.env)} && {CURL}
+  . {_short(sandbox.places.env)} && {asked}
+  . {_short(sandbox.places.env)} && {confirm_line("CODE")}   # that of the newest mail in the folder below
   ls {_short(sandbox.places.outside)}
 Logs: {_short(sandbox.places.log)}, {_short(sandbox.postfix.maillog)}"""
 

@@ -15,7 +15,7 @@ from tools.sandbox.sender import answer, sample
 from tools.sandbox.show import Arrived
 
 SENDER = "news@shop.example"
-_SECONDS = 60.0
+SECONDS = 60.0
 _REASONS = ("bounce_type", "status", "code", "destination", "is_stored", "expires_at")
 # Asks as an app of addy.io does; the variables are those of the env file.
 CURL = (
@@ -39,13 +39,13 @@ class Story:
         alias, owner = world.DEMO_ALIAS, world.MAILBOX
         self.tell(f"{SENDER} writes to {alias}, which stands for {owner} and keeps it secret:")
         question = sample(SENDER, [alias])
-        first = self._passed(SENDER, alias, question, owner)
+        first = self.passed(SENDER, alias, question, owner)
         reply = answer(first.content, owner, "Good evening,\n\nwhat if nobody is at home?")
         self.tell(f"{owner} answers, to the address that it came from:")
-        second = self._passed(owner, reply.rcpt, reply.content, SENDER, _IN_SHORT)
+        second = self.passed(owner, reply.rcpt, reply.content, SENDER, _IN_SHORT)
         back = answer(second.content, SENDER, "Good night,\n\nthen it stays with your neighbour.")
         self.tell(f"{SENDER} answers that:")
-        third = self._passed(SENDER, back.rcpt, back.content, owner, _IN_SHORT)
+        third = self.passed(SENDER, back.rcpt, back.content, owner, _IN_SHORT)
         unknown = owner.partition("@")[2].encode() not in second.content.lower()
         threads = show.values(second, "In-Reply-To") == show.values(first, "Message-ID")
         threads = threads and show.values(third, "In-Reply-To") == [reply.message_id]
@@ -60,7 +60,7 @@ class Story:
         """Mail that only passes: True if the sender's signature still holds. Raises Trouble if it does not arrive."""
         alias, mailbox = world.PLAIN_ALIAS, world.PLAIN_MAILBOX
         self.tell(f"{SENDER} writes to {alias}, which stands for {mailbox} and only passes on:")
-        return self.signed(self._passed(SENDER, alias, sample(SENDER, [alias]), mailbox), "shop.example")
+        return self.signed(self.passed(SENDER, alias, sample(SENDER, [alias]), mailbox), "shop.example")
 
     def bounce(self) -> bool:
         """Mail to a mailbox that is gone: True if its owner is told at the other one, and nobody else hears of it.
@@ -70,7 +70,7 @@ class Story:
         alias, gone, owner = "moved@alias.example", "refuse.jane@inbox.example", "jane@inbox.example"
         self._furnish(alias, gone, owner)
         self.tell(f"{SENDER} writes to {alias}, which stands for {gone}, a mailbox that is gone:")
-        notice = self._passed(SENDER, alias, sample(SENDER, [alias]), owner, _IN_SHORT)
+        notice = self.passed(SENDER, alias, sample(SENDER, [alias]), owner, _IN_SHORT)
         cli = self.sandbox.cli
         newest = cli("--json", "failed", "list", "--account", "janedoe").json()[0]
         self.tell(f"It went to the account's other mailbox. `mailrelay failed show {newest['id']}` says:")
@@ -91,7 +91,7 @@ class Story:
             self._give_key(person, alias, owner)
             self.tell(f"{SENDER} writes to {alias}, which stands for {owner}, who has an OpenPGP key:")
             question = sample(SENDER, [alias])
-            copy = self._passed(SENDER, alias, question, owner, (*_IN_SHORT, "content-type"))
+            copy = self.passed(SENDER, alias, question, owner, (*_IN_SHORT, "content-type"))
             opened = person.open(copy.body)
         finally:
             person.close()
@@ -108,14 +108,14 @@ class Story:
         """
         self.tell(f"{world.ACCOUNT}'s app makes an alias:\n  {CURL}")
         command = f". {shlex.quote(str(self.sandbox.places.env))} && {CURL}"
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=SECONDS)
         try:
             alias = json.loads(done.stdout)["data"]["email"]
         except (ValueError, LookupError, TypeError) as error:
             raise Trouble(f"the API made no alias: {done.stdout or done.stderr}") from error
         self.tell(f"  {alias}\n{SENDER} writes to it:")
         return self.signed(
-            self._passed(SENDER, alias, sample(SENDER, [alias]), world.MAILBOX, _IN_SHORT), "alias.example"
+            self.passed(SENDER, alias, sample(SENDER, [alias]), world.MAILBOX, _IN_SHORT), "alias.example"
         )
 
     def _give_key(self, person: Gnupg, alias: str, owner: str) -> None:
@@ -148,29 +148,40 @@ class Story:
         found = show.signatures(copy.content, self.sandbox.memory.ports["dns"])
         return any(each.domain == domain and each.verdict == "valid" for each in found)
 
-    def _passed(self, sender: str, rcpt: str, content: bytes, mailbox: str, names: Collection[str] = ()) -> Arrived:
+    def passed(self, sender: str, rcpt: str, content: bytes, mailbox: str, names: Collection[str] = ()) -> Arrived:
         """Send a message and show what arrived for the mailbox. names: as show.lines has it."""
-        sandbox = self.sandbox
-        before = {path.name for path in sandbox.places.outside.glob("*.eml")}
-        dispatch = sandbox.mailer.send(sender, [rcpt], content)
-        replies = (dispatch.sender, *dispatch.recipients, *((dispatch.data,) if dispatch.data else ()))
-        self.tell("\n".join(f"  {reply}" for reply in replies))
-        logs = f"see {sandbox.places.log} and {sandbox.postfix.maillog}"
-        if not dispatch.accepted:
-            raise Trouble(f"the message was not taken; {logs}")
+
+        def send() -> None:
+            dispatch = self.sandbox.mailer.send(sender, [rcpt], content)
+            replies = (dispatch.sender, *dispatch.recipients, *((dispatch.data,) if dispatch.data else ()))
+            self.tell("\n".join(f"  {reply}" for reply in replies))
+            if not dispatch.accepted:
+                raise Trouble(f"the message was not taken; {self._logs}")
+
+        return self.arrival(send, mailbox, names)
+
+    def arrival(self, act: Callable[[], None], mailbox: str, names: Collection[str] = ()) -> Arrived:
+        """Do something, and show what arrived for the mailbox since."""
+        outside = self.sandbox.places.outside
+        before = {path.name for path in outside.glob("*.eml")}
+        act()
         found: list[Arrived] = []
 
         def arrived() -> bool:
-            new = (path for path in sorted(sandbox.places.outside.glob("*.eml")) if path.name not in before)
+            new = (path for path in sorted(outside.glob("*.eml")) if path.name not in before)
             found[:] = [message for message in map(show.read, new) if mailbox in message.recipients]
             return bool(found)
 
         began = time.monotonic()
         try:
-            wait_until(arrived, "the message to arrive outside", _SECONDS, pause=0.02)
+            wait_until(arrived, "the message to arrive outside", SECONDS, pause=0.02)
         except Trouble as error:
-            raise Trouble(f"{error}; {logs}") from error
+            raise Trouble(f"{error}; {self._logs}") from error
         self.tell(f"after {time.monotonic() - began:.2f} s it")
-        signatures = show.signatures(found[0].content, sandbox.memory.ports["dns"])
+        signatures = show.signatures(found[0].content, self.sandbox.memory.ports["dns"])
         self.tell("\n".join((*show.lines(found[0], signatures, names), "")))
         return found[0]
+
+    @property
+    def _logs(self) -> str:
+        return f"see {self.sandbox.places.log} and {self.sandbox.postfix.maillog}"

@@ -22,7 +22,7 @@ log = logging.getLogger("sandbox.supervise")
 
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 3.0
 _SETTLED_SECONDS = 10.0  # whoever lived so long did not fail while starting
-_GRACE_SECONDS = 20.0
+_GRACE_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
 SUPERVISOR_PID = "supervisor.pid"
 

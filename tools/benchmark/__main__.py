@@ -25,6 +25,7 @@ _VERBS = (
     "mail",
     "milter",
     "policy",
+    "bans",
     "encryption",
     "bounces",
     "failed",
@@ -76,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bounces", type=_count, default=10_000, metavar="N", help="reports of a flood (10000)")
     parser.add_argument("--failed", type=_count, default=1_000_000, metavar="N", help="rows of a list (1000000)")
     parser.add_argument("--api", type=_count, default=1_000_000, metavar="N", help="aliases that it knows (1000000)")
+    parser.add_argument("--bans", type=_count, default=100_000, metavar="N", help="that are in force (100000)")
     parser.add_argument("--repeat", type=_count, default=3, metavar="N", help="runs of each; the median counts (3)")
     parser.add_argument("--aliases", type=_aliases, default=100_000, metavar="N", help="in the tables (100000)")
     parser.add_argument(
@@ -119,7 +121,15 @@ def _keys(options: argparse.Namespace) -> list[str]:
 def _measure(options: argparse.Namespace, keys: list[str], ground: Ground) -> Report:
     messages = (options.messages, options.large_messages)
     wish = Wish(
-        messages, options.repeat, keys, options.profile, options.functions, options.bounces, options.failed, options.api
+        messages,
+        options.repeat,
+        keys,
+        options.profile,
+        options.functions,
+        options.bounces,
+        options.failed,
+        options.api,
+        options.bans,
     )
     people = Population(options.aliases, max(messages))
     measurement = Measurement(wish, ground, people, Patience(options.patience), say)

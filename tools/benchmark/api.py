@@ -1,10 +1,10 @@
-"""The addy.io API over HTTP: how long clients wait, with an account that has a tenth of all aliases."""
+"""The APIs over HTTP: how long clients wait, with an account that has a tenth of all aliases, and an administrator."""
 
 import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import psycopg
 
 from mailrelay.core.own_aliases import AliasSort
+from tools.benchmark.apilists import ACCOUNTS, WORDS, lists
 from tools.benchmark.apirates import Rate, give_tokens, rates
 from tools.benchmark.population import DOMAIN
 from tools.benchmark.product import Product
@@ -27,15 +28,9 @@ _TOKEN = "Benchmark0" * 4 + "00000000"
 _WARM_UP = 30
 _REQUESTS = 400
 _FRESH = 50  # requests, after which they are no longer counted against the limit of 60 a minute
-_ACCOUNTS = 900  # of those who have the others
 _CHUNK = 50_000  # rows of a transaction: each tells caches
 _OWN_SHARE = 10
 
-_WORDS = (
-    *("shop", "shoes", "news", "mail", "book", "bank", "travel", "hotel", "music", "video", "game", "cloud", "phone"),
-    *("water", "paper", "green", "house", "light", "store", "train", "plane", "ticket", "garden", "coffee", "forum"),
-    *("health", "sport", "pizza", "radio", "photo", "market", "school", "museum", "theatre", "energy", "doctor"),
-)
 _OF_USE = frozenset(sort for sort in AliasSort if sort.startswith(("emails", "last")))
 _OF_OWNERS = [sort for sort in AliasSort if sort not in _OF_USE]
 
@@ -84,26 +79,30 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class ApiWaits:
-    """aliases: in the table; own: of the account that asks; rss: octets of the role at the end."""
+    """aliases: in the table; own: of the account that asks; admin: those of an administrator, for all aliases.
+
+    rss: octets of the role at the end.
+    """
 
     aliases: int
     own: int
     waits: tuple[Waits, ...]
     rates: tuple[Rate, ...] = ()
     rss: int = 0
+    admin: tuple[Waits, ...] = ()
 
 
 def fill(product: Product, aliases: int) -> tuple[int, list[int]]:
     """So many aliases, in random order those of one account and those of others. The number of its own, the others."""
     rnd = random.Random(7)
     with psycopg.connect(product.sandbox.dsn) as connection:
-        people = connection.execute(_PEOPLE, {"others": _ACCOUNTS}).fetchall()
+        people = connection.execute(_PEOPLE, {"others": ACCOUNTS}).fetchall()
         connection.cursor().executemany(_DEFAULT, [(recipients[0], account) for account, recipients in people])
         (me, _), *others = people
         connection.execute(_TOKEN_ROW, (me, hashlib.sha256(_TOKEN.encode()).digest()))
         give_tokens(connection, [account for account, _ in others])
         owners = [me] * (aliases // _OWN_SHARE)
-        owners += [others[at % _ACCOUNTS][0] for at in range(aliases - len(owners))]
+        owners += [others[at % ACCOUNTS][0] for at in range(aliases - len(owners))]
         rnd.shuffle(owners)
         for begin in range(0, aliases, _CHUNK):
             with connection.cursor().copy(_COPY) as copy:
@@ -123,9 +122,9 @@ def _alias(rnd: random.Random, number: int) -> tuple[Any, ...]:
     made = _START + timedelta(seconds=number * 30)
     used = rnd.random() < 0.6
     state = rnd.choices(("active", "inactive", "deleted"), (85, 10, 5))[0]
-    description = f"{rnd.choice(_WORDS)} {rnd.choice(_WORDS)}, Bestellung für {rnd.randrange(100_000)}"
+    description = f"{rnd.choice(WORDS)} {rnd.choice(WORDS)}, Bestellung für {rnd.randrange(100_000)}"
     return (
-        f"{rnd.choice(_WORDS)}.{rnd.choice(_WORDS)}{number}",
+        f"{rnd.choice(WORDS)}.{rnd.choice(WORDS)}{number}",
         DOMAIN,
         description if rnd.random() < 0.7 else None,
         state,
@@ -145,7 +144,7 @@ def measure(product: Product, aliases: int, say: Callable[[str], None]) -> ApiWa
     product.start(("api",))  # the others would hear of every row
     own, others = fill(product, aliases)
     rnd = random.Random(11)
-    with Client(product) as client:
+    with Client(product, "/api/v1", {"Authorization": f"Bearer {_TOKEN}"}) as client:
         uuids = [alias["id"] for alias in client.get("aliases", {"sort": "email"})["data"]]
         kinds: list[tuple[str, Iterator[tuple[str, dict[str, Any]]]]] = [
             (SEARCHED, _searches(rnd)),
@@ -155,16 +154,29 @@ def measure(product: Product, aliases: int, say: Callable[[str], None]) -> ApiWa
             ("page of 100, all match, by use", _matching_all(rnd, sorted(_OF_USE))),
             (GOT, ((f"aliases/{rnd.choice(uuids)}", {}) for _ in range(_REQUESTS))),
         ]
-        found = [Waits(of, tuple(client.timed(requests))) for of, requests in kinds]
-    for waits in found:
+        found = _timed(client, kinds, say)
+    with Client(product, "/api/admin", {}) as client:
+        name, _, password = product.sandbox.memory.credentials["admin"].partition(":")
+        client.sign_in(name, password)
+        seen = _timed(client, lists(aliases), say)
+    return ApiWaits(aliases, own, found, *rates(product, others, say), admin=seen)
+
+
+def _timed(
+    client: "Client", kinds: Iterable[tuple[str, Iterator[tuple[str, dict[str, Any]]]]], say: Callable[[str], None]
+) -> tuple[Waits, ...]:
+    found = []
+    for of, requests in kinds:
+        waits = Waits(of, tuple(client.timed(requests)))
         say(f"  {waits.of:<36} {waits.median * 1000:6.1f} ms, p99 {waits.p99 * 1000:.1f} ms")
-    return ApiWaits(aliases, own, tuple(found), *rates(product, others, say))
+        found.append(waits)
+    return tuple(found)
 
 
 def _searches(rnd: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
     """What people look for: half of it words that some thousands have, half of it parts of a number."""
     for _ in range(_REQUESTS):
-        word = rnd.choice(_WORDS) if rnd.random() < 0.5 else str(rnd.randrange(100, 10_000))
+        word = rnd.choice(WORDS) if rnd.random() < 0.5 else str(rnd.randrange(100, 10_000))
         sort = rnd.choice(("", "-")) + rnd.choice(list(AliasSort))
         yield "aliases", {"filter[search]": word, "sort": sort, **_page(rnd.choice((0, 0, 0, 1, 5)))}
 
@@ -180,9 +192,11 @@ def _page(number: int) -> dict[str, Any]:
 
 
 class Client:
-    """One connection to the api role, and a way around its limit. For `with`."""
+    """One connection to the api role, and a way around its limit. root: of paths. For `with`."""
 
-    def __init__(self, product: Product) -> None:
+    def __init__(self, product: Product, root: str, headers: Mapping[str, str]) -> None:
+        self._root = root
+        self._headers = dict(headers)
         self._http = HTTPConnection("127.0.0.1", product.sandbox.memory.ports["api"], timeout=30)
         self._database = psycopg.connect(product.sandbox.dsn, autocommit=True)
         self._asked = 0
@@ -195,6 +209,17 @@ class Client:
     ) -> None:
         self._http.close()
         self._database.close()
+
+    def sign_in(self, name: str, password: str) -> None:
+        """As administrators do."""
+        document = json.dumps({"identifier": name, "password": password}).encode()
+        self._http.request("POST", "/api/auth/sign-in", document, {"Content-Type": "application/json"})
+        answer = self._http.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise Trouble(f"signing in was answered {answer.status}: {content[:200]!r}")
+        cookies = [value.partition(";")[0] for key, value in answer.getheaders() if key.lower() == "set-cookie"]
+        self._headers["Cookie"] = "; ".join(cookies)
 
     def get(self, path: str, query: dict[str, Any]) -> Any:
         return json.loads(self._ask(path, query))
@@ -212,8 +237,8 @@ class Client:
         if self._asked % _FRESH == 0:
             self._database.execute("delete from request_window")
         self._asked += 1
-        url = f"/api/v1/{path}?{urlencode(query)}"
-        self._http.request("GET", url, headers={"Authorization": f"Bearer {_TOKEN}"})
+        url = f"{self._root}/{path}?{urlencode(query)}"
+        self._http.request("GET", url, headers=self._headers)
         answer = self._http.getresponse()
         content = answer.read()
         if answer.status != 200:

@@ -5,7 +5,19 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from tools.benchmark import api, encryption, failures, footprint, letter, milter, policy, population, profiling, systems
+from tools.benchmark import (
+    api,
+    bans,
+    encryption,
+    failures,
+    footprint,
+    letter,
+    milter,
+    policy,
+    population,
+    profiling,
+    systems,
+)
 from tools.benchmark import bounces as reports
 from tools.benchmark.ground import Ground
 from tools.benchmark.mail import Meter, Series
@@ -26,7 +38,7 @@ SIZES = (4096, 102400)
 class Wish:
     """What is wanted. messages: in a run, for each of SIZES. keys: of the systems. profile: a role, or none.
 
-    bounces: reports of a flood; failed: records in a list; api: aliases in the table.
+    bounces: reports of a flood; failed: records in a list; api: aliases in the table; bans: in theirs.
     """
 
     messages: tuple[int, ...]
@@ -37,6 +49,7 @@ class Wish:
     bounces: int
     failed: int
     api: int
+    bans: int = 100_000
 
 
 @dataclass(slots=True)
@@ -104,6 +117,12 @@ class Measurement:
         letters = {octets: letter.signed(octets, self.ground.keys) for octets in SIZES}
         with self._profiled(FULL):
             self.report.latencies += milter.measure(product, self.people, letters, self.patience, self.say)
+
+    def bans(self) -> None:
+        """What a hundred thousand bans cost. They stay, and hit nobody."""
+        product = self._product(FULL)
+        self.say(f"bans, {self.wish.bans} of them")
+        self.report.stands += bans.measure(product, self.people, self.wish.bans, self.patience, self.say)
 
     def encryption(self) -> None:
         """Copies for people with a key, without Postfix and database."""

@@ -5,9 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from structlog.dev import ConsoleRenderer, plain_traceback
 
 pytest_plugins = ["tests.databases"]
+
+# The same examples in every run: what fails was broken by the change at hand. `--hypothesis-profile=search` draws new
+# ones. How long one takes decides nothing: the machine may be busy.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", _PATIENT, derandomize=True)
+settings.register_profile("search", _PATIENT)
+settings.load_profile("steady")
 
 
 def pytest_collection_finish() -> None:

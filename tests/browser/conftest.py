@@ -79,7 +79,7 @@ class Site:
 
 @pytest.fixture
 async def site(conn: Connection, dsn: str) -> AsyncIterator[Site]:
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     pages = Pages(
         OneClick(OneClickStore(database), ReleaseLater(JobStore(database).put)),

@@ -69,26 +69,26 @@ def check(content: bytes, sender: str) -> None:
         assert len(text.encode()) <= 8000
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(MAIL, SENDERS)
 def test_shuffled_pieces_never_raise(content: bytes, sender: str) -> None:
     check(content, sender)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.sampled_from(SAMPLES), st.floats(0, 1), st.integers(0, 200), st.binary(max_size=30), SENDERS)
 def test_damaged_samples_never_raise(sample: bytes, place: float, length: int, instead: bytes, sender: str) -> None:
     at = int(place * len(sample))
     check(sample[:at] + instead + sample[at + length :], sender)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(SAMPLES), st.sampled_from(SAMPLES), st.floats(0, 1), st.floats(0, 1))
 def test_samples_that_run_into_each_other_never_raise(one: bytes, other: bytes, end: float, begin: float) -> None:
     check(one[: int(end * len(one))] + other[int(begin * len(other)) :], "")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400), SENDERS)
 def test_noise_never_raises(content: bytes, sender: str) -> None:
     check(content, sender)

@@ -60,7 +60,7 @@ def every(entity: Entity) -> Iterator[Entity]:
         yield from every(child)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(CONTENTS)
 def test_nothing_raises_and_every_part_lies_in_its_place(content: bytes) -> None:
     parts = tree(split(content))
@@ -77,7 +77,7 @@ def test_nothing_raises_and_every_part_lies_in_its_place(content: bytes) -> None
     reencoded(parts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CONTENTS | st.binary(max_size=200))
 def test_small_readers_take_anything(content: bytes) -> None:
     content_type(content)
@@ -176,7 +176,7 @@ def without_fragments(text: bytes) -> bytes:
     return text
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @example(b"Content-Type: text/plain; charset=utf-8\r\n\r\n")
 @given(MESSAGES)
 def test_what_was_inserted_can_be_taken_out_again(content: bytes) -> None:
@@ -195,7 +195,7 @@ def test_what_was_inserted_can_be_taken_out_again(content: bytes) -> None:
 LINES = ["--b1", "--b1--", "----- mailrelay -----", "x" * 75]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["b1", "--- mailrelay -----", "b1--"]),
     st.lists(st.sampled_from(LINES), max_size=4).map(" ".join),

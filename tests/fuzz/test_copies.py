@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -96,7 +96,7 @@ def with_whole_lines(content: bytes) -> bytes:
     return b"\r\n".join(content.replace(b"\r\n", b"\n").replace(b"\r", b"").split(b"\n"))
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250)
 @given(
     FIELDS,
     CONTENTS,

@@ -53,7 +53,7 @@ def sealed(header: Header, body: bytes, wish: Wish) -> tuple[bytes, bytes, Kind]
     return form.content, head.block + b"\r\n" + around, form.kind
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(MARKED, WISHES)
 @example(b"--" + MARK + b"\r\n\r\nx\r\n--" + MARK + b"--\r\n", Wish(PREFIX))
 def test_no_octet_of_a_body_is_outside(content: bytes, wish: Wish) -> None:
@@ -66,7 +66,7 @@ def test_no_octet_of_a_body_is_outside(content: bytes, wish: Wish) -> None:
     assert max(map(len, around.split(b"\r\n"))) <= 76 and not set(around.replace(b"\r\n", b"")) & set(b"\r\n\0")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(SUBJECTS, st.lists(st.tuples(NAMES, SPELLINGS), max_size=8), MARKED)
 def test_no_octet_of_a_subject_is_outside(
     text: str, fields: list[tuple[str, Callable[[str], str]]], body: bytes
@@ -83,7 +83,7 @@ def test_no_octet_of_a_subject_is_outside(
     assert inside == [text.encode()]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CONTENTS, WISHES)
 def test_any_copy_can_be_sealed(content: bytes, wish: Wish) -> None:
     header, body = cut(content)
@@ -100,7 +100,7 @@ def test_any_copy_can_be_sealed(content: bytes, wish: Wish) -> None:
         assert inner.endswith(b"\r\n\r\n" + canonical(body)) and inner == entity(header.fields, body)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CONTENTS, st.sampled_from(["", "hello", "żółć", "<b>&"]))
 def test_a_hidden_subject_adds_its_line_and_changes_no_part_otherwise(content: bytes, subject: str) -> None:
     header, body = cut(content)
@@ -137,7 +137,7 @@ def said(content: bytes, one: Entity) -> bytes | None:
 ASCII_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("\r\n"), max_size=60)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from(["plain", "html"]), ASCII_TEXT), min_size=1, max_size=4))
 def test_the_inside_has_the_leaves_of_the_unencrypted_copy(parts: list[tuple[str, str]]) -> None:
     body = "".join(f"--b1\r\nContent-Type: text/{kind}\r\n\r\n{text}\r\n" for kind, text in parts) + "--b1--\r\n"
@@ -149,7 +149,7 @@ def test_the_inside_has_the_leaves_of_the_unencrypted_copy(parts: list[tuple[str
         assert leaves(done[0]) == leaves(content)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=100) | st.lists(PIECES, max_size=30).map(lambda some: b"".join(some).decode("latin-1")))
 def test_any_html_is_read(html: str) -> None:
     text = plain_text(html)

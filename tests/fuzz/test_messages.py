@@ -28,7 +28,7 @@ PIECES = st.sampled_from(
 CONTENTS = st.lists(PIECES | st.binary(max_size=12), max_size=25).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @example(b"From u@x.example\r\n x\r\n")
 @given(CONTENTS)
 def test_the_pieces_joined_are_the_message(content: bytes) -> None:
@@ -40,7 +40,7 @@ def test_the_pieces_joined_are_the_message(content: bytes) -> None:
     assert edit(message, remove={b"not-there"}) == content
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CONTENTS)
 def test_adding_fields_changes_neither_the_other_fields_nor_the_body(content: bytes) -> None:
     message = split(content)
@@ -51,7 +51,7 @@ def test_adding_fields_changes_neither_the_other_fields_nor_the_body(content: by
     assert edited.body == message.body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CONTENTS, st.sets(st.sampled_from([b"a", b"from", b"x"])))
 def test_removed_names_are_gone_and_the_body_stays(content: bytes, names: set[bytes]) -> None:
     message = split(content)
@@ -60,7 +60,7 @@ def test_removed_names_are_gone_and_the_body_stays(content: bytes, names: set[by
     assert edited.body == message.body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text() | st.text("a ü\r\n\t:", max_size=1200))
 def test_an_added_field_is_exactly_one_ascii_field(value: str) -> None:
     raw = fold("X-Mailrelay-Original-From", value)
@@ -73,7 +73,7 @@ def test_an_added_field_is_exactly_one_ascii_field(value: str) -> None:
     assert all(line.strip() and not {0, 10, 13} & set(line) for line in lines[:-1])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"\r", b"\n", b"x"]), max_size=30).map(b"".join))
 def test_the_body_hash_is_that_of_the_rules(body: bytes) -> None:
     arriving = body if not body or body.endswith(b"\r\n") else body + b"\r\n"

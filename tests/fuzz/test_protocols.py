@@ -41,25 +41,25 @@ def check_chunking(new: Callable[[], Feed], data: bytes, size: int) -> None:
     assert whole_broken or pieces == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(stream(POLICY_PIECES), st.integers(1, 40))
 def test_policy_decoding_does_not_depend_on_the_pieces(data: bytes, size: int) -> None:
     check_chunking(lambda: policy.Decoder(limit=200).feed, data, size)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(stream(NETSTRING_PIECES), st.integers(1, 40))
 def test_netstring_decoding_does_not_depend_on_the_pieces(data: bytes, size: int) -> None:
     check_chunking(lambda: netstring.Decoder(limit=50).feed, data, size)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(stream(NETSTRING_PIECES), st.integers(1, 40))
 def test_socketmap_decoding_does_not_depend_on_the_pieces(data: bytes, size: int) -> None:
     check_chunking(lambda: socketmap.Decoder(limit=50).feed, data, size)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=60), max_size=10), st.integers(1, 40))
 def test_netstrings_come_back_as_they_were(strings: list[bytes], size: int) -> None:
     results, broken = outcome(

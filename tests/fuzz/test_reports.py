@@ -31,13 +31,13 @@ def check(content: bytes) -> None:
             assert len(text.encode()) <= 8000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(LINES | st.binary(max_size=20), max_size=40).map(b"".join))
 def test_shuffled_lines_never_raise(content: bytes) -> None:
     check(content)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(REPORT)), st.integers(0, 200), st.binary(max_size=30))
 def test_damaged_reports_never_raise(at: int, length: int, instead: bytes) -> None:
     check(REPORT[:at] + instead + REPORT[at + length :])

@@ -163,7 +163,7 @@ def texts(content: bytes) -> Iterator[tuple[Entity, str]]:
                 yield one, re.sub(r"\r?\n[ \t]", "", text) if folded else text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(MESSAGES)
 def test_no_real_address_is_left_where_all_are_replaced(content: bytes) -> None:
     """12.4-112, 12.7-200"""
@@ -176,7 +176,7 @@ def test_no_real_address_is_left_where_all_are_replaced(content: bytes) -> None:
     assert not any(_REAL.search(text) for _, text in texts(again.message.content))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MESSAGES, st.sampled_from(["quoted", "off"]))
 @example(b"Content-Type: text/plain; charset=utf-8\r\n\r\nreal@inbox.example.\xc2\x80", "quoted")
 def test_what_is_left_is_told(content: bytes, mode: ReplyScrub) -> None:
@@ -187,7 +187,7 @@ def test_what_is_left_is_told(content: bytes, mode: ReplyScrub) -> None:
         assert done.fields == {}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     MESSAGES | st.lists(SPELT | MARKS, max_size=40).map(lambda texts: "".join(texts).encode()) | st.binary(max_size=300)
 )
@@ -247,7 +247,7 @@ def childless(entity: Entity) -> Iterator[bool]:
         yield from childless(child)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(framed())
 def test_the_parts_stay_and_nothing_around_them_tells(text: str) -> None:
     """12.7-200"""

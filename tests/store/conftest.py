@@ -21,7 +21,7 @@ def empty_dsn(cluster: Cluster) -> Iterator[str]:
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
     """What the stores of a process share."""
-    database = Database(dsn, 4, 5.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield database
     await database.close()

@@ -31,7 +31,7 @@ TEAM = parse_address("team@inbox.example")
 
 @pytest.fixture
 async def store(conn: Connection, dsn: str) -> AsyncIterator[Tokens]:
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield Tokens(database)
     await database.close()

@@ -24,7 +24,7 @@ from tests.store.world import JOHN, Connection, alias, insert
 
 @pytest.fixture
 async def desk(conn: Connection, dsn: str) -> AsyncIterator[Desk]:
-    database = Database(dsn, 4, 5.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield await desk_of(conn, database)
     await database.close()

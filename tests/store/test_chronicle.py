@@ -36,7 +36,7 @@ async def a1(conn: Connection) -> int:
 
 @pytest.fixture
 async def ledger(dsn: str) -> AsyncIterator[Ledger]:
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield Ledger(database)
     await database.close()

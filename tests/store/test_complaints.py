@@ -42,7 +42,7 @@ class Books:
 async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
     await alias(conn, "a1@alias.example")
     await alias(conn, "a2@alias.example")
-    database = Database(dsn, 4, 3.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield database
     await database.close()

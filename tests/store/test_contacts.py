@@ -22,7 +22,7 @@ BOBS = Address("r-" + "a" * 16, "alias.example")
 async def store(conn: Connection, dsn: str) -> AsyncIterator[Contacts]:
     """Beside alias 1 of the first account."""
     await alias(conn, "a1@alias.example")
-    database = Database(dsn, 4, 3.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield Contacts(database)
     await database.close()

@@ -25,7 +25,7 @@ ACCOUNT, OTHERS = AccountId(JOHN), AccountId(OTHER)
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield database
     await database.close()
@@ -137,7 +137,7 @@ async def test_nothing_to_ask_asks_nothing(database: Database) -> None:
     assert await ContextReader(away).read([inquiry]) == [Context()]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text())
 async def test_any_text_can_be_asked_about(reader: ContextReader, text: str) -> None:
     odd = ContextInquiry(ACCOUNT, AliasId(1), (text, f"{text}@{text}"), (text,), (text,))
@@ -182,7 +182,7 @@ def populated(cluster: Cluster, template: str) -> Iterator[str]:
 
 
 async def plan_of(dsn: str, query: str, values: dict[str, Any]) -> str:
-    database = Database(dsn, 1, 10.0, "test")  # for its settings
+    database = Database(dsn, 1, 20.0, "test")  # for its settings
     await database.open()
     async with database.connection() as conn, conn.transaction(force_rollback=True):
         rows = await (await conn.execute(f"explain (analyze, buffers) {query}".encode(), values)).fetchall()

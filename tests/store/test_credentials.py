@@ -32,7 +32,7 @@ async def store(conn: Connection, dsn: str) -> AsyncIterator[Credentials]:
     await insert(
         conn, "recipient", account_id=JOHN, address="mute@inbox.example", verified_at="now", can_reply_send=False
     )
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield Credentials(database)
     await database.close()

@@ -16,7 +16,7 @@ from tests.store.worlds import about
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    opened = Database(dsn, 2, 3.0, "test")
+    opened = Database(dsn, 2, 20.0, "test")
     await opened.open()
     yield opened
     await opened.close()
@@ -68,7 +68,7 @@ async def test_no_sender_spoils_the_question_for_others(conn: Connection, reader
     assert odd.blocked_by is None
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sender=st.text(), author=st.text(), client=st.text())
 async def test_any_text_can_be_asked_about(reader: FactsReader, sender: str, author: str, client: str) -> None:
     [facts] = await reader.read([about("a1@alias.example", sender, author, client)])

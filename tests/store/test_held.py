@@ -62,7 +62,7 @@ class Shelf(Protocol):
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 4, 3.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield database
     await database.close()
@@ -313,10 +313,9 @@ async def test_a_server_that_dies_in_the_middle_keeps_all_or_nothing(
         await rival.execute("select from alias for update")
         holding = asyncio.create_task(store.hold(HOLD))
         waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and query like '%failed_delivery%'"
-        for _ in range(500):
-            if (pid := await value(conn, waiting)) is not None:
-                break
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while (pid := await value(conn, waiting)) is None:
+                pass
         await conn.execute("select pg_terminate_backend(%s, 10000)", (pid,))
         with pytest.raises(Unavailable):
             await holding

@@ -73,7 +73,7 @@ def hold(settings: Path, hold: Hold) -> None:
 
     async def story() -> None:
         config = load(settings)
-        database = Database(config.database.dsn, 1, 3.0, "test")
+        database = Database(config.database.dsn, 1, 20.0, "test")
         await database.open()
         assert (await wiring.held_store(config, database).hold(hold)).id is not None
         await database.close()

@@ -145,7 +145,7 @@ async def test_rows_that_another_locks_are_passed_over(mine: JobStore, conn: Con
         await mine.put("count", {"n": number})
     async with conn.transaction():
         await conn.execute("select from job where id = 1 for update")
-        assert await asyncio.wait_for(take(mine), 2) == [2, 3]
+        assert await asyncio.wait_for(take(mine), 20) == [2, 3]
 
 
 async def test_the_jobs_of_a_killed_worker_are_done_by_another(

@@ -67,7 +67,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 async def store(conn: Connection, dsn: str) -> AsyncIterator[RecipientKeys]:
-    database = Database(dsn, 4, 3.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield RecipientKeys(database)
     await database.close()

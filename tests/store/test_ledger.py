@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.batch import Batcher
@@ -35,7 +35,7 @@ ODD = ["a\0b", "\udcfc\udcff", "ü" * 3000, "x" * 5000, "{\"a\",'b'}", "\\", "\u
 
 @pytest.fixture
 async def ledger(dsn: str) -> AsyncIterator[Ledger]:
-    database = Database(dsn, 4, 3.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield Ledger(database)
     await database.close()
@@ -236,7 +236,6 @@ def test_unsigned_ids_survive_the_database(number: int) -> None:
     assert unsigned(signed(OutboundId(number))) == number
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(), st.integers(0, 50))
 def test_stored_text_fits(text: str, octets: int) -> None:
     stored = storable(text, octets).encode()

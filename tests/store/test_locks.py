@@ -18,7 +18,7 @@ WANTED = "update recipient set public_key = 'key', fingerprint = %s, should_encr
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield database
     await database.close()

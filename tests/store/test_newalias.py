@@ -21,7 +21,7 @@ from tests.store.worlds import about
 @pytest.fixture
 async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
     await conn.execute("update domain set catch_all = true where not shared")
-    opened = Database(dsn, 4, 3.0, "test")
+    opened = Database(dsn, 4, 20.0, "test")
     await opened.open()
     yield opened
     await opened.close()

@@ -97,10 +97,8 @@ async def test_a_flood_ends_in_ten_notices_and_a_digest(database: Database, conn
     """Two workers share it."""
     outside = Outside()
     await flood(conn, 10_000)
-    began = asyncio.get_running_loop().time()
     workers = [Worker(database, name, outside) for name in ("one", "two")]
     await until_done(conn)
-    took = asyncio.get_running_loop().time() - began
     assert [copy.rcpt for copy in outside.copies] == ["johndoe@inbox.example"] * 10
     assert await value(conn, "select (sent, suppressed) = (10, 9990) from notification_limit") is True
     await conn.execute("update job set run_at = now() where finished_at is null")
@@ -110,7 +108,6 @@ async def test_a_flood_ends_in_ten_notices_and_a_digest(database: Database, conn
     assert b"Subject: 9990 more messages did not arrive" in b"".join(outside.copies[-1].content)
     for worker in workers:
         await worker.end()
-    assert took < PATIENCE_SECONDS / 2
 
 
 async def test_a_worker_that_is_killed_in_between_costs_no_notice_and_doubles_none(

@@ -34,7 +34,7 @@ NOBODY = UUID(int=7)
 
 @pytest.fixture
 async def store(conn: Connection, dsn: str) -> AsyncIterator[OneClickStore]:
-    database = Database(dsn, 4, 3.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield OneClickStore(database)
     await database.close()

@@ -16,7 +16,7 @@ ACCOUNT = AccountId(JOHN)
 
 @pytest.fixture
 async def own(dsn: str) -> AsyncIterator[OwnAccounts]:
-    database = Database(dsn, 1, 10.0, "test")
+    database = Database(dsn, 1, 20.0, "test")
     await database.open()
     yield OwnAccounts(database, 1000, "relay.example")
     await database.close()

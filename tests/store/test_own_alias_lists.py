@@ -343,7 +343,7 @@ async def test_aliases_of_earlier_releases_are_in_lists_too(empty_dsn: str, tmp_
         gone = await made(conn, "gone@alias.example")
         await forget(conn, gone)
         await migrate(empty_dsn, folder(), lambda line: None)
-        opened = Database(empty_dsn, 1, 5.0, "test")
+        opened = Database(empty_dsn, 1, 20.0, "test")
         await opened.open()
         assert await listed(OwnAliases(opened), AliasQuery(pinned=True, search="ärzte")) == ["kept@alias.example"]
         await opened.close()

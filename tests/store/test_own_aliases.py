@@ -21,7 +21,7 @@ NOON = datetime(2026, 5, 4, 12, 0, 0, 250_000, UTC)
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 2, 5.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield database
     await database.close()

@@ -25,7 +25,7 @@ OWNER = AccountId(JOHN)
 
 @pytest.fixture
 async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    opened = Database(dsn, 4, 3.0, "test")
+    opened = Database(dsn, 4, 20.0, "test")
     await opened.open()
     yield opened
     await opened.close()

@@ -14,7 +14,7 @@ from tests.store.world import JOHN, Connection, insert
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    opened = Database(dsn, 1, 3.0, "test")
+    opened = Database(dsn, 1, 20.0, "test")
     await opened.open()
     yield opened
     await opened.close()

@@ -25,7 +25,7 @@ SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days
 
 @pytest.fixture
 async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    opened = Database(dsn, 8, 10.0, "test")
+    opened = Database(dsn, 8, 20.0, "test")
     await opened.open()
     yield opened
     await opened.close()

@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 async def store(dsn: str) -> AsyncIterator[ReceiverStore]:
-    database = Database(dsn, 4, 3.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     yield ReceiverStore(database)
     await database.close()

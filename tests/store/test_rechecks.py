@@ -29,7 +29,7 @@ BY = "worker"
 
 @pytest.fixture
 async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    opened = Database(dsn, 8, 10.0, "test")
+    opened = Database(dsn, 8, 20.0, "test")
     await opened.open()
     yield opened
     await opened.close()

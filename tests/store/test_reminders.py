@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 async def reminders(dsn: str) -> AsyncIterator[Reminders]:
-    database = Database(dsn, 1, 3.0, "test")
+    database = Database(dsn, 1, 20.0, "test")
     await database.open()
     yield Reminders(database)
     await database.close()

@@ -31,7 +31,7 @@ MESSAGE = b"Subject: kept\r\n\r\n" + bytes(range(256)) * 1200
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    opened = Database(dsn, 3, 10.0, "test")
+    opened = Database(dsn, 3, 20.0, "test")
     await opened.open()
     yield opened
     await opened.close()

@@ -36,7 +36,7 @@ PLAIN = SendingInquiry(AccountId(JOHN), AliasId(1), contact=CONTACT)
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield database
     await database.close()
@@ -242,7 +242,7 @@ async def test_many_inquiries_share_a_round_trip(conn: Connection, reader: Sendi
     assert await reader.read([]) == []
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text())
 async def test_any_text_can_be_asked_about(conn: Connection, reader: SendingReader, text: str) -> None:
     odd = [replace(PLAIN, alias_id=AliasId(99), contact=text), SendingInquiry(opaque=Address(text, text))]

@@ -30,7 +30,7 @@ TALLY = Tally(AccountId(JOHN), A1, "", 700, REPLY)
 @pytest.fixture
 async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
     await alias(conn, "a1@alias.example")
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield database
     await database.close()

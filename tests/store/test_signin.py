@@ -25,7 +25,7 @@ TICKET = b"t" * 16
 
 @pytest.fixture
 async def database(dsn: str, conn: Connection) -> AsyncIterator[Database]:
-    opened = Database(dsn, 4, 10.0, "test")
+    opened = Database(dsn, 4, 20.0, "test")
     await opened.open()
     await conn.execute("update account set password_hash = 'hash', default_username_id = 1 where id = 1")
     yield opened

@@ -14,7 +14,7 @@ from tests.store.world import JOHN, OTHER, Connection, insert, value
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     yield database
     await database.close()

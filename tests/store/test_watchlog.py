@@ -339,7 +339,7 @@ async def test_a_log_of_a_copy_from_the_file_to_the_database(
     )
     await copy(conn, HIGH)
     await conn.execute("update recipient set failing_since = now() - interval '1 day', hard_failures = 3 where id = 1")
-    database = Database(dsn, 1, 3.0, "test")
+    database = Database(dsn, 1, 20.0, "test")
     await database.open()
     failing = FailingStore(database)
     spool = Spool(tmp_path / "spool", VAULT, secrets.token_bytes)

@@ -205,7 +205,7 @@ def test_what_the_commands_made_the_worker_delivers(told: Command, inbox: Inbox,
     config = load(tmp_path / "mailrelay.yaml")
 
     async def deliver() -> None:
-        database, stop = Database(config.database.dsn, 2, 5.0, "test"), asyncio.Event()
+        database, stop = Database(config.database.dsn, 2, 20.0, "test"), asyncio.Event()
         await database.open()
         resolver = Resolver(config.dns.nameservers)
         running = asyncio.create_task(wiring.runner(config, database, resolver).run(stop))

@@ -43,7 +43,7 @@ class Shop:
 
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[Shop]:
-    database = Database(dsn, 4, 5.0, "test")
+    database = Database(dsn, 4, 20.0, "test")
     await database.open()
     try:
         yield Shop(Webhooks(database, VAULT, secrets.token_bytes), WebhookStore(database, VAULT))

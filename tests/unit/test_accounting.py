@@ -121,7 +121,7 @@ def made(office: Office) -> Counter[tuple[str, str]]:
     return Counter((rcpts[int(copy.envelope_id, 16)], copy.rcpt) for copy in office.outside.copies)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(RCPTS, FAULTS, st.lists(st.sampled_from(SUBMIT_FAULTS), max_size=20), st.lists(st.booleans(), max_size=4))
 def test_without_a_crash_every_destination_gets_exactly_one_copy(
     rcpts: list[str], store: list[str | None], listener: list[str | None], repeats: list[bool]
@@ -142,7 +142,7 @@ def test_without_a_crash_every_destination_gets_exactly_one_copy(
     assert office.dispatcher._under_way == {}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RCPTS, FAULTS, st.lists(st.sampled_from(CRASHES), max_size=20), st.integers(0, 3))
 def test_across_crashes_every_destination_gets_at_least_one_copy(
     rcpts: list[str], store: list[str | None], listener: list[str | None], crashes: int
@@ -167,7 +167,7 @@ def test_across_crashes_every_destination_gets_at_least_one_copy(
     assert len(senders) == len(wanted)  # a copy that is made again has the same return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(RCPTS, min_size=2, max_size=4), FAULTS, st.lists(st.sampled_from(SUBMIT_FAULTS), max_size=20))
 def test_several_messages_at_once_do_not_mix(
     mails: list[list[str]], store: list[str | None], listener: list[str | None]
@@ -195,7 +195,7 @@ def test_several_messages_at_once_do_not_mix(
     assert made(office) == wanted
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.text(max_size=30) | st.builds("{}@alias.example".format, st.text(max_size=20)), max_size=4),
     st.text(max_size=30),

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.author import author
@@ -62,14 +62,15 @@ def test_the_topmost_from_counts() -> None:
 
 
 def test_hostile_values_take_no_time() -> None:
-    hostile = [b"a" * 9000, b'"' + b'\\"' * 4500, b"(" * 9000, b"<" * 9000, b"@" * 9000, b"a@" * 4500, b"(a" * 4500]
+    """The square of their lengths would be many seconds for any of them."""
+    n = 50_000
+    hostile = [b"a" * n, b'"' + b'\\"' * n, b"(" * n, b"<" * n, b"@" * n, b"a@" * n, b"(a" * n]
     started = time.process_time()
     for value in hostile:
         read(value)
-    assert time.process_time() - started < 0.1  # what any of them would take if the time grew with the square
+    assert time.process_time() - started < 5
 
 
-@settings(deadline=None)
 @given(
     st.binary()
     | st.lists(st.sampled_from([b'"', b"\\", b"<", b">", b"(", b")", b"@", b"a", b".", b",", b" "])).map(b"".join)

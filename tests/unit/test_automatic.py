@@ -1,7 +1,7 @@
 """What counts as written by a machine, and whom we answer (spec section 9.3)."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.address import Address
@@ -71,7 +71,6 @@ def test_backscatter_is_a_report_from_nobody(header: bytes, sender: str, foreign
     assert is_backscatter(split(header), sender, accept_foreign_dsn=foreign) is backscatter
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["", "a@x.example"]))
 def test_any_octets_are_classified(content: bytes, sender: str) -> None:
     message = split(b"Auto-Submitted: " + content)

@@ -146,7 +146,7 @@ ODD_PIECES = [*"<>&\"'-!/= \r\n\t\0abm{}", "\u202e", "\u2028", MARK, "<!--", "--
 ODD = st.lists(st.sampled_from(ODD_PIECES), max_size=60).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ODD | st.text(max_size=300), ODD, ODD | st.text("xÄ日 ", max_size=300), ODD, st.booleans())
 def test_nothing_breaks_out(rcpt: str, description: str, sender: str, subject: str, calendar: bool) -> None:
     check(Facts("r" + rcpt, "d" + description, "s" + sender, "o" + subject, LINK, calendar))

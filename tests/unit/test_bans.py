@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.bans import Ban, BanBook, BanId, BanScope, BanType, network_key
@@ -149,7 +149,6 @@ BANS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(BANS | st.integers(1, 5), max_size=20))
 def test_after_any_history_only_the_bans_that_are_left_hit(history: list[Ban | int]) -> None:
     book, left = BanBook(), dict[int, Ban]()
@@ -175,7 +174,6 @@ def test_after_any_history_only_the_bans_that_are_left_hit(history: list[Ban | i
     assert book == BanBook()
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_from_outside_breaks_the_book(text: str) -> None:
     book = BanBook.of([ban("ip", "192.0.2.0/24", number=1), ban("domain", "bad.example", number=2)])

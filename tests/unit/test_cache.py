@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.address import Address
@@ -176,7 +176,6 @@ _STEPS = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(_STEPS, max_size=40))
 def test_any_history_leaves_a_cache_that_works(steps: list[tuple[str, str, int]]) -> None:
     watch = Watch()

@@ -161,7 +161,7 @@ PIECES = st.sampled_from(
 CONTENTS = st.lists(PIECES | st.binary(max_size=12), max_size=25).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CONTENTS, st.sampled_from([HEAD, NULL_SENDER]))
 def test_every_octet_below_our_fields_is_kept(content: bytes, head: Letterhead) -> None:
     message = split(content)
@@ -177,7 +177,7 @@ def test_every_octet_below_our_fields_is_kept(content: bytes, head: Letterhead) 
     assert [field.raw for field in split(added).fields] == re.findall(rb"[^\r]+\r\n", added)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CONTENTS.map(lambda content: re.sub(rb"[\r\n]+", b"\r\n", content + b"\r\n")))
 def test_what_lmtp_brings_leaves_in_chunks_of_whole_lines(content: bytes) -> None:
     message = split(content)

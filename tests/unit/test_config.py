@@ -200,7 +200,7 @@ _SECTIONS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(_SECTIONS, _VALUES, max_size=4), st.booleans())
 def test_any_settings_are_read_or_refused(path: Path, sections: dict[str, Any], replace: bool) -> None:
     path.write_text(yaml.safe_dump(sections if replace else {**MINIMAL, **sections}))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from email.utils import getaddresses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.address import Address, parse_address
@@ -357,7 +357,6 @@ LISTS = st.lists(
 ).map(b", ".join)
 
 
-@settings(deadline=None)
 @given(LISTS, LISTS, LISTS, LISTS, st.booleans(), st.booleans(), st.sampled_from(DisplayFrom))
 def test_12_3_66a_any_message_gets_clean_fields_without_the_real_address(
     author: bytes, reply_to: bytes, to: bytes, cc: bytes, use_reply_to: bool, sends: bool, form: DisplayFrom

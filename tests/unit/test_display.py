@@ -6,7 +6,7 @@ from email.headerregistry import AddressHeader
 from email.utils import getaddresses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.display import DisplayFrom, display_name, folded, formatted, formatted_group
@@ -116,7 +116,6 @@ def test_groups_are_written(name: str, value: bytes) -> None:
     assert mailboxes(value) == [Group(name or "undisclosed-recipients")]
 
 
-@settings(deadline=None)
 @given(NAMES)
 def test_what_we_write_reads_the_same(name: str) -> None:
     value = formatted(name, "a.b@x.example")
@@ -127,7 +126,6 @@ def test_what_we_write_reads_the_same(name: str) -> None:
     assert (found.name, str(found.address)) == (sanitised(name), "a.b@x.example")
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=5))
 def test_the_standard_library_reads_what_we_write(names: list[str]) -> None:
     value = folded("To", [formatted(name, f"a{at}@x.example") for at, name in enumerate(names)])

@@ -1,7 +1,7 @@
 """Where a service listens."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.endpoint import Endpoint
@@ -37,7 +37,6 @@ def test_anything_else_is_refused_with_its_text(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("[]:.0123456789abcdefunix/", max_size=25))
 def test_what_is_read_is_written_back_alike(text: str) -> None:
     try:

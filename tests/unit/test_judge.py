@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.address import Address
@@ -551,7 +551,6 @@ _FACTS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(_FACTS, st.text(max_size=70), st.booleans(), st.booleans(), _TIMES)
 def test_there_is_a_verdict_on_any_facts(
     facts: Facts, base: str, custom_domain: bool, reverse: bool, now: datetime

@@ -14,7 +14,7 @@ from functools import cache
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core import leak
@@ -186,7 +186,6 @@ ENCODERS = [
 TEXTS = st.text("abc xyz,.:", max_size=60).map(str.encode)
 
 
-@settings(deadline=None)
 @given(
     st.tuples(TEXTS, TEXTS, TEXTS, TEXTS),
     st.sampled_from(ENCODERS),
@@ -200,7 +199,6 @@ def test_both_find_it_anywhere_in_encoded_text(texts: tuple[bytes, ...], encoder
     assert leak.occurs([REAL], content)
 
 
-@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=300), st.text("=?&#;%+xb64q \r\n\\", max_size=300).map(str.encode)))
 def test_any_octets_are_looked_through(content: bytes) -> None:
     assert not leak.occurs([REAL], content)

@@ -11,7 +11,7 @@ from tests.unit.example import ALIAS_ID, KEY
 TEXTS = st.text(alphabet="ab <>,;=", max_size=400) | st.text(max_size=60)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(TEXTS, st.sampled_from(["X-Foo", "X-Mailrelay-Original-Sender-Address", "X-" + "n" * 90]))
 @example("", "X-Foo")
 @example("a" * MAX_VALUE_OCTETS, "X-Foo")

@@ -122,7 +122,7 @@ NAMES = st.text(max_size=20).filter(lambda name: name not in ("expires", "signat
 TEXTS = st.dictionaries(NAMES, st.text(max_size=60), max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS, st.integers(0, 10**11))
 def test_whatever_is_signed_comes_back(params: dict[str, str], expires: int) -> None:
     query = sign("/u/x", params, Purpose.VIEW, expires, KEY)
@@ -130,7 +130,7 @@ def test_whatever_is_signed_comes_back(params: dict[str, str], expires: int) -> 
     assert verify("/u/x", query, Purpose.VIEW, (KEY,), 0) == params
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=80) | st.just("\ud800"), st.text(alphabet="a=&%4+é\udc80", max_size=60))
 def test_nothing_raises(path: str, query: str) -> None:
     assert verify(path, query, Purpose.VIEW, (KEY,), 0) is Invalid.FORGED

@@ -171,7 +171,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(PIECES, max_size=30).map(b"".join), st.integers(0, 5))
 def test_no_value_raises_or_leads_to_a_foreign_mailbox(value: bytes, behaviour: int) -> None:
     content = b"List-Unsubscribe: " + value + b"\r\nList-Help: " + value + b"\r\n\r\n"

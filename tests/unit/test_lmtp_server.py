@@ -330,7 +330,7 @@ async def test_content_of_dots_only_arrives(server: LmtpServer, client: Client, 
     assert deliveries.mails[0].content == b".\r\n" * 100_000
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from([b".", b"\r\n", b"\r", b"\n", b"x", b"..", b".\r\n", b"\0", b"\xff"]), max_size=30).map(
         b"".join
@@ -524,7 +524,7 @@ async def test_tcp_works_as_well(deliveries: Deliveries) -> None:
     await server.stop()
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.binary(max_size=40)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core import verp
@@ -125,7 +125,6 @@ def test_mail_without_author_is_not_ours() -> None:
     assert not is_returned(None, REALM, [KEY], TODAY)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_octets_have_a_fingerprint(content: bytes, returned: bool) -> None:
     assert print_of(content, None, returned) == print_of(content, None, returned)

@@ -5,7 +5,7 @@ import time
 from email.utils import parseaddr
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailrelay.core.author import speaker
@@ -199,7 +199,6 @@ def test_somebody_speaks(header: bytes, sender: str, expected: str) -> None:
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=40)
 
 
-@settings(deadline=None)
 @given(st.binary() | st.lists(st.sampled_from(SPECIALS)).map(b"".join))
 @example(b'"<"<"<')
 def test_any_octets_are_a_list(value: bytes) -> None:

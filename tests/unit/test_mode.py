@@ -155,7 +155,7 @@ def test_lines_are_long_from_991_octets(before: bytes, end: bytes) -> None:
     assert has_long_lines(before + b"x" * 991 + end + b"y\r\n" * 500)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"xx", b"x", b"xxxx"]), max_size=40).map(b"".join))
 def test_long_lines_are_found_wherever_they_are(content: bytes) -> None:
     lines = [re.sub(rb"\r\Z", b"", line) for line in content.split(b"\n")[:-1]] + [content.split(b"\n")[-1]]
@@ -168,7 +168,7 @@ def test_who_takes_no_smtputf8_gets_a_rewritten_copy() -> None:
     assert not is_smtputf8_refusal("5.6.0", "SMTPUTF8")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=20), st.text(alphabet="5.67 -", max_size=300))
 def test_no_answer_raises(status: str, text: str) -> None:
     is_smtputf8_refusal(status, text)

@@ -72,7 +72,7 @@ def test_what_no_link_asks_for_is_malformed(path: str, params: dict[str, str]) -
         wish(path, params, no_suffix)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(list(Action)), st.dictionaries(st.sampled_from(["email", "domain", "type", "value"]), st.text()))
 def test_signed_nonsense_is_malformed_at_worst(action: Action, params: dict[str, str]) -> None:
     with suppress(Malformed):

@@ -4,7 +4,7 @@ import time
 from email.header import decode_header, make_header
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.phrase import decoded, encoded_words, name_of, sanitised, shortened
@@ -92,7 +92,6 @@ def test_shortening_marks_what_was_cut() -> None:
     assert shortened("abcde", 4) == "abc…"
 
 
-@settings(deadline=None)
 @given(st.binary() | PIECES)
 def test_any_octets_are_text_on_one_line(value: bytes) -> None:
     text = decoded(value)
@@ -100,7 +99,6 @@ def test_any_octets_are_text_on_one_line(value: bytes) -> None:
     assert not set(text) & set("\r\n\0\u2028\u2029")
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("\\\"' ax…()\u202e\r\n", max_size=300))
 def test_sanitising_twice_changes_nothing(text: str) -> None:
     name = sanitised(text)
@@ -110,7 +108,6 @@ def test_sanitising_twice_changes_nothing(text: str) -> None:
     assert not set(name) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1))
 def test_encoded_words_say_the_same_everywhere(text: str) -> None:
     words = encoded_words(text)
@@ -132,4 +129,4 @@ def test_word_bombs_take_little_time(piece: bytes) -> None:
     value = piece * (400_000 // len(piece))
     started = time.process_time()
     decoded(value)
-    assert time.process_time() - started < 0.2  # 50 ms per 100 KB
+    assert time.process_time() - started < 2  # the square would be minutes

@@ -210,7 +210,7 @@ async def test_thousands_of_questions_at_once_are_answered_in_order(client: Clie
     assert [answer.partition(" ")[2] for answer in answers] == names
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([request("a"), request("later"), b"\n", b"="]), max_size=6))
 async def test_any_octets_leave_the_server_alive(endpoint: Endpoint, octets: list[bytes]) -> None:
     broken = await connect(endpoint)

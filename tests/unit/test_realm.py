@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.realm import Custom, Nested, Place, Realm, ServiceDomain, Shared, Subdomain
@@ -73,7 +73,6 @@ def test_a_service_domain_that_is_shared_has_aliases() -> None:
     assert realm.locate("u1.relay.example") == Subdomain("u1", "relay.example")
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("alias.exmp\0\udc80ü", max_size=30))
 def test_any_text_has_a_place_or_none(domain: str) -> None:
     REALM.locate_text(domain)

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core import loop
@@ -40,7 +40,6 @@ def test_what_nobody_can_have(content: bytes, reply: str | None) -> None:
     assert (str(refusal[0]) if refusal is not None else None) == reply
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x"])).map(b"".join))
 def test_what_passes_has_whole_line_ends_only(content: bytes) -> None:
     bare = b"\r" in content.replace(b"\r\n", b"") or b"\n" in content.replace(b"\r\n", b"")
@@ -138,7 +137,6 @@ def test_without_received_there_is_no_queue_id() -> None:
     assert received_id(split(b"Subject: by z (Postfix) id FFFFFFFFFF\r\n")) == ""
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["", "a@x.example"]))
 def test_any_octets_end_or_go_on(content: bytes, sender: str) -> None:
     message = split(content)

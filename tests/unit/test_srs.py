@@ -1,7 +1,7 @@
 """SRS addresses of sections 10.3 and 10.4: vectors, chains of forwarders, damage and age."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.address import Address, parse_address
@@ -289,7 +289,6 @@ def test_hashes_below_the_minimum_are_forged() -> None:
     assert reverse("SRS0=lfj=2W=sender.example=user", FWD1, DAY) is Invalid.FORGED
 
 
-@settings(deadline=None)
 @given(
     st.one_of(
         st.text(max_size=80),
@@ -304,7 +303,6 @@ def test_any_local_part_leads_somewhere_or_nowhere(local: str, today: int) -> No
     assert isinstance(rewrite_sender(f"{local}@sender.example", OUTSIDE, REALM, OURS, today), str | TooLong)
 
 
-@settings(deadline=None)
 @given(
     st.text("abcXYZ019.=+-_~!#$%&'*/?^`{|}", min_size=1, max_size=30).filter(
         lambda text: not text.startswith(".") and not text.endswith(".") and ".." not in text

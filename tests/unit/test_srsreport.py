@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailrelay.core.address import Address, parse_address
@@ -247,7 +247,6 @@ def test_addresses_beyond_ascii_are_written_in_ascii() -> None:
     assert b"    jos\xc3\xa9@own.example\r\n" in content
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.text(max_size=40), max_size=3), st.text(max_size=12))
 def test_any_report_gives_a_message(header: bytes, named: list[str], status: str) -> None:
     found = Undelivered(status, tuple(named), header + b"X: " + REAL.encode())
@@ -257,7 +256,6 @@ def test_any_report_gives_a_message(header: bytes, named: list[str], status: str
     assert delivery_status(content) is not None
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2000), st.integers(0, 60), st.binary(max_size=20))
 def test_a_damaged_report_does_no_harm(at: int, removed: int, octets: bytes) -> None:
     content = report()

@@ -412,7 +412,7 @@ _CHUNKS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_CHUNKS, min_size=1, max_size=3))
 async def test_any_content_arrives_as_it_left(folder: Path, contents: list[list[bytes]]) -> None:
     inbox = Inbox()

@@ -49,7 +49,7 @@ def test_no_stored_id_breaks_out_of_the_field() -> None:
 PIECES = st.sampled_from(["<", ">", "@", OURS, THEIRS, " ", "\r\n ", "a", "ü", "\0"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(PIECES, max_size=30).map("".join))
 def test_only_our_ids_change(value: str) -> None:
     raw = f"References: {value}\r\n".encode()

@@ -11,7 +11,7 @@ from mailrelay.core.transfer import decode, encode, insert, long_lines
 QP = b"quoted-printable"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(b"a\nb", QP)
 @example(b"a\rb\r\n \x00", QP)
 @example(b"x" * 200, QP)
@@ -61,7 +61,7 @@ QP_PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @example([b"=", b"\n", b"=4"], 1, 2)
 @example([b"=4"], 1, 1)
 @given(st.lists(QP_PIECES, max_size=14), st.integers(0, 400), st.integers(0, 400))

@@ -344,7 +344,7 @@ async def test_t_au2_9_an_account_is_deleted(desk: Desk, dsn: str) -> None:
     assert await desk.one("select state from account where id = 1") == "deleting"
     assert (await desk.get("app-version")).status_code == 401
     payload = await desk.one("select payload from job where kind = 'account_deletion'")
-    database = Database(dsn, 1, 3.0, "test")
+    database = Database(dsn, 1, 20.0, "test")
     await database.open()
     await AccountDeletion(Deletions(database))(payload)
     await database.close()

@@ -55,7 +55,7 @@ async def test_its_keys_are_the_workers_to_make(desk: Desk, key: bytes, dsn: str
     assert not folder.exists()
     jobs = await desk.sql("select kind, payload from job")
     assert jobs == [("domain_keys", {"domain_id": await desk.one("select id from domain where name like 'random%%'")})]
-    database = Database(dsn, 1, 3.0, "test")
+    database = Database(dsn, 1, 20.0, "test")
     await database.open()
     make = DomainKeys(Domains(database), SigningKeys(DkimFolder(folder), "relay.example"))
     await make(jobs[0][1])
@@ -76,7 +76,7 @@ async def test_its_stamps_come_by_themselves_once_its_records_are_published(
     made = (await add(desk, key, "random.example")).json()["data"]
     folder = DkimFolder(tmp_path / "dkim")
     config = settings(dsn, tmp_path)
-    database = Database(dsn, 2, 3.0, "test")
+    database = Database(dsn, 2, 20.0, "test")
     await database.open()
     check = checks(config, database, [desk.dns])
 
@@ -228,7 +228,7 @@ def test_without_its_key_the_api_says_what_makes_it(dsn: str, tmp_path: Path) ->
     init_secrets(config.secrets)
     (config.secrets / "ownership.key").unlink()
     with pytest.raises(BadConfig, match=r"ownership\.key: is missing; `mailrelay secrets init` makes it"):
-        application(config, Database(dsn, 1, 3.0, "test"), FakeDns())
+        application(config, Database(dsn, 1, 20.0, "test"), FakeDns())
 
 
 async def test_trouble_with_dns_is_told_as_a_missing_record(desk: Desk, key: bytes) -> None:

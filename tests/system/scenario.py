@@ -251,7 +251,7 @@ class Scenario:
             wait_until(lambda: sorted(self.world.outcomes(queue_id)) == sorted(expected), "the ledger")
         assert sorted(self.world.outcomes(queue_id)) == sorted(expected)
 
-    def eventually(self, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    def eventually(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         wait_until(condition, what, seconds)
 
     @contextmanager
@@ -330,7 +330,7 @@ class Scenario:
         ]
         return [message for message in found if about in text_of(message)]
 
-    def notice(self, mailbox: str, code: str, about: str = "", seconds: float = 30.0) -> EmailMessage:
+    def notice(self, mailbox: str, code: str, about: str = "", seconds: float = 60.0) -> EmailMessage:
         """Wait for the one notification of this kind."""
         self.eventually(
             lambda: len(self.notices(mailbox, code, about)) > 0, f"{code} to {mailbox} about {about}", seconds

@@ -42,7 +42,7 @@ def posted(scenario: Scenario, sender: str, written: Written, mark: str, *mailbo
         found[:] = [copy for copy in everything if mark in text_of(opened(copy)).partition("-----Original")[0]]
         return len(found) >= len(mailboxes)
 
-    scenario.eventually(arrived, f"{mark!r} to arrive", 60)
+    scenario.eventually(arrived, f"{mark!r} to arrive")
     scenario.world.settle()
     assert arrived()
     assert sorted(copy.recipients for copy in found) == sorted((mailbox,) for mailbox in mailboxes)

@@ -41,7 +41,7 @@ def records(scenario: Scenario, person: Person) -> list[Record]:
 
 def recorded(scenario: Scenario, person: Person, *expected: Record) -> None:
     """Wait until there are so many; fails if they are others."""
-    scenario.eventually(lambda: len(records(scenario, person)) >= len(expected), f"records {expected}", 45)
+    scenario.eventually(lambda: len(records(scenario, person)) >= len(expected), f"records {expected}")
     assert records(scenario, person) == list(expected)
 
 

@@ -175,7 +175,7 @@ def test_12_6_182_the_owner_is_told_once_an_hour_and_can_take_it_back(scenario: 
     assert reader.press(reader.look(undo), undo).status == 200
     later(scenario, person, 61)
     acted(Visitor().one_click(url))
-    scenario.eventually(lambda: len(scenario.notices(person.mailbox, "ADUN", alias)) == 2, "the next notice", 30)
+    scenario.eventually(lambda: len(scenario.notices(person.mailbox, "ADUN", alias)) == 2, "the next notice")
 
 
 def test_12_6_183_looking_changes_nothing(scenario: Scenario) -> None:

@@ -63,7 +63,7 @@ def records(scenario: Scenario, person: Person) -> dict[str, list[Record]]:
 def become(scenario: Scenario, person: Person, expected: Mapping[str, list[Record]]) -> None:
     """Wait until these are there, and no others."""
     with suppress(Trouble):  # the assertion shows the difference
-        scenario.eventually(lambda: records(scenario, person) == expected, "the records", 45)
+        scenario.eventually(lambda: records(scenario, person) == expected, "the records")
     assert records(scenario, person) == expected
 
 

@@ -48,7 +48,7 @@ def _neighbours(session_world: World) -> None:
 
 def told(scenario: Scenario, mailbox: str, code: str, count: int) -> list[EmailMessage]:
     """Return when so many notifications of this kind are there and no more is to come."""
-    scenario.eventually(lambda: len(scenario.notices(mailbox, code)) >= count, f"{count} {code} to {mailbox}", 30)
+    scenario.eventually(lambda: len(scenario.notices(mailbox, code)) >= count, f"{count} {code} to {mailbox}")
     idle(scenario)
     found = scenario.notices(mailbox, code)
     assert len(found) == count
@@ -100,7 +100,7 @@ def test_12_4_106_a_held_reply_goes_out_once_when_its_owner_clicks(scenario: Sce
     assert header(copy, "From") == [alias]
     assert names(copy, person.mailbox, "Real Name", "slack") == []
     assert set(scenario.world.signatures(copy).values()) == {"valid"}
-    scenario.eventually(lambda: second.look(url).heading == "This message was sent before", "the page to know it", 10)
+    scenario.eventually(lambda: second.look(url).heading == "This message was sent before", "the page to know it")
     idle(scenario)
     scenario.world.arrived(to=CONTACT, containing=sent.message_id)
     assert [outcome for rcpt, outcome, _ in scenario.world.outcomes(sent.queue_id) if rcpt == to] == ["delivered"]
@@ -281,12 +281,12 @@ def test_12_6_166_nobody_is_told_that_he_could_not_be_told(scenario: Scenario) -
     person, alias, _ = owner(scenario, "refuse.166@inbox.example")
     sent = scenario.send(alias)
     scenario.becomes(sent.queue_id, [(alias, "failed", "bounce")])
-    scenario.eventually(lambda: records(scenario, person) == ["F", "FDN"], "the records", 30)
+    scenario.eventually(lambda: records(scenario, person) == ["F", "FDN"], "the records")
     idle(scenario)
     assert (records(scenario, person), codes(scenario, person)) == (["F", "FDN"], ["FDN"])
     url = links(scenario, int(time.time())).one_click(Action.DEACTIVATE, scenario.of_alias(alias, "uuid")[0])
     assert Visitor().one_click(url).status == 200
-    scenario.eventually(lambda: len(records(scenario, person)) == 4, "what becomes of ADUN", 30)
+    scenario.eventually(lambda: len(records(scenario, person)) == 4, "what becomes of ADUN")
     idle(scenario)
     assert (records(scenario, person)[2:], codes(scenario, person)[1:]) == (["ADUN", "FDN"], ["ADUN", "FDN"])
 
@@ -294,6 +294,6 @@ def test_12_6_166_nobody_is_told_that_he_could_not_be_told(scenario: Scenario) -
 def test_12_6_166_nor_anybody_that_a_new_mailbox_is_none(scenario: Scenario) -> None:
     person = scenario.person()
     scenario.world.cli("recipient", "add", "refuse.new@inbox2.example", "--account", person.name)
-    scenario.eventually(lambda: records(scenario, person) == ["VR"], "the record", 30)
+    scenario.eventually(lambda: records(scenario, person) == ["VR"], "the record")
     idle(scenario)
     assert codes(scenario, person) == ["VR"]

@@ -36,7 +36,7 @@ def deferred(scenario: Scenario, sent: Sent, recipients: int = 1) -> None:
     def told() -> bool:
         return len(set(re.findall(pattern, scenario.world.sandbox.postfix.log_text()))) >= recipients
 
-    scenario.eventually(told, f"{recipients} recipients of {sent.queue_id} to be put off", 30)
+    scenario.eventually(told, f"{recipients} recipients of {sent.queue_id} to be put off")
 
 
 # --- the loopback listener -----------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def hooked(scenario: Scenario, program: Receiver, *wanted: tuple[str, Person | N
         "select coalesce((select max(id) from ledger), 0) <= coalesce(max(cursor::bigint), 0) from log_position"
         " where source = 'ledger'"
     )
-    scenario.eventually(lambda: scenario.value(read), "the chronicle to be up to date", 60)
+    scenario.eventually(lambda: scenario.value(read), "the chronicle to be up to date")
     try:
         for path, person, event in wanted:
             options = [*(("--account", person.name) if person else ()), *(("--event", event) if event else ())]
@@ -79,7 +79,7 @@ def eventually(scenario: Scenario, condition: Callable[[], bool], what: str) -> 
         )
         return condition()
 
-    scenario.eventually(hurried, what, 60)
+    scenario.eventually(hurried, what)
 
 
 def hear(scenario: Scenario, program: Receiver, hook: Hook, events: int) -> list[Event]:

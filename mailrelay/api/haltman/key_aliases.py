@@ -25,6 +25,7 @@ _BUSY: Final = "too_many_requests_key"
 _LIST: Final = (Rule("alias_list_key", 600, 60, by_key, "alias_list", _BUSY),)
 _CREATE: Final = (Rule("alias_create_key", 120, 60, by_key, "alias_create", _BUSY),)
 _DELETE: Final = (Rule("alias_delete_key", 120, 60, by_key, "alias_delete", _BUSY),)
+_SWITCH: Final = (Rule("alias_switch_key", 120, 60, by_key, "alias_switch", _BUSY),)
 _NEW: Final = (Field("alias_handle", required=True), Field("alias_domain", required=True))
 _ALIAS: Final = (Field("alias", required=True),)
 
@@ -79,10 +80,18 @@ class DeletedAlias(TypedDict):
     alias: str
 
 
+class SwitchedAlias(TypedDict):
+    ok: Literal[True]
+    updated: Literal[True]
+    alias: str
+    active: bool
+
+
 class Maker(Protocol):
     """As flows/keyed.py."""
 
     async def alias(self, holder: KeyHolder, address: Address, actor: str) -> Obstacle | None: ...
+    async def resume(self, holder: KeyHolder, address: Address, actor: str) -> Obstacle | None: ...
 
 
 class Aliases(Protocol):
@@ -90,6 +99,7 @@ class Aliases(Protocol):
 
     async def page(self, holder: KeyHolder, limit: int, offset: int) -> tuple[list[KeyAlias], int]: ...
     async def counts(self, holder: KeyHolder) -> AliasCounts: ...
+    async def switch(self, holder: KeyHolder, address: Address, on: bool, actor: str) -> Refused | None: ...
     async def delete(self, holder: KeyHolder, address: Address, actor: str) -> Refused | None: ...
 
 
@@ -107,13 +117,17 @@ class KeyAliasEndpoints:
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         made = ((400, "invalid_domain"), (400, "managed_domain_not_allowed"), (403, "banned"), (409, "alias_taken"))
-        gone = ((400, "alias_inactive"), (404, "alias_not_found"), (409, "alias_state_changed"))
+        absent = ((404, "alias_not_found"),)
+        gone = ((400, "alias_inactive"), *absent, (409, "alias_state_changed"))
+        barred = ((400, "managed_domain_not_allowed"), (403, "banned"), *absent)
         return (
             _reading("alias/list", self.list, "Aliases of the key's mailbox", AliasList, "alias_list", OWNER_PAGE),
             _reading("alias/stats", self.stats, "How many there are", AliasStats, "alias_stats"),
             _reading("activity", self.acts, "What the mailbox' owner did", ActivityList, "activity_list", OWNER_PAGE),
             _changing("create", self.create, "Make an alias", CreatedAlias, _CREATE, _NEW, made),
             _changing("delete", self.delete, "Delete an alias for ever", DeletedAlias, _DELETE, _ALIAS, gone),
+            _changing("pause", self.pause, "Take no mail for a while", SwitchedAlias, _SWITCH, _ALIAS, absent, "9.4"),
+            _changing("resume", self.resume, "Take mail again", SwitchedAlias, _SWITCH, _ALIAS, barred, "9.4"),
         )
 
     async def list(self, call: Call) -> Response:
@@ -158,8 +172,7 @@ class KeyAliasEndpoints:
         return answer(made)
 
     async def delete(self, call: Call) -> Response:
-        address = sent_mailbox(call.member("alias"), "alias")
-        call.notes["alias"] = str(address)
+        address = _named(call)
         refused = await self.aliases.delete(call.holder, address, call.actor)
         match refused:
             case None:
@@ -169,8 +182,23 @@ class KeyAliasEndpoints:
                 raise Problem(400, "alias_inactive", alias=str(address))
             case Refused.CHANGED:
                 raise Problem(409, "alias_state_changed", alias=str(address))
-        # Those of others are not there.
-        raise Problem(404, "alias_not_found", alias=str(address))
+        raise _absent(address)
+
+    async def pause(self, call: Call) -> Response:
+        address = _named(call)
+        if await self.aliases.switch(call.holder, address, False, call.actor) is not None:
+            raise _absent(address)
+        return _switched(address, False)
+
+    async def resume(self, call: Call) -> Response:
+        address = _named(call)
+        match await self.maker.resume(call.holder, address, call.actor):
+            case None:
+                return _switched(address, True)
+            case Refused():
+                raise _absent(address)
+            case refused:
+                raise obstacle(refused)
 
 
 def _reading(
@@ -198,12 +226,13 @@ def _changing(
     rules: tuple[Rule, ...],
     body: tuple[Field, ...],
     errors: tuple[tuple[int, str], ...],
+    section: str = "3.12",
 ) -> Endpoint:
     return Endpoint(
         "POST",
         f"alias/{path}",
         handler,
-        f"3.12 {summary}",
+        f"{section} {summary}",
         shape,
         access=Access.KEY,
         rules=rules,
@@ -211,6 +240,23 @@ def _changing(
         errors=errors,
         operation=f"alias_{path}",
     )
+
+
+def _named(call: Call) -> Address:
+    """The alias that a request is about."""
+    address = sent_mailbox(call.member("alias"), "alias")
+    call.notes["alias"] = str(address)
+    return address
+
+
+def _absent(address: Address) -> Problem:
+    """Those of others are not there."""
+    return Problem(404, "alias_not_found", alias=str(address))
+
+
+def _switched(address: Address, active: bool) -> Response:
+    switched: SwitchedAlias = {"ok": True, "updated": True, "alias": str(address), "active": active}
+    return answer(switched)
 
 
 def _item(one: KeyAlias) -> AliasItem:

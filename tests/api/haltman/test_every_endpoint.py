@@ -21,7 +21,7 @@ COMMON = {
     *((400, "invalid_params"), (403, "banned"), (404, "not_found"), (408, "request_timeout")),
     *((413, "payload_too_large"), (429, "rate_limited"), (500, "internal_error"), (503, "temporarily_unavailable")),
 }
-SERVED = 89
+SERVED = 91
 
 every = pytest.mark.parametrize("row", ROWS, ids=str)
 of_admins = pytest.mark.parametrize("row", [one for one in ROWS if one.access == "admin"], ids=str)

@@ -215,6 +215,91 @@ async def test_who_deletes_what_just_went_hears_that_it_changed(desk: Desk, chan
     assert await desk.one("select (state, account_id)::text from alias") == before
 
 
+# -- Pausing -------------------------------------------------------------------------------------------------------
+
+
+async def switched(desk: Desk, act: str, address: str = SHOP) -> Any:
+    """Its status, and what it says that matters."""
+    answer = await desk.post(f"alias/{act}", {"alias": address})
+    told = answer.json()
+    return answer.status_code, told.get("error", told.get("active")), told.get("alias")
+
+
+async def test_a_paused_alias_takes_mail_again_when_its_owner_wants_it(desk: Desk) -> None:
+    await desk.post("alias/create", NEW)
+    answer = await desk.post("alias/pause", {"alias": " Shop@Alias.Example "})
+    assert (answer.status_code, answer.json()) == (200, {"ok": True, "updated": True, "alias": SHOP, "active": False})
+    assert await desk.one("select state from alias") == "inactive"
+    assert [item["active"] for item in (await desk.get("alias/list")).json()["items"]] == [0]
+    answer = await desk.post(f"alias/resume?alias={SHOP}")
+    assert (answer.status_code, answer.json()) == (200, {"ok": True, "updated": True, "alias": SHOP, "active": True})
+    assert await desk.one("select state from alias") == "active"
+    assert [one["type"] for one in (await desk.get("activity")).json()["items"]] == [
+        *("alias_resume", "alias_pause", "alias_create"),
+    ]
+
+
+@pytest.mark.parametrize(("act", "state"), [("pause", "inactive"), ("resume", "active")])
+async def test_what_is_so_already_stays_so(desk: Desk, act: str, state: str) -> None:
+    await alias(desk, SHOP, 2, state)
+    assert await switched(desk, act) == (200, state == "active", SHOP)
+    assert await desk.sql("select from audit") == []
+
+
+@pytest.mark.parametrize("act", ["pause", "resume"])
+@pytest.mark.parametrize(("account", "state"), [(1, "active"), (1, "inactive"), (2, "deleted"), (None, "forgotten")])
+async def test_aliases_of_others_and_deleted_ones_are_not_switched(
+    desk: Desk, act: str, account: int | None, state: str
+) -> None:
+    await alias(desk, SHOP, account or 2, "deleted" if state == "forgotten" else state)
+    if state == "forgotten":
+        await desk.sql("update alias set state = 'forgotten', account_id = null, domain_id = domain_id")
+    assert await switched(desk, act) == (404, "alias_not_found", SHOP)
+    assert await desk.one("select state from alias") == state
+    assert await switched(desk, act, "nobody@alias.example") == (404, "alias_not_found", "nobody@alias.example")
+
+
+@pytest.mark.parametrize("act", ["pause", "resume"])
+async def test_an_alias_for_another_mailbox_of_the_account_is_not_switched(desk: Desk, act: str) -> None:
+    second = await desk.one(
+        "insert into recipient (account_id, address, verified_at) values (2, 'b@inbox.example', now()) returning id"
+    )
+    number = await alias(desk, SHOP)
+    await desk.sql("insert into alias_recipient (alias_id, recipient_id) values (%s, %s)", number, second)
+    assert await switched(desk, act) == (404, "alias_not_found", SHOP)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("name", "shop"), ("domain", "alias.example"), ("email", MAILBOX), ("domain", "inbox.example")],
+)
+async def test_what_is_banned_may_be_paused_but_not_resumed(desk: Desk, kind: str, value: str) -> None:
+    await alias(desk, SHOP)
+    await ban(desk, kind, value)
+    assert await switched(desk, "pause") == (200, False, SHOP)
+    assert (await switched(desk, "resume"))[:2] == (403, "banned")
+    assert await desk.one("select state from alias") == "inactive"
+    await desk.sql("update ban set revoked_at = now()")
+    assert await switched(desk, "resume") == (200, True, SHOP)
+
+
+@pytest.mark.parametrize("act", ["pause", "resume"])
+@pytest.mark.parametrize("wrong", [None, "", "shop", "a@b@alias.example"])
+async def test_a_bad_alias_is_not_switched(desk: Desk, act: str, wrong: Any) -> None:
+    answer = await desk.post(f"alias/{act}", {"alias": wrong})
+    assert (answer.status_code, answer.json()["error"], answer.json()["field"]) == (400, "invalid_params", "alias")
+
+
+async def test_who_resumes_what_is_just_deleted_finds_it_gone(desk: Desk) -> None:
+    number = await alias(desk, SHOP, 2, "inactive")
+    async with desk.conn.transaction():
+        await desk.sql("update alias set state = 'deleted', deleted_at = now() where id = %s", number)
+        waiting = asyncio.create_task(switched(desk, "resume"))
+        await others_wait(desk)
+    assert await waiting == (404, "alias_not_found", SHOP)
+    assert await desk.one("select state from alias") == "deleted"
+
+
 # -- Reading -------------------------------------------------------------------------------------------------------
 
 

@@ -72,9 +72,7 @@ class Browser:
 
     def code(self, mailbox: str, count: int = 1) -> str:
         """The code of the newest of so many mails to a mailbox."""
-        self.scenario.eventually(
-            lambda: len(self.scenario.notices(mailbox, "CNF")) >= count, f"a code to {mailbox}", 30
-        )
+        self.scenario.eventually(lambda: len(self.scenario.notices(mailbox, "CNF")) >= count, f"a code to {mailbox}")
         found = _CODE.search(str(self.scenario.notices(mailbox, "CNF")[count - 1]["Subject"]))
         assert found is not None
         return found[0]

@@ -90,6 +90,10 @@ def test_an_api_key_from_the_wish_to_its_end(scenario: Scenario) -> None:
     scenario.answers(ACCEPTED, f"{name}@alias.example")
     scenario.copies(scenario.send(f"{name}@alias.example"), mailbox)
     assert [one["address"] for one in keyed.get("alias/list")["items"]] == [f"{name}@alias.example"]
+    assert keyed.ask("POST", "alias/pause", {"alias": f"{name}@alias.example"}).body["active"] is False
+    scenario.answers(UNKNOWN, f"{name}@alias.example")
+    assert keyed.ask("POST", "alias/resume", {"alias": f"{name}@alias.example"}).body["active"] is True
+    scenario.answers(ACCEPTED, f"{name}@alias.example")
     assert keyed.ask("POST", "alias/delete", {"alias": f"{name}@alias.example"}).body["deleted"] is True
     scenario.answers(UNKNOWN, f"{name}@alias.example")
     assert somebody.ask("POST", "credentials/destroy", {"api_key": key}).body["destroyed"] is True

@@ -45,6 +45,7 @@ class Cluster:
     owner: str  # system user that the server runs as
     bin: Path
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _operators: list[psycopg.Connection[tuple[object, ...]]] = field(default_factory=list)
 
     def dsn(self, database: str, user: str = "postgres") -> str:
         """Connection string of a database of this cluster."""
@@ -63,22 +64,28 @@ class Cluster:
 
     def stop(self, mode: str = "fast") -> None:
         """mode: smart, fast, or immediate, which is a crash."""
+        for conn in self._operators:
+            conn.close()
         self._run("pg_ctl", "-D", str(self.root / "data"), "-m", mode, "-w", "stop")
 
     def create(self, template: str = "template1") -> str:
         """Connection string of a new database, a copy of template, to which nobody may be connected."""
         name = f"test_{next(self._numbers)}"
         # Copied as files, as PostgreSQL 14 does anyway: to write them to the log as well costs more than a checkpoint.
+        how = sql.SQL("strategy file_copy" if self._operator().info.server_version >= 150000 else "")
         statement = sql.SQL("create database {} template {} {}")
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as conn:
-            how = sql.SQL("strategy file_copy" if conn.info.server_version >= 150000 else "")
-            conn.execute(statement.format(sql.Identifier(name), sql.Identifier(template), how))
+        self._operator().execute(statement.format(sql.Identifier(name), sql.Identifier(template), how))
         return self.dsn(name)
 
     def drop(self, dsn: str) -> None:
         """Removes a database, and whoever is still connected to it."""
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as conn:
-            conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database_of(dsn))))
+        self._operator().execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database_of(dsn))))
+
+    def _operator(self) -> psycopg.Connection[tuple[object, ...]]:
+        """One connection for all databases: to connect takes a third of the time that it takes to make and drop one."""
+        if not self._operators or self._operators[-1].closed:
+            self._operators.append(psycopg.connect(self.dsn("postgres"), autocommit=True))
+        return self._operators[-1]
 
     def _run(self, program: str, *arguments: str) -> None:
         """As the owner, who may not be able to enter our working directory. pg_ctl's server must not hold our pipes."""

@@ -23,6 +23,7 @@ synchronous_commit = off
 full_page_writes = off
 max_connections = 100
 jit = off
+autovacuum = off
 """
 
 

@@ -82,7 +82,7 @@ async def desk(where: str | None) -> AsyncIterator[Desk]:
         clinic = FakeClinic(memory.store)
         yield Desk(memory, clinic, clinic)
         return
-    database = Database(where, 2, 3.0, "test")
+    database = Database(where, 2, 20.0, "test")
     await database.open()
     async with await AsyncConnection.connect(where, autocommit=True) as conn:
         world = InPostgresql(conn, database)

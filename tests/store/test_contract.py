@@ -53,7 +53,7 @@ async def world(where: str | None) -> AsyncIterator[World]:
     if where is None:
         yield await furnished(InMemory())
         return
-    database = Database(where, 2, 3.0, "test")
+    database = Database(where, 2, 20.0, "test")
     await database.open()
     async with await AsyncConnection.connect(where, autocommit=True) as conn:
         yield await furnished(InPostgresql(conn, database))

@@ -89,7 +89,7 @@ async def both(where: str | None) -> AsyncIterator[tuple[World, Shelf]]:
         await alias(await furnished(memory), "a1@alias.example")
         yield memory, FakeShelf(memory.store, room_octets)
         return
-    database = Database(where, 2, 3.0, "test")
+    database = Database(where, 2, 20.0, "test")
     await database.open()
     async with await AsyncConnection.connect(where, autocommit=True) as conn:
         world = InPostgresql(conn, database)

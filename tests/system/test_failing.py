@@ -88,7 +88,7 @@ def test_12_6_171_three_hard_failures_on_two_days(scenario: Scenario) -> None:
         half(scenario, alias, second)
         only(scenario, alias, second)
     assert len(records(scenario, person, 4)) == 4
-    assert len(scenario.notices(second, "FDN", alias)) == 4
+    scenario.eventually(lambda: len(scenario.notices(second, "FDN", alias)) == 4, "the fourth notice")
     only(scenario, alias, second)
     earlier(scenario, first, "25 hours")
     sent = scenario.send(alias)

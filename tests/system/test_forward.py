@@ -267,11 +267,10 @@ def test_mail_for_a_destination_that_is_not_ready_stays_queued(scenario: Scenari
     sent = scenario.send(scenario.alias(scenario.u, box, R2))
     scenario.world.arrived(containing=sent.message_id)
     scenario.eventually(lambda: f"to=<{box}>" in _later(scenario, box), "the first attempt")
-    assert scenario.world.sandbox.postfix.queued() > 0
-    assert scenario.value("select array_agg(outcome) from ledger where queue_id = %s", sent.queue_id) == [
-        "delivered",
-        "delivered",
-    ]  # handed over: from here on it is Postfix' own queue
+    scenario.eventually(lambda: scenario.world.sandbox.postfix.queued() > 0, "Postfix to keep it")
+    outcomes = "select array_agg(outcome) from ledger where queue_id = %s"
+    # Handed over: from here on it is Postfix' own queue.
+    scenario.eventually(lambda: scenario.value(outcomes, sent.queue_id) == ["delivered"] * 2, "the outcomes")
     scenario.drop_mail(box)
     scenario.copies(sent, R2)
 

@@ -36,9 +36,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """Whoever has a usable API key: it acts for this account and its mailbox."""
+    """Whoever has a usable API key: it acts for its mailbox, and for an account that has no other owner.
 
-    account: AccountId
+    account: None if the mailbox is not that account's default any more.
+    """
+
+    account: AccountId | None
     token: TokenId
     email: Address
 

@@ -30,7 +30,7 @@ COLUMNS: LiteralString = f"""
     t.revoked_reason, host(t.created_ip) as created_ip, t.user_agent, t.last_used_at, t.automatic_renew
 """
 _IN_FORCE: LiteralString = f"""
-    t.kind = 'api_key' and acc.id = t.account_id and acc.state <> 'deleting' and {STATUS} = 'active'
+    t.kind = 'api_key' and acc.id = t.account_id and acc.state = 'active' and {STATUS} = 'active'
 """
 _BY_HASH: LiteralString = f"select {COLUMNS} from token t, account acc where t.hash = %(hash)s and {_IN_FORCE}"
 _BY_ID: LiteralString = f"select {COLUMNS} from token t where t.id = %(id)s and t.kind = 'api_key'"

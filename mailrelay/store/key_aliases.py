@@ -1,6 +1,7 @@
 """Aliases, as holders of API keys have them (haltman-api.md section 3.12).
 
 Theirs is what goes to the key's mailbox, in the key's account or in the one that belongs to whoever has the mailbox.
+The addresses of a handle are the handle's (section 3.11).
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ _WHOSE: LiteralString = """
 """
 _MINE: LiteralString = f"""
     select a.id, a.local_part, a.domain, a.state = 'active' as active, a.domain_id, a.created_at, a.updated_at
-    from whose acc join alias a on a.account_id = acc.id and a.state in ('active', 'inactive')
+    from whose acc join alias a on a.account_id = acc.id and a.state in ('active', 'inactive') and a.handle_id is null
     where acc.sole or {GOTO} = %(mailbox)s
 """
 # The count comes along with each row, and once without one if there is none.
@@ -52,7 +53,7 @@ _COUNTS = compact(f"""
 _FIND: LiteralString = f"""
     select a.state, (a.account_id = %(account)s or acc.implicit_mailbox = %(mailbox)s) and {GOTO} = %(mailbox)s
     from alias a join account acc on acc.id = a.account_id
-    where a.local_part = %(local)s and a.domain = %(domain)s
+    where a.local_part = %(local)s and a.domain = %(domain)s and a.handle_id is null
 """
 
 

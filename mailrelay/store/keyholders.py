@@ -14,11 +14,17 @@ from mailrelay.store.database import Database, compact
 _MAX_ROUTE = 128
 _MAX_USER_AGENT = 255
 
+# An account with a name is the key's as long as the mailbox is its default: else somebody else is its owner.
 # Whoever comes second waits for the first and then compares with what that one wrote: nothing is renewed twice. Most
 # requests renew nothing, and those leave `updated_at` alone. The look-up's time tells nothing: hashes are random.
 _HOLDER = compact("""
     with who as materialized (
-        select t.id, t.account_id, t.owner_email
+        select t.id, t.owner_email,
+               case when acc.name is null or exists (
+                        select from recipient r
+                        where r.id = acc.default_recipient_id and r.address_folded = t.owner_email
+                          and r.verified_at is not null and not r.pending)
+                    then t.account_id end as account_id
         from token t join account acc on acc.id = t.account_id and acc.state = 'active'
         where t.hash = %(hash)s and t.kind = 'api_key' and t.revoked_at is null
           and (t.expires_at is null or t.expires_at > now())
@@ -54,7 +60,7 @@ class KeyHolders:
         if row is None:
             return None
         local, _, domain = row[2].rpartition("@")
-        return KeyHolder(AccountId(row[0]), TokenId(row[1]), Address(local, domain))
+        return KeyHolder(None if row[0] is None else AccountId(row[0]), TokenId(row[1]), Address(local, domain))
 
     async def log(self, use: KeyUse) -> None:
         """A request that was made with a key: never its query, its body or a secret."""

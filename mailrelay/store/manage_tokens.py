@@ -57,8 +57,12 @@ _ADD = """
 _HOLDERS = """
     select acc.id, acc.implicit_mailbox is not distinct from %(mailbox)s as implicit
     from recipient r join account acc on acc.id = r.account_id and acc.default_recipient_id = r.id
-    where r.address_folded = %(mailbox)s and r.verified_at is not null and not r.pending and acc.state <> 'deleting'
+    where r.address_folded = %(mailbox)s and r.verified_at is not null and not r.pending and acc.state = 'active'
     order by implicit desc, acc.id limit 3
+"""
+_IS_DEFAULT = """
+    select from account acc join recipient r on r.id = acc.default_recipient_id
+    where acc.id = %(id)s and r.address_folded = %(mailbox)s
 """
 _ADD_ARGON2 = """
     insert into token (account_id, kind, name, password_hash, display, expires_at)
@@ -101,12 +105,18 @@ class Tokens:
         """A token that acts for a mailbox, of an account that has it verified.
 
         owner: None for the mailbox' implicit account, else the only one that has it; without either the implicit one
-        is made. Raises Absent, and Conflict for a mailbox that is not verified or several accounts have.
+        is made. Raises Absent, and Conflict for a mailbox that is not verified, not the account's default, or that of
+        several.
         """
         async with self.database.connection() as conn, conn.transaction():
             if owner is not None:
                 account = await account_id(conn, owner)
                 await verified_recipients(conn, account, (mailbox,))
+                if (
+                    await (await conn.execute(_IS_DEFAULT, {"id": account, "mailbox": folded(mailbox)})).fetchone()
+                    is None
+                ):
+                    raise Conflict(f"{mailbox} is not the default recipient of that account, for which keys of it act")
                 return await add_token(conn, account, new, actor)
             found = await holders(conn, mailbox)
             if len(found) > 1:

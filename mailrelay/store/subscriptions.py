@@ -37,9 +37,12 @@ _MAY_END: LiteralString = f"coalesce(acc.name is null or acc.default_recipient_i
 _FIND = compact(f"""
     select a.state = 'active', {GOTO}
     from alias a left join account acc on acc.id = a.account_id
-    where a.local_part = %(local)s and a.domain = %(domain)s and a.shared and {_MAY_END}
+    where a.local_part = %(local)s and a.domain = %(domain)s and a.shared and a.handle_id is null and {_MAY_END}
 """)
-_LOCK = "select id, state, shared from alias where local_part = %(local)s and domain = %(domain)s for update"
+_LOCK = """
+    select id, state, shared, handle_id is not null from alias
+    where local_part = %(local)s and domain = %(domain)s for update
+"""
 _GOTO: LiteralString = f"select {GOTO} from alias a join account acc on acc.id = a.account_id where a.id = %(id)s"
 _OWNS: LiteralString = f"{_GOTO} and {_MAY_END}"
 
@@ -83,9 +86,9 @@ class SubscriptionStore:
             if not await _taken(conn, macs, pending, now):
                 return Refused.NO_CODE
             row = await (await conn.execute(_LOCK, _values(address))).fetchone()
-            if row is None or not row[2]:
+            if row is None or not row[2] or row[3]:
                 return Refused.ABSENT
-            number, state, _ = row
+            number, state, *_ = row
             if state != "active":
                 return Refused.INACTIVE
             if await _goto(conn, number, _OWNS) != pending.email:
@@ -108,7 +111,9 @@ async def _made(conn: Connection, address: Address, goto: Address) -> Subscribed
         return Refused.DOMAIN
     row = await (await conn.execute(_LOCK, values)).fetchone()
     if row is not None:
-        number, state, _ = row
+        number, state, _, of_handle = row
+        if of_handle:
+            return Refused.TAKEN
         if state in ("deleted", "forgotten") or await _goto(conn, number) != goto:
             return Refused.OWNER_CHANGED
         return Subscribed(address, goto, made=False) if state == "active" else Refused.TAKEN

@@ -1,5 +1,6 @@
 """The two cookies of a dashboard session (haltman-api.md section 2.6 c)."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -38,4 +39,5 @@ class Cookies:
 
 
 def _max_age(expires_at: datetime, now: datetime) -> str:
-    return f"Max-Age={max(0, round((expires_at - now).total_seconds()))}"
+    """Tokens end at whole seconds."""
+    return f"Max-Age={max(0, math.ceil((expires_at - now).total_seconds()))}"

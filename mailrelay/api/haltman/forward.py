@@ -250,8 +250,8 @@ def sent_alias(value: Value) -> Address:
     local, at, domain = sent.partition("@")
     if not local or not at or not domain or "@" in domain or len(sent) > MAX_ADDRESS_OCTETS:
         raise invalid("alias")
-    if names.local_part(local) is None:
+    if names.local_part(local) != local:
         raise invalid("alias_name")
-    if names.mail_domain(domain) is None:
+    if names.mail_domain(domain) != domain:
         raise invalid("alias_domain")
     return Address(local, domain)

@@ -300,6 +300,46 @@ async def test_who_resumes_what_is_just_deleted_finds_it_gone(desk: Desk) -> Non
     assert await desk.one("select state from alias") == "deleted"
 
 
+# -- What is not the key's ------------------------------------------------------------------------------------------
+
+
+async def test_the_addresses_of_a_handle_are_the_handles(desk: Desk) -> None:
+    """Mail made the row; ended as an alias it would end the handle there for good."""
+    await desk.post("handle/create", {"handle": "jose"})
+    await desk.sql(
+        "insert into alias (account_id, local_part, domain, handle_id)"
+        " select account_id, 'jose', 'alias.example', id from handle"
+    )
+    assert await addresses(desk) == []
+    assert (await desk.get("alias/stats")).json()["totals"] == 0
+    for act in ("delete", "pause", "resume"):
+        assert (await switched(desk, act, "jose@alias.example"))[:2] == (404, "alias_not_found")
+    stranger = await desk.with_key("").get("forward/unsubscribe?alias=jose@alias.example")
+    assert (stranger.status_code, stranger.json()["error"]) == (404, "alias_not_found")
+    assert await desk.one("select state from alias") == "active"
+
+
+async def test_a_key_acts_for_an_account_while_its_mailbox_is_the_default_there(desk: Desk) -> None:
+    """Who is one of several mailboxes by now ends nothing of the account's, and adds nothing to it."""
+    old = await key_of(desk, "old@inbox.example", 1)
+    first = await desk.one(
+        "insert into recipient (account_id, address, verified_at) values (1, 'old@inbox.example', now()) returning id"
+    )
+    before = await desk.one("select default_recipient_id from account where id = 1")
+    await desk.sql("update account set default_recipient_id = %s where id = 1", first)
+    await alias(desk, SHOP, 1)
+    await desk.sql("insert into alias_recipient (alias_id, recipient_id) select id, %s from alias", first)
+    assert [one["address"] for one in (await old.get("alias/list")).json()["items"]] == [SHOP]
+    assert (await old.post("handle/create", {"handle": "jose"})).status_code == 200
+    await desk.sql("update account set default_recipient_id = %s where id = 1", before)
+    assert (await old.get("alias/list")).json()["items"] == []
+    for act in ("delete", "pause", "resume"):
+        assert (await switched(old, act))[:2] == (404, "alias_not_found")
+    assert (await old.post("handle/delete", {"handle": "jose"})).status_code == 403
+    assert (await old.post("alias/create", {**NEW, "alias_handle": "news"})).status_code == 200
+    assert await desk.one("select account_id <> 1 from alias where local_part = 'news'") is True
+
+
 # -- Reading -------------------------------------------------------------------------------------------------------
 
 
